@@ -1,0 +1,293 @@
+"""One attempt as its task process sees it: from the start record, through user code, to the end record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.attempts import counts as counting
+from airflow_provider_pipetrack.attempts.announce import announce_run
+from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root
+from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.content import describe_attempt
+from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.rollback import Rollback
+from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.users import call_user_function
+from airflow_provider_pipetrack.compat import AirflowException, redact
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.change import Change, utc_now
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.describe import (
+    COMPLETED,
+    FAILED,
+    Outcome,
+    end_change,
+    seconds_between,
+    start_change,
+)
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
+
+#: How long a user's ``counts`` function may take before the attempt ends without counts, in seconds.
+COUNTS_LIMIT = 60.0
+_LONGEST_ERROR = 8000
+
+
+class PartialDataRefusedError(AirflowException):
+    """A transfer moved only a part of its data, and its configuration does not accept that."""
+
+
+class TrackingUnavailableError(AirflowException):
+    """``[pipetrack] strict`` is on and the attempt's tracking cannot be kept anywhere."""
+
+
+@contextmanager
+def tracking_step(what: str) -> Iterator[None]:
+    """Keep a failure of the tracking away from the transfer; it is logged instead."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("pipetrack could not %s: %s: %s", what, type(error).__name__, error, exc_info=_trace(error))
+
+
+def key_of(ti: Any) -> RecordKey:
+    """Return the identity of the attempt that a task instance is."""
+    map_index = ti.map_index if isinstance(ti.map_index, int) else -1
+    return RecordKey(ti.dag_id, ti.run_id, ti.task_id, map_index, max(1, ti.try_number or 1))
+
+
+class Attempt:
+    """The tracking of one try of one transfer, in the process that runs it.
+
+    :param task: the tracked task.
+    :param context: Airflow's task context.
+    :param spec: the transfer and its pipeline.
+    :param resumed: True when the task was deferred before and goes on now.
+    """
+
+    def __init__(self, task: Any, context: Mapping[str, Any], spec: Spec, *, resumed: bool) -> None:
+        self.task = task
+        self.context = context
+        self.spec = spec
+        self.ti = context["ti"]
+        self.key = key_of(self.ti)
+        self.store = store_for(spec)
+        self.rollback = Rollback(spec, context, task)
+        self.decision: str | None = None
+        self.end: Change | None = None
+        self._start: Change | None = None
+        self._started: datetime = utc_now()
+        self._went_on = resumed or bool(context.get("task_reschedule_count"))
+        self._parent = os.getppid()
+        self._killed = False
+
+    def begin(self) -> None:
+        """Announce the run's transfers, write the start record, and make sure that it can be kept if asked to.
+
+        :raises TrackingUnavailableError: in strict mode, before any user code has run.
+        """
+        counting.forget()
+        self._started = self._first_start()
+        with tracking_step("write the start record"):
+            if not self._went_on and is_root(self.task.dag, self.task.task_id):
+                announce_run(self.store, self.task.dag, self.context)
+            self._start = self._make_start()
+            if not self._went_on:
+                self.store.submit([self._start], durable=False)
+        if settings.strict() and not self._went_on:
+            self._insist()
+
+    def complete(self, result: Any) -> None:
+        """Judge what the transfer moved and record the end.
+
+        :raises PartialDataRefusedError: when the data is partial and that is not accepted.
+        """
+        ended = utc_now()
+        disarm_timeout()
+        counts = self._counts(result)
+        verdict = counting.judge(counts, can_partial_data_be_collected=self.spec.transfer.can_partial_data_be_collected)
+        if not verdict.accepted:
+            error = PartialDataRefusedError(f"{self.task.task_id}: {verdict.decision}")
+            self._fail(error, ended, counts, verdict)
+            raise error
+        self._finish(
+            Outcome(
+                COMPLETED,
+                ended=ended,
+                records_succeeded=counts.records_succeeded,
+                records_failed=counts.records_failed,
+                is_partial=verdict.is_partial,
+                decision=self._reasons(verdict.decision),
+            )
+        )
+        self.rollback.settle()
+
+    def fail(self, error: BaseException) -> None:
+        """Undo what can be undone and record that the attempt failed."""
+        ended = utc_now()
+        disarm_timeout()
+        self._fail(error, ended, counting.reported(), None)
+
+    def skip(self, error: BaseException) -> None:
+        """Record that user code chose to skip."""
+        ended = utc_now()
+        disarm_timeout()
+        reason = str(error).strip()
+        self._finish(
+            Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped"))
+        )
+
+    def pause(self) -> None:
+        """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
+        disarm_timeout()
+        with tracking_step("deliver the start record"):
+            self.store.flush()
+
+    @property
+    def is_first_leg(self) -> bool:
+        """Whether the attempt begins here, and does not go on after a deferral or a reschedule."""
+        return not self._went_on
+
+    def has_ended(self, status: str) -> bool:
+        """Return whether this process has already recorded that the attempt ended with ``status``."""
+        return self.end is not None and self.end.columns["transfer_status"] == status
+
+    def killed(self) -> None:
+        """Remember that Airflow or somebody else asked this process to stop; called in a signal handler."""
+        self._killed = True
+
+    def note(self, decision: str | None) -> None:
+        """Add a reason to the record's decision."""
+        self.decision = self._reasons(decision)
+
+    def _fail(
+        self, error: BaseException, ended: datetime, counts: counting.Counts, verdict: counting.Verdict | None
+    ) -> None:
+        if not self._may_end():
+            log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
+            return
+        undone = self.rollback.undo()
+        reasons = [verdict.decision if verdict else None, undone]
+        self._finish(
+            Outcome(
+                FAILED,
+                ended=ended,
+                records_succeeded=counts.records_succeeded,
+                records_failed=counts.records_failed,
+                is_partial=verdict.is_partial if verdict else None,
+                decision=self._reasons(*reasons),
+                error_message=error_text(error, self.task),
+            )
+        )
+
+    def _finish(self, outcome: Outcome) -> None:
+        with tracking_step("write the end record"):
+            if self._is_orphan():
+                log.warning("pipetrack does not end %s: its supervisor is gone", self.key.record_id)
+                return
+            start = self._start or self._make_start()
+            outcome = _with_seconds(outcome, self._started)
+            self.end = end_change(start, outcome, by="task", sequence=1)
+            self.store.submit([self.end], durable=True)
+            self._tell_downstream(outcome)
+            self.store.flush()
+
+    def _tell_downstream(self, outcome: Outcome) -> None:
+        if outcome.status != COMPLETED or not is_consumed(self.task.dag, self.task.task_id):
+            return
+        self.ti.xcom_push(
+            key=XCOM_KEY,
+            value={
+                "record_id": self.key.record_id,
+                "map_index": self.key.map_index,
+                "is_partial": bool(outcome.is_partial),
+                "records_succeeded": outcome.records_succeeded,
+                "records_failed": outcome.records_failed,
+                "decision": outcome.decision,
+            },
+        )
+
+    def _counts(self, result: Any) -> counting.Counts:
+        function = self.spec.transfer.counts
+        counter: Callable[[], Any] | None = None
+        if function:
+
+            def counter() -> Any:
+                return call_user_function(self.spec, function, {"result": result, "context": self.context})
+
+        try:
+            return call_within(COUNTS_LIMIT, "the counts function", lambda: counting.collect(result, counter))
+        except Exception as error:  # noqa: BLE001  the load is done; only its numbers are unknown
+            log.warning("pipetrack knows no counts of %s: %s", self.key.record_id, error)
+            self.note(f"counts unknown: {redact(str(error))}")
+            return counting.Counts()
+
+    def _make_start(self) -> Change:
+        described = describe_attempt(self.spec, self.context, self.key, self.store)
+        return start_change(
+            described,
+            self.key,
+            started=self._started,
+            operator=type(self.task).operator_path,
+            log_url=getattr(self.ti, "log_url", None),
+            resumed=self._went_on,
+        )
+
+    def _first_start(self) -> datetime:
+        if not self._went_on:
+            return utc_now()
+        with tracking_step("find the attempt's first start"):
+            first = self.ti.get_first_reschedule_date(self.context)
+            return first or self.ti.start_date or utc_now()
+        return utc_now()
+
+    def _insist(self) -> None:
+        if not self.store.keeps():
+            raise TrackingUnavailableError(
+                "[pipetrack] strict is on, and neither the local journal nor any tracking location can keep the "
+                "record of this attempt: check [pipetrack] journal_dir and the connections of tracking_location"
+            )
+
+    def _may_end(self) -> bool:
+        """Return whether this process still speaks for the attempt. Only then may it undo anything."""
+        if self._is_orphan():
+            return False
+        return self.rollback.is_running() if (self._killed or self.rollback.wanted) else True
+
+    def _is_orphan(self) -> bool:
+        return os.getppid() != self._parent
+
+    def _reasons(self, *more: str | None) -> str | None:
+        return "; ".join(reason for reason in (self.decision, *more) if reason) or None
+
+
+def disarm_timeout() -> None:
+    """Stop ``execution_timeout``'s alarm: the user's code has ended, what follows is ours and has its own limits."""
+    if threading.current_thread() is threading.main_thread():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def error_text(error: BaseException, task: Any) -> str:
+    """Return an error as the record keeps it: type and text, secrets masked, not endless."""
+    text = str(error).strip() or "no message"
+    if type(error).__name__ == "AirflowTaskTimeout":
+        text = f"execution_timeout of {task.execution_timeout} exceeded"
+    return redact(f"{type(error).__name__}: {text}")[:_LONGEST_ERROR]
+
+
+def _with_seconds(outcome: Outcome, started: datetime) -> Outcome:
+    return replace(outcome, seconds=seconds_between(started, outcome.ended))
+
+
+def _trace(error: Exception) -> bool:
+    """Return whether a traceback helps: not for what we raise on purpose."""
+    return not isinstance(error, PipetrackError)

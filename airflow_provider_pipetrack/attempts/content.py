@@ -1,0 +1,221 @@
+"""The user-defined texts of a record, resolved for a run with Airflow's context."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.stores import locations_of
+from airflow_provider_pipetrack.config import content as fields
+from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
+from airflow_provider_pipetrack.config.functions import UserFunctions
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.describe import Content, Described
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.content")
+
+#: How long one function of the user may take to make a text, in seconds.
+FUNCTION_LIMIT = 10.0
+_STATE_KEY = "pipetrack_content"
+_TEXTS = tuple(name for name in Content.__dataclass_fields__ if name != "pipeline_id")
+_STAGES = (("source", "stage_i"), ("target", "stage_i_plus_1"))
+
+
+def describe_announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> Described:
+    """Describe a transfer whose attempt has not begun: nothing of the user's is called, what is computed stays open."""
+    transfer = spec.transfer
+    pipeline_id = _pipeline_id(spec, context, key)
+    texts = {name: _known_text(getattr(transfer, name), computed=_is_computed(spec, name)) for name in _TEXTS}
+    if not any(_is_computed(spec, name) for name in _TEXTS):
+        texts = _with_defaults(texts, pipeline_id, key)
+    return _described(spec, context, Content(pipeline_id, **texts))
+
+
+def describe_attempt(spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore) -> Described:
+    """Describe an attempt, with all its texts. A retry reuses what the first attempt resolved."""
+    if not any(_is_computed(spec, name) for name in _TEXTS):
+        return describe_announced(spec, context, key)
+    pipeline_id = _pipeline_id(spec, context, key)
+    texts = _earlier_texts(context, key, store)
+    if texts is None:
+        texts = _with_defaults(_Resolver(spec, context, pipeline_id).all(), pipeline_id, key)
+        _remember(context, texts)
+    return _described(spec, context, Content(pipeline_id, **texts))
+
+
+class _Resolver:
+    """Resolves the texts of one attempt with the user's functions and Airflow's templates."""
+
+    def __init__(self, spec: Spec, context: Mapping[str, Any], pipeline_id: str) -> None:
+        self.spec = spec
+        self.transfer = spec.transfer
+        self.context = context
+        self.pipeline_id = pipeline_id
+        self.functions = _functions(spec)
+
+    def all(self) -> dict[str, str | None]:
+        """Return every text; one that cannot be resolved is None, and the log says why."""
+        texts: dict[str, str | None] = {}
+        for stage, prefix in _STAGES:
+            details = self._text(f"{prefix}_details", "generate_stage_details", self._stage_info(stage, prefix))
+            texts[f"{prefix}_details"] = details
+            unique = f"{prefix}_unique_identifier"
+            texts[unique] = self._text(unique, "generate_stage_unique_id", details or "", self._run())
+        info = {**self._run(), **texts, "transfer": self.transfer.model_dump(mode="json")}
+        texts["transfer_unique_id"] = self._text("transfer_unique_id", "generate_transfer_unique_id", info)
+        return texts
+
+    def _text(self, name: str, function: str, *arguments: Any) -> str | None:
+        """Return a configured text, or what the user's function makes of an empty one."""
+        value = getattr(self.transfer, name)
+        generate = self.functions.get(function)
+        if _is_empty(value):
+            if generate is None:
+                return None
+            return self._guarded(name, lambda: generate(*arguments))
+        return self._guarded(
+            name,
+            lambda: fields.resolve(
+                value,
+                variables=self.spec.variables,
+                functions=self.functions,
+                context=self.context,
+                render=lambda text: _render(text, self.context),
+            ),
+        )
+
+    def _guarded(self, name: str, make: Callable[[], Any]) -> str | None:
+        """Call user code for a text; a failure costs the text, never the transfer."""
+        try:
+            made = call_within(FUNCTION_LIMIT, f"what makes {name}", make)
+        except Exception as error:  # noqa: BLE001  it is the user's code
+            log.error(
+                "%s of %s: %s: %s; the record has no such text",
+                name,
+                self.transfer.name,
+                type(error).__name__,
+                error,
+            )
+            return None
+        if made is not None and not isinstance(made, (str, int, float)):
+            log.error("%s of %s: expected a text, got %r; the record has no such text", name, self.transfer.name, made)
+            return None
+        return None if made is None else str(made)
+
+    def _stage_info(self, stage: str, prefix: str) -> dict[str, Any]:
+        configured = getattr(self.transfer, f"{prefix}_details")
+        return {
+            **self._run(),
+            "stage": stage,
+            "configured": None if _is_empty(configured) else fields.plain_text(configured),
+            "transfer": self.transfer.model_dump(mode="json"),
+        }
+
+    def _run(self) -> dict[str, Any]:
+        ti = self.context["ti"]
+        return {
+            "pipeline_id": self.pipeline_id,
+            "variables": dict(self.spec.variables),
+            "dag_id": ti.dag_id,
+            "run_id": ti.run_id,
+            "task_id": ti.task_id,
+            "map_index": ti.map_index,
+            "try_number": ti.try_number,
+            "logical_date": self.context.get("logical_date"),
+        }
+
+
+def _described(spec: Spec, context: Mapping[str, Any], content: Content) -> Described:
+    pipeline = spec.pipeline
+    logical_date = context.get("logical_date")
+    return Described(
+        transfer=spec.transfer,
+        content=content,
+        locations=locations_of(spec),
+        facts={
+            "logical_date": logical_date,
+            "pipeline_version": pipeline.pipeline_version if pipeline else None,
+            "config_hash": pipeline.config_hash if pipeline else None,
+        },
+    )
+
+
+def _pipeline_id(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> str:
+    """Return the pipeline's id in this run; where it cannot be rendered, the Dag's id stands for it."""
+    text = spec.pipeline_id or key.dag_id
+    if "{{" not in text and "{%" not in text:
+        return text
+    try:
+        return _render(text, context)
+    except Exception as error:  # noqa: BLE001  a record without a pipeline could not be found again
+        log.warning("pipeline_id %r cannot be rendered here (%s); %s stands for it", text, error, key.dag_id)
+        return key.dag_id
+
+
+def _render(text: str, context: Mapping[str, Any]) -> str:
+    """Render a template with the Dag's own sandboxed environment."""
+    task = getattr(context.get("ti"), "task", None)
+    environment = (task or context["dag"]).get_template_env()
+    return str(environment.from_string(text).render(dict(context)))
+
+
+def _with_defaults(texts: Mapping[str, str | None], pipeline_id: str, key: RecordKey) -> dict[str, str | None]:
+    filled = dict(texts)
+    for _stage, prefix in _STAGES:
+        details = filled[f"{prefix}_details"]
+        if filled[f"{prefix}_unique_identifier"] is None and details:
+            filled[f"{prefix}_unique_identifier"] = default_stage_unique_id(pipeline_id, details)
+    if filled["transfer_unique_id"] is None:
+        filled["transfer_unique_id"] = default_transfer_unique_id(pipeline_id, key.name, key.run_id, key.map_index)
+    return filled
+
+
+def _is_computed(spec: Spec, name: str) -> bool:
+    """Return whether a text is only known when an attempt runs."""
+    value = getattr(spec.transfer, name)
+    if not _is_empty(value):
+        return fields.plain_text(value) is None
+    generator = {"details": "generate_stage_details", "identifier": "generate_stage_unique_id"}.get(
+        name.rpartition("_")[2], "generate_transfer_unique_id"
+    )
+    return generator in _functions(spec).names()
+
+
+def _known_text(value: Any, *, computed: bool) -> str | None:
+    return None if computed or _is_empty(value) else fields.plain_text(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _functions(spec: Spec) -> UserFunctions:
+    return spec.pipeline.functions if spec.pipeline else UserFunctions()
+
+
+def _earlier_texts(context: Mapping[str, Any], key: RecordKey, store: TrackingStore) -> dict[str, str | None] | None:
+    """Return what an earlier attempt resolved, from Airflow's task state or from its record."""
+    if key.attempt == 1:
+        return None
+    state = context.get("task_state_store")
+    if state is not None:
+        known = state.get(_STATE_KEY)
+        if isinstance(known, Mapping) and set(known) == set(_TEXTS):
+            return dict(known)
+    previous = RecordKey(key.dag_id, key.run_id, key.name, key.map_index, key.attempt - 1)
+    record = store.read_record(previous.record_id)
+    if record is None or record.get("transfer_start_timestamp") is None:
+        return None
+    return {name: record.get(name) for name in _TEXTS}
+
+
+def _remember(context: Mapping[str, Any], texts: Mapping[str, str | None]) -> None:
+    state = context.get("task_state_store")
+    if state is not None:
+        state.set(_STATE_KEY, dict(texts))

@@ -1,0 +1,101 @@
+"""Undoing what a failed attempt left behind, only while it is certain that nothing newer is undone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.users import call_user_function
+from airflow_provider_pipetrack.compat import redact, task_states
+
+log = logging.getLogger("airflow_provider_pipetrack.rollback")
+
+_STATE_KEY = "pipetrack_rollback"
+
+
+class Rollback:
+    """The rollback of one attempt.
+
+    An attempt that has begun owes a rollback until it completes or is rolled back. What is owed is kept in Airflow's
+    task state store with the attempt's number, where Airflow has one (3.3 and later); elsewhere it is unknown, and an
+    unknown debt is paid, since rollback functions are idempotent.
+    """
+
+    def __init__(self, spec: Spec, context: Mapping[str, Any], task: Any) -> None:
+        self.spec = spec
+        self.context = context
+        self.task = task
+        self._owing = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the transfer has a rollback function."""
+        return bool(self.spec.transfer.rollback)
+
+    def pay_debt(self) -> str | None:
+        """Roll back what an earlier attempt left behind, then owe for this attempt.
+
+        :return: what was done, for the record's decision.
+        :raises Exception: what the user's function raises; the attempt must not load over bad data.
+        """
+        if not self.wanted:
+            return None
+        paid = None
+        if self.context["ti"].try_number > 1 and self._is_owed():
+            log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
+            self._call()
+            paid = "rolled back the previous attempt first"
+        self._remember(owed=True)
+        self._owing = True
+        return paid
+
+    def undo(self) -> str | None:
+        """Roll back this attempt, and return what happened, for the record's decision."""
+        if not self.wanted or not self._owing:
+            return None
+        try:
+            self._call()
+        except Exception as error:
+            log.exception("The rollback of %s failed; it is owed before the next attempt", self.task.task_id)
+            return f"rollback failed and is owed: {redact(f'{type(error).__name__}: {error}')}"
+        self.settle()
+        return "rolled back"
+
+    def settle(self) -> None:
+        """Owe nothing any more."""
+        if self._owing:
+            self._owing = False
+            self._remember(owed=False)
+
+    def is_running(self) -> bool:
+        """Return whether Airflow still says that this very task instance is running."""
+        ti = self.context["ti"]
+        map_index = ti.map_index if isinstance(ti.map_index, int) and ti.map_index >= 0 else None
+        try:
+            states = task_states(ti.dag_id, ti.run_id, task_ids=[ti.task_id], map_index=map_index)
+        except Exception as error:  # noqa: BLE001  no answer means that nobody stands behind this process
+            log.warning("Airflow does not answer for %s: %s", ti.task_id, error)
+            return False
+        return "running" in states.values()
+
+    def _call(self) -> None:
+        function = self.spec.transfer.rollback
+        if function:
+            call_user_function(self.spec, function, {"context": self.context})
+
+    def _is_owed(self) -> bool:
+        state = self._state_store()
+        if state is None:
+            return True
+        known = state.get(_STATE_KEY)
+        return bool(known.get("owed", True)) if isinstance(known, Mapping) else True
+
+    def _remember(self, *, owed: bool) -> None:
+        state = self._state_store()
+        if state is not None:
+            state.set(_STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})
+
+    def _state_store(self) -> Any:
+        return self.context.get("task_state_store")

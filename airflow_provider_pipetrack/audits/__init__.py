@@ -1,0 +1,1 @@
+"""Audits between stages: run a check, judge its answer, keep the evidence."""

@@ -1,0 +1,1 @@
+"""What is recorded outside ``execute``: one module for the task's callbacks, one for the Dag's."""

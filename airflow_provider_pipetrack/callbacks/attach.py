@@ -1,0 +1,53 @@
+"""Hang pipetrack's callbacks beside the user's own, on tasks and on Dags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.callbacks.dag import close_run
+from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry, record_skip
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+_TASK_CALLBACKS: dict[str, Callable[[Any], None]] = {
+    "on_failure_callback": record_failure,
+    "on_retry_callback": record_retry,
+    "on_skipped_callback": record_skip,
+}
+_DAG_CALLBACKS = ("on_success_callback", "on_failure_callback")
+
+
+def with_task_callbacks(kwargs: Mapping[str, Any], dag: DAG | None = None) -> dict[str, Any]:
+    """Return a task's arguments with our callbacks behind those that the user gave, here or in ``default_args``.
+
+    :param kwargs: arguments of an operator, of its ``partial`` or of a task decorator.
+    :param dag: the Dag when it is known; else the one in ``kwargs`` or of the ``with`` block.
+    """
+    from airflow_provider_pipetrack.compat import current_dag
+
+    dag = dag or kwargs.get("dag") or current_dag()
+    inherited = {**(dag.default_args if dag is not None else {}), **(kwargs.get("default_args") or {})}
+    arguments = dict(kwargs)
+    for name, ours in _TASK_CALLBACKS.items():
+        theirs = _as_list(kwargs.get(name, inherited.get(name)))
+        arguments[name] = theirs if ours in theirs else [*theirs, ours]
+    return arguments
+
+
+def hook_dag(dag: DAG) -> None:
+    """Have the end of each run close the records that its tasks could not close themselves."""
+    for name in _DAG_CALLBACKS:
+        callbacks = _as_list(getattr(dag, name, None))
+        if close_run not in callbacks:
+            setattr(dag, name, [*callbacks, close_run])
+            setattr(dag, f"has_{name}", True)
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, Collection) and not isinstance(callbacks, str):
+        return list(callbacks)
+    return [callbacks]

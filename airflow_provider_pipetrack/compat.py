@@ -1,0 +1,115 @@
+"""Everything of Airflow that is not ``airflow.sdk`` or differs between 3.1, 3.2, 3.3 and 3.4, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+try:  # 3.2 and later
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
+except ImportError:  # 3.1
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]
+        AirflowException,
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
+
+__all__ = [
+    "CONTROL_FLOW",
+    "SUCCESSFUL_EXITS",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "TaskDeferred",
+    "airflow_option",
+    "task_states",
+]
+
+
+def _exceptions(*names: str) -> tuple[type[BaseException], ...]:
+    """Return those of the named exceptions that this version of Airflow has."""
+    from airflow.sdk import exceptions
+
+    return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
+
+
+#: Leave ``execute`` without ending the attempt: it goes on later, or Airflow decides how it ended.
+CONTROL_FLOW: tuple[type[BaseException], ...] = (
+    TaskDeferred,
+    AirflowRescheduleException,
+    *_exceptions("TaskAwaitingInput", "DagRunTriggerException"),
+)
+#: Leave ``execute`` by an exception although the task succeeded.
+SUCCESSFUL_EXITS: tuple[type[BaseException], ...] = _exceptions("DownstreamTasksSkipped")
+
+
+def airflow_option(section: str, option: str) -> str | None:
+    """Return an option of airflow.cfg as text, or None when it is not set."""
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # 3.1
+        from airflow.configuration import conf
+    value = conf.get(section, option, fallback=None)
+    return None if value is None else str(value)
+
+
+def task_states(
+    dag_id: str, run_id: str, *, task_ids: Sequence[str] | None = None, map_index: int | None = None
+) -> Mapping[str, str | None]:
+    """Return Airflow's current states of a run's tasks, from a task or from a callback in the dag processor.
+
+    :param task_ids: only these tasks; all of the run's when None.
+    :param map_index: only this map index.
+    :return: state by task id; a mapped task's index is found under ``<task id>_<index>``.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    found: dict[str, Any] = RuntimeTaskInstance.get_task_states(
+        dag_id=dag_id, run_ids=[run_id], task_ids=list(task_ids) if task_ids else None, map_index=map_index
+    )
+    return {task: str(state) if state is not None else None for task, state in found.get(run_id, {}).items()}
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with every secret that Airflow knows of masked."""
+    try:
+        from airflow.sdk.log import redact as mask
+    except ImportError:  # moved between versions
+        from airflow.sdk.execution_time.secrets_masker import redact as mask
+    return str(mask(text))
+
+
+def current_dag() -> Any:
+    """Return the Dag of the ``with DAG(…)`` block we are in, or None."""
+    from airflow.sdk.definitions._internal.contextmanager import DagContext
+
+    return DagContext.get_current()
+
+
+def current_task_group(dag: Any) -> Any:
+    """Return the task group of the block we are in, or None."""
+    from airflow.sdk.definitions._internal.contextmanager import TaskGroupContext
+
+    return TaskGroupContext.get_current(dag)
+
+
+def is_cron(text: str) -> bool:
+    """Return whether Airflow can read a text as a cron expression."""
+    from croniter import croniter
+
+    return bool(croniter.is_valid(text))

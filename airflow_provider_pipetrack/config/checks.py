@@ -1,0 +1,261 @@
+"""What a model cannot check by itself: names, references, functions, contents and locations of a whole file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.config.content import mistakes, plain_text
+from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults
+from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
+from airflow_provider_pipetrack.config.problems import Path as KeyPath
+from airflow_provider_pipetrack.config.problems import short, suggest
+from airflow_provider_pipetrack.config.reader import Document
+from airflow_provider_pipetrack.config.transfer import StageTransfer
+from airflow_provider_pipetrack.config.types import LiteralText
+from airflow_provider_pipetrack.errors import LocationError, Problem
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+CONTENT_FIELDS = (
+    "stage_i_details",
+    "stage_i_unique_identifier",
+    "stage_i_plus_1_details",
+    "stage_i_plus_1_unique_identifier",
+    "transfer_unique_id",
+)
+#: Task id of the task that ends a run, and the endings of the task ids that pipetrack adds.
+RESERVED_NAME = "pipeline_done"
+AUDIT_SUFFIX = "__audit"
+TURN_SUFFIX = "__turn"
+_FUNCTION_FIELDS = ("python_callable", "rollback", "counts")
+_MAPPED_REFERENCE = re.compile(r"transfer\.(.+)")
+
+Row = Mapping[str, Any]
+
+
+class Checker:
+    """Finds the mistakes of one file and keeps their places.
+
+    :param document: the file as it was read.
+    :param model: the model of the whole file.
+    :param folder: the file's folder.
+    """
+
+    def __init__(self, document: Document, model: type[BaseModel], folder: Path | None) -> None:
+        self.document = document
+        self.model = model
+        self.folder = folder
+        self.problems: list[Problem] = list(document.problems)
+        self._seen: set[tuple[int, int, str]] = set()
+        self._functions_broken = False
+
+    def add(self, path: KeyPath, message: str, suggestion: str = "", *, key: bool = False) -> None:
+        """Add a problem, at the defaults block when the value comes from there; the same problem only once."""
+        problem = self.document.problem(self._written_path(path), message, suggestion, key=key)
+        place = (problem.line, problem.column, message)
+        if place not in self._seen:
+            self._seen.add(place)
+            self.problems.append(problem)
+
+    def sorted_problems(self) -> list[Problem]:
+        """Return all problems in the order of the file."""
+        return sorted(self.problems, key=lambda problem: (problem.line, problem.column))
+
+    def prepare(self) -> Any:
+        """Return the file's data with defaults merged and every transfer named."""
+        data = self.document.data
+        if not isinstance(data, dict) or not isinstance(data.get("stage_transfers"), list):
+            return data
+        defaults = self._defaults(data.get("defaults"))
+        rows = [merge_defaults(defaults, row) if isinstance(row, dict) else row for row in data["stage_transfers"]]
+        for row in rows:
+            if isinstance(row, dict) and not row.get("name"):
+                row["name"] = _computed_name(row)
+        return {**data, "stage_transfers": rows}
+
+    def check(self, data: Mapping[str, Any]) -> None:
+        """Check everything that spans more than one value."""
+        rows = data.get("stage_transfers")
+        if not isinstance(rows, list):
+            return
+        if not rows:
+            self.add(("stage_transfers",), "there is no transfer in it")
+        known = [(index, row) for index, row in enumerate(rows) if isinstance(row, dict)]
+        functions = self._functions(data)
+        self._check_names(known)
+        self._check_references(known)
+        self._check_unique_ids(known)
+        self._check_locations(known, data)
+        variables = data.get("variables")
+        for index, row in known:
+            self._check_content(index, row, variables if isinstance(variables, dict) else {}, functions)
+            self._check_functions(index, row, functions)
+
+    def _defaults(self, defaults: Any) -> dict[str, Any]:
+        if not isinstance(defaults, dict):
+            return {}
+        for key in defaults:
+            if key not in StageTransfer.model_fields:
+                suggestion = suggest(key, StageTransfer.model_fields)
+                self.add(("defaults", key), "there is no such key", suggestion, key=True)
+        return {key: value for key, value in defaults.items() if key in StageTransfer.model_fields}
+
+    def _written_path(self, path: KeyPath) -> KeyPath:
+        is_row = len(path) > 2 and path[0] == "stage_transfers"
+        if is_row and not self.document.has(path) and self.document.has(("defaults", *path[2:])):
+            return ("defaults", *path[2:])
+        return path
+
+    def _functions(self, data: Mapping[str, Any]) -> UserFunctions:
+        module = data.get("user_functions")
+        functions = UserFunctions(module if isinstance(module, str) else "", self.folder)
+        if functions.module:
+            try:
+                functions.load()
+            except FunctionError as error:
+                self._functions_broken = True
+                self.add(("user_functions",), error.message)
+        return functions
+
+    def _check_names(self, rows: Iterable[tuple[int, Row]]) -> None:
+        taken: dict[str, int] = {}
+        mapped = {str(row["name"]) for _, row in rows if row.get("expand")}
+        ours = {f"{row['name']}{AUDIT_SUFFIX}": row["name"] for _, row in rows}
+        ours.update({f"{row['name']}{TURN_SUFFIX}": row["name"] for _, row in rows})
+        for index, row in rows:
+            name, path = str(row["name"]), ("stage_transfers", index, "name")
+            if name in taken:
+                line = self.document.position(("stage_transfers", taken[name]))[0]
+                self.add(
+                    path, f"the name {name!r} is already that of the transfer in line {line}; give one of them a name"
+                )
+            taken.setdefault(name, index)
+            owner = ours.get(name)
+            stem, _, digits = name.rpartition("_")
+            if name == RESERVED_NAME:
+                self.add(path, f"the name {name!r} is reserved for the task that ends a run")
+            elif owner is not None:
+                self.add(path, f"the name {name!r} is that of a task that pipetrack adds to transfer {owner!r}")
+            elif digits.isdigit() and stem in mapped:
+                self.add(path, f"the name {name!r} could mean map index {digits} of transfer {stem!r}; choose another")
+
+    def _check_references(self, rows: Iterable[tuple[int, Row]]) -> None:
+        names = {str(row["name"]): row for _, row in rows}
+        for index, row in rows:
+            for place, wanted in self._references(row):
+                path = ("stage_transfers", index, *place)
+                others = [name for name in names if name != row["name"]]
+                if wanted == row["name"]:
+                    self.add(path, "a transfer cannot wait for itself")
+                elif wanted not in names:
+                    self.add(path, f"there is no transfer {wanted!r}", suggest(wanted, others))
+                elif place[0] == "expand" and names[wanted].get("transfer_enabled") is False:
+                    self.add(path, f"transfer {wanted!r} is disabled, so there is nothing to map over")
+            self._check_expand(index, row)
+            if row.get("operator") and row.get("python_callable"):
+                self.add(("stage_transfers", index, "python_callable"), "give operator or python_callable, not both")
+
+    def _references(self, row: Row) -> Iterable[tuple[KeyPath, str]]:
+        waits = row.get("depends_on")
+        if isinstance(waits, list):
+            yield from (
+                (("depends_on", place), wanted) for place, wanted in enumerate(waits) if isinstance(wanted, str)
+            )
+        expand = row.get("expand")
+        for key, value in expand.items() if isinstance(expand, dict) else ():
+            match = _MAPPED_REFERENCE.fullmatch(value) if isinstance(value, str) else None
+            if match:
+                yield ("expand", key), match.group(1)
+
+    def _check_expand(self, index: int, row: Row) -> None:
+        expand = row.get("expand")
+        if not isinstance(expand, dict):
+            return
+        for key, value in expand.items():
+            if isinstance(value, str) and not _MAPPED_REFERENCE.fullmatch(value):
+                path = ("stage_transfers", index, "expand", key)
+                self.add(path, f"expected a list, or transfer.<name>, not {short(value)}")
+        if not row.get("operator") and not row.get("python_callable"):
+            self.add(
+                ("stage_transfers", index, "expand"), "there is no operator and no python_callable to map", key=True
+            )
+
+    def _check_unique_ids(self, rows: Iterable[tuple[int, Row]]) -> None:
+        taken: dict[str, int] = {}
+        for index, row in rows:
+            value = _content(row.get("transfer_unique_id"))
+            if not value:
+                continue
+            if value in taken:
+                line = self.document.position(("stage_transfers", taken[value], "transfer_unique_id"))[0]
+                path = ("stage_transfers", index, "transfer_unique_id")
+                self.add(path, f"the id {value!r} is already that of the transfer in line {line}")
+            taken.setdefault(value, index)
+
+    def _check_locations(self, rows: Iterable[tuple[int, Row]], data: Mapping[str, Any]) -> None:
+        from airflow_provider_pipetrack.storage.locations import parse_location_string
+
+        adapters = data.get("storage_adapters")
+        custom = frozenset(adapters) if isinstance(adapters, dict) else frozenset()
+        verdicts: dict[str, str | None] = {}
+        for index, row in rows:
+            locations = row.get("tracking_location")
+            for place, text in enumerate(locations if isinstance(locations, list) else ()):
+                if not isinstance(text, str):
+                    continue
+                if text not in verdicts:
+                    try:
+                        parse_location_string(text, custom)
+                        verdicts[text] = None
+                    except LocationError as error:
+                        verdicts[text] = error.message
+                if verdicts[text]:
+                    self.add(("stage_transfers", index, "tracking_location", place), f"{text!r}: {verdicts[text]}")
+
+    def _check_content(self, index: int, row: Row, variables: Row, functions: UserFunctions) -> None:
+        if self._functions_broken:
+            return
+        for field in CONTENT_FIELDS:
+            value = row.get(field)
+            # Most texts are plain words; only these characters can make a text anything else.
+            if not isinstance(value, str) or not ("(" in value or "{" in value):
+                continue
+            found = mistakes(value, variables=variables, functions=functions, has_module=bool(functions.module))
+            if found:
+                self.add(("stage_transfers", index, field), *found)
+
+    def _check_functions(self, index: int, row: Row, functions: UserFunctions) -> None:
+        named: list[tuple[KeyPath, Any]] = [((field,), row.get(field)) for field in _FUNCTION_FIELDS]
+        audit = row.get("audit")
+        if isinstance(audit, dict):
+            named.append((("audit", "function"), audit.get("function")))
+        for path, text in named:
+            if not isinstance(text, str) or not text or (self._functions_broken and "." not in text):
+                continue
+            try:
+                functions.resolve_callable(text)
+            except FunctionError as error:
+                self.add(("stage_transfers", index, *path), error.message, error.suggestion)
+
+
+def _computed_name(row: Row) -> str:
+    source, target = _content(row.get("stage_i_details")), _content(row.get("stage_i_plus_1_details"))
+    return default_name(source, target, row.get("transfer_order_number", 1.0))
+
+
+def _content(value: Any) -> str | None:
+    """Return a content's plain text from what the file says, or None."""
+    if isinstance(value, dict) and isinstance(value.get("literal"), str) and len(value) == 1:
+        return LiteralText(literal=value["literal"]).literal
+    if not isinstance(value, str):
+        return None
+    if "(" not in value and "{" not in value:
+        return value
+    try:
+        return plain_text(value)
+    except Exception:  # noqa: BLE001  a broken f-string is reported as a mistake of its own
+        return None

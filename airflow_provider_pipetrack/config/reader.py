@@ -1,0 +1,247 @@
+"""Read YAML or JSON text once, safely, and remember where each value stands.
+
+libyaml composes the text into nodes; plain Python values are made from them here. The nodes are kept, so a position
+costs nothing until a mistake has to be shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timezone
+from typing import Any
+
+import yaml
+
+from airflow_provider_pipetrack.config.problems import Path, path_text
+from airflow_provider_pipetrack.errors import ConfigError, Problem
+
+#: Largest pipeline file, in bytes.
+MAX_BYTES = 5_000_000
+#: Most values that a file may have once its aliases are written out.
+MAX_VALUES = 500_000
+_MAX_DEPTH = 60
+_PREFIX = "tag:yaml.org,2002:"
+_ANY_PIPELINE = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+
+
+def looks_like_pipeline(data: bytes) -> bool:
+    """Return whether a file's bytes mention ``stage_transfers`` as a key; cheap, and may say yes too often."""
+    return _ANY_PIPELINE.search(data) is not None
+
+
+class Document:
+    """A file's values, and the place of each of them.
+
+    :param file: how the file is called in problems.
+    :param data: the values, as plain dicts, lists and scalars.
+    """
+
+    def __init__(self, file: str, data: Any, root: yaml.Node | None, problems: Sequence[Problem] = ()) -> None:
+        self.file = file
+        self.data = data
+        self.problems = list(problems)
+        self._root = root
+
+    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Return line and column of a value, from 1; of the nearest enclosing value when it is not written down.
+
+        :param path: keys and indexes from the top.
+        :param key: True for the place of the key instead of its value.
+        """
+        node, mark = self._root, None
+        for position, step in enumerate(path):
+            found = _child(node, step)
+            if found is None:
+                break
+            key_node, node = found
+            last = position == len(path) - 1
+            mark = key_node.start_mark if key_node is not None and (key or not last) else node.start_mark
+        if mark is None and node is not None:
+            mark = node.start_mark
+        return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+
+    def has(self, path: Path) -> bool:
+        """Return whether a value is written down at ``path``."""
+        node = self._root
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                return False
+            node = found[1]
+        return True
+
+    def problem(self, path: Path, message: str, suggestion: str = "", *, key: bool = False) -> Problem:
+        """Return a problem at a value of this file."""
+        line, column = self.position(path, key=key)
+        return Problem(self.file, line, column, path_text(path), message, suggestion)
+
+
+def read(text: str | bytes, file: str, *, is_json: bool = False) -> Document:
+    """Read a pipeline file's text.
+
+    :param text: the text, or its bytes in UTF-8.
+    :param file: how the file is called in problems.
+    :param is_json: True for strict JSON.
+    :raises ConfigError: when the text cannot be read at all. Duplicate keys and the like are in ``problems``.
+    """
+    content = _decode(text, file)
+    if not content.strip():
+        raise ConfigError([Problem(file, 1, 1, "", "the file is empty; a pipeline needs stage_transfers")])
+    if is_json:
+        _check_json(content, file)
+        content = content.replace("\t", " ")
+    root = _compose(content, file)
+    builder = _Builder(file)
+    data = builder.build(root, (), 0)
+    return Document(file, data, root, builder.problems)
+
+
+def _decode(text: str | bytes, file: str) -> str:
+    if len(text) > MAX_BYTES:
+        size = f"{len(text) / 1e6:.1f} MB; a pipeline file may have {MAX_BYTES / 1e6:.0f} MB"
+        raise ConfigError([Problem(file, 1, 1, "", f"the file has {size}")])
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = text.count(b"\n", 0, error.start) + 1
+            column = error.start - text.rfind(b"\n", 0, error.start)
+            raise ConfigError([Problem(file, line, column, "", "the file is not UTF-8 text")]) from None
+    return text.removeprefix("\ufeff")
+
+
+def _check_json(content: str, file: str) -> None:
+    try:
+        json.loads(content)
+    except json.JSONDecodeError as error:
+        message = f"malformed JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+        raise ConfigError([Problem(file, error.lineno, error.colno, "", message)]) from None
+    except (RecursionError, ValueError):
+        raise ConfigError([Problem(file, 1, 1, "", "malformed JSON: nested too deeply or a number too long")]) from None
+
+
+def _compose(content: str, file: str) -> yaml.Node:
+    loader = None
+    try:
+        loader = _Loader(content)
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        reason = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError([Problem(file, *place, "", f"malformed YAML: {reason}")]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        line = content.count("\n", 0, getattr(error, "position", 0)) + 1
+        reason = getattr(error, "reason", None) or str(error).splitlines()[0]
+        raise ConfigError([Problem(file, line, 1, "", f"malformed YAML: {reason}")]) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if root is None:
+        raise ConfigError([Problem(file, 1, 1, "", "the file is empty; a pipeline needs stage_transfers")])
+    return root  # type: ignore[no-any-return]
+
+
+class _Builder:
+    """Makes plain values from nodes, and collects what is wrong with them."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.values = 0
+
+    def build(self, node: yaml.Node, path: Path, depth: int) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES or depth > _MAX_DEPTH:
+            self._give_up(node, depth)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        self._check_tag(node, path, "seq")
+        return [self.build(item, (*path, index), depth + 1) for index, item in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
+        self._check_tag(node, path, "map")
+        result: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == f"{_PREFIX}merge":
+                merged.update(self._merge_key(value_node, path, depth))
+                continue
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                self._add(key_node, path, "a key must be a plain text")
+                continue
+            if key in result:
+                self._add(key_node, (*path, key), "the key appears twice; the last one would win silently")
+            result[key] = self.build(value_node, (*path, key), depth + 1)
+        return {**merged, **result} if merged else result
+
+    def _merge_key(self, node: yaml.Node, path: Path, depth: int) -> dict[str, Any]:
+        found = self.build(node, path, depth + 1)
+        merged: dict[str, Any] = {}
+        for part in reversed(found if isinstance(found, list) else [found]):
+            if not isinstance(part, dict):
+                self._add(node, path, "<< takes a mapping or a list of mappings")
+                continue
+            merged.update(part)
+        return merged
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        tag = node.tag
+        if tag == f"{_PREFIX}str":
+            return node.value
+        kind = tag.removeprefix(_PREFIX)
+        if kind not in {"int", "float", "bool", "null", "timestamp"} or kind == tag:
+            self._add(node, path, f"the tag {tag.replace(_PREFIX, '!!')!r} is not allowed here")
+            return node.value
+        try:
+            return _plain(getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node))
+        except (ValueError, KeyError, AttributeError, OverflowError):
+            self._add(node, path, f"{node.value!r} is no {kind}")
+            return node.value
+
+    def _check_tag(self, node: yaml.Node, path: Path, kind: str) -> None:
+        if node.tag != _PREFIX + kind:
+            self._add(node, path, f"the tag {node.tag.replace(_PREFIX, '!!')!r} is not allowed here")
+
+    def _add(self, node: yaml.Node, path: Path, message: str) -> None:
+        mark = node.start_mark
+        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, path_text(path), message))
+
+    def _give_up(self, node: yaml.Node, depth: int) -> None:
+        mark = node.start_mark
+        message = (
+            f"the file is nested more than {_MAX_DEPTH} levels deep"
+            if depth > _MAX_DEPTH
+            else f"the file has more than {MAX_VALUES:,} values once its aliases are written out"
+        )
+        raise ConfigError([*self.problems, Problem(self.file, mark.line + 1, mark.column + 1, "", message)])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            if key_node.value == step:
+                return key_node, value_node
+        merged = (value for key, value in node.value if key.tag == f"{_PREFIX}merge")
+        return next((found for value in merged if (found := _child(value, step)) is not None), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and 0 <= step < len(node.value):
+        return None, node.value[step]
+    return None

@@ -1,0 +1,80 @@
+"""Small types that the models share."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta, timezone
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
+
+from airflow_provider_pipetrack.config.durations import FORMS, parse_duration
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class Model(BaseModel):
+    """Base of all models: unknown keys are mistakes, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _duration(value: Any) -> Any:
+    if value is None or isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str):
+        raise ValueError(f"{value!r} is no duration; {FORMS}")
+    parsed = parse_duration(value)
+    if parsed is None:
+        raise ValueError("continuous is no limit; " + FORMS)
+    return parsed
+
+
+def _duration_text(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        return "1d12h30m"
+    if isinstance(value, str):
+        parse_duration(value)
+        return value
+    raise ValueError(f"{value!r} is no duration; {FORMS}, or continuous")
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise ValueError(f"{value!r} is no date; expected 2026-01-31 or 2026-01-31T06:00:00Z") from None
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    if value is None:
+        return None
+    raise ValueError(f"{value!r} is no date; expected 2026-01-31 or 2026-01-31T06:00:00Z")
+
+
+def _dotted(value: Any) -> Any:
+    if isinstance(value, str) and not _DOTTED.fullmatch(value):
+        raise ValueError(f"{value!r} is no dotted path, such as package.module.Name")
+    return value
+
+
+#: A length of time, written ``5m``; a ``timedelta`` once it is read.
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "format": "duration"})
+]
+#: A length of time that is kept as it was written; may be ``continuous``.
+DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
+#: A point in time; UTC where no zone is written.
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+#: ``package.module.Name``.
+DottedPath = Annotated[StrictStr, BeforeValidator(_dotted)]
+
+
+class LiteralText(Model):
+    """Text that is taken as it stands, even if it looks like a function call or a template."""
+
+    literal: StrictStr
+    """The text."""

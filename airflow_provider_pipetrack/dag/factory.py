@@ -1,0 +1,252 @@
+"""From a pipeline's model and graph to an Airflow Dag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator
+
+from airflow_provider_pipetrack.attempts.binding import bind_pipeline
+from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+from airflow_provider_pipetrack.config.durations import parse_duration
+from airflow_provider_pipetrack.config.pausing import collector_paused
+from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
+from airflow_provider_pipetrack.dag.operators import OperatorError, check_arguments, check_required, find_operator
+from airflow_provider_pipetrack.errors import ConfigError, Problem
+from airflow_provider_pipetrack.operators.tracked import tracked
+
+#: Start of Dags that name none, so that a schedule works without one.
+DEFAULT_START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+TAG = "pipetrack"
+_PASSED_ON = (
+    "end_date",
+    "max_active_runs",
+    "max_active_tasks",
+    "dagrun_timeout",
+    "is_paused_upon_creation",
+    "doc_md",
+)
+_MAPPED = "transfer."
+
+
+def build_dag(pipeline: str | Path | PipelineConfig) -> DAG:
+    """Return the Dag of a pipeline.
+
+    :param pipeline: a pipeline file, or its model.
+    :raises ConfigError: with every mistake in it.
+    """
+    config = pipeline if isinstance(pipeline, PipelineConfig) else PipelineConfig.from_file(pipeline)
+    graph = plan_graph(config.stage_transfers)
+    with collector_paused():
+        problems = find_problems(config, graph)
+        if problems:
+            raise ConfigError(problems)
+        return _Factory(config, graph).build()
+
+
+def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
+    """Return the mistakes that only show with the graph or with Airflow: cycles, operators and their arguments."""
+    by_name = {transfer.name: transfer for transfer in config.stage_transfers}
+    problems = []
+    if graph.cycle:
+        first = next((by_name[n] for n in graph.cycle if by_name[n].depends_on is not None), by_name[graph.cycle[0]])
+        circle = " -> ".join(graph.cycle)
+        key = "depends_on" if first.depends_on is not None else ""
+        problems.append(config.problem(first, key, f"the transfers wait for each other in a circle: {circle}"))
+    for transfer in config.stage_transfers:
+        problem = _operator_problem(config, transfer) if transfer.operator else None
+        if problem:
+            problems.append(problem)
+    schedule = _schedule_problem(config)
+    return [*problems, *([schedule] if schedule else [])]
+
+
+class _Factory:
+    """Makes the tasks of one Dag."""
+
+    def __init__(self, config: PipelineConfig, graph: Graph) -> None:
+        self.config = config
+        self.graph = graph
+        self.transfers = {transfer.name: transfer for transfer in config.stage_transfers}
+        self.dag = DAG(**_dag_arguments(config))
+        self.tasks: dict[str, Any] = {}
+
+    def build(self) -> DAG:
+        """Return the Dag with its tasks and edges."""
+        bind_pipeline(self.dag, self.config, self.graph.upstreams)
+        for node in self.graph.nodes.values():
+            if node.task_id not in self.tasks:
+                self.tasks[node.task_id] = self._task(node)
+        for task_id, upstream in self.graph.upstream.items():
+            if upstream:
+                self.tasks[task_id].set_upstream([self.tasks[name] for name in upstream])
+        return self.dag
+
+    def _task(self, node: Node) -> Any:
+        if node.kind is Kind.TRANSFER:
+            return self._transfer_task(self.transfers[str(node.transfer)])
+        if node.kind is Kind.AUDIT:
+            return self._audit_task(node.task_id, self.transfers[str(node.transfer)])
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
+        rule = "all_done" if node.kind is Kind.TURN else "none_failed"
+        return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
+
+    def _transfer_task(self, transfer: StageTransfer) -> Any:
+        operator, arguments = _operator_of(self.config, transfer)
+        arguments = {**arguments, **_task_arguments(transfer), "task_id": transfer.name, "dag": self.dag}
+        if not transfer.expand:
+            return tracked(operator)(transfer=transfer, pipeline=self.config, **arguments)
+        mapped = self._mapped_arguments(transfer)
+        return tracked(operator).partial(transfer=transfer.name, **arguments).expand(**mapped)
+
+    def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
+        """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
+        mapped = {key: self._mapped_value(value) for key, value in (transfer.expand or {}).items()}
+        if transfer.python_callable and not set(mapped) <= {"op_kwargs", "op_args"}:
+            return {"op_kwargs": _every_combination(mapped)}
+        return mapped
+
+    def _mapped_value(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name = value.removeprefix(_MAPPED)
+        if name not in self.tasks:
+            self.tasks[name] = self._task(self.graph.nodes[name])
+        return self.tasks[name].output
+
+    def _audit_task(self, task_id: str, transfer: StageTransfer) -> Any:
+        from airflow_provider_pipetrack.sensors.audit import AuditSensor
+
+        arguments: dict[str, Any] = {"poke_interval": 60.0, "timeout": 86_400.0}
+        if transfer.audit is not None:
+            arguments = {
+                "mode": transfer.audit.mode,
+                "poke_interval": transfer.audit.poke_interval.total_seconds(),
+                "timeout": transfer.audit.timeout.total_seconds(),
+                "retries": transfer.audit.retries,
+            }
+        if transfer.transfer_process_owner_name:
+            arguments["owner"] = transfer.transfer_process_owner_name
+        return AuditSensor(task_id=task_id, transfer=transfer, pipeline=self.config, dag=self.dag, **arguments)
+
+
+def _every_combination(mapped: dict[str, Any]) -> Any:
+    """Return the keyword arguments of each call: every combination of the lists, as Airflow expands several."""
+    import itertools
+
+    from airflow.sdk import XComArg
+
+    results = {key: value for key, value in mapped.items() if isinstance(value, XComArg)}
+    if results and len(mapped) == 1:
+        key, value = next(iter(results.items()))
+        return value.map(_Keyword(key))
+    if results:
+        raise OperatorError("a function can be mapped over one transfer's result or over lists, not over both")
+    keys = list(mapped)
+    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*mapped.values())]
+
+
+class _Keyword:
+    """Turns each item of another transfer's result into the keyword argument of a call."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.__name__ = f"as_{key}"
+
+    def __call__(self, item: Any) -> dict[str, Any]:
+        return {self.key: item}
+
+
+def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
+    """Return the operator class of a transfer, and the arguments that the file gives it."""
+    if transfer.operator:
+        return find_operator(transfer.operator), dict(transfer.operator_args)
+    if transfer.python_callable:
+        from airflow.providers.standard.operators.python import PythonOperator
+
+        function = config.functions.resolve_callable(transfer.python_callable)
+        own = {"op_kwargs": dict(transfer.operator_args)} if transfer.operator_args and not transfer.expand else {}
+        return PythonOperator, {"python_callable": function, **own}
+    from airflow_provider_pipetrack.operators.marker import MarkerOperator
+
+    return MarkerOperator, {}
+
+
+def _task_arguments(transfer: StageTransfer) -> dict[str, Any]:
+    """Return the arguments of every Airflow task that a transfer sets."""
+    arguments: dict[str, Any] = {"retries": transfer.max_retry_attempts}
+    if transfer.transfer_process_owner_name:
+        arguments["owner"] = transfer.transfer_process_owner_name
+    for name in ("retry_delay", "execution_timeout", "pool"):
+        value = getattr(transfer, name)
+        if value is not None:
+            arguments[name] = value
+    if not transfer.can_process_be_parallelized:
+        arguments["max_active_tis_per_dag"] = 1
+    return arguments
+
+
+def _dag_arguments(config: PipelineConfig) -> dict[str, Any]:
+    settings, metadata = config.dag, config.pipeline_metadata
+    arguments: dict[str, Any] = {
+        "dag_id": config.dag_id,
+        "schedule": _schedule(settings.schedule),
+        "start_date": settings.start_date or DEFAULT_START,
+        "catchup": settings.catchup,
+        "tags": list(dict.fromkeys([*settings.tags, TAG])),
+        "description": settings.description or metadata.pipeline_description or metadata.pipeline_name or None,
+        "default_args": dict(settings.default_args),
+        "params": dict(settings.params),
+        "owner_links": dict(settings.owner_links),
+        "fail_fast": settings.fail_fast,
+        "render_template_as_native_obj": settings.render_template_as_native_obj,
+    }
+    for name in _PASSED_ON:
+        value = getattr(settings, name)
+        if value is not None:
+            arguments[name] = value
+    return arguments
+
+
+def _schedule(text: str | None) -> Any:
+    """Return a schedule: a preset or cron expression as it is, a duration as such."""
+    if not text:
+        return None
+    try:
+        return parse_duration(text) or text
+    except ValueError:
+        return text
+
+
+def _schedule_problem(config: PipelineConfig) -> Problem | None:
+    text = config.dag.schedule
+    if not text or text.startswith("@") or not isinstance(_schedule(text), str):
+        return None
+    from airflow_provider_pipetrack.compat import is_cron
+
+    if is_cron(text):
+        return None
+    return config.problem(None, "dag.schedule", f"{text!r} is neither a cron expression nor a preset nor a duration")
+
+
+def _operator_problem(config: PipelineConfig, transfer: StageTransfer) -> Problem | None:
+    try:
+        operator = find_operator(str(transfer.operator))
+    except OperatorError as error:
+        return config.problem(transfer, "operator", error.message, error.suggestion)
+    given: Iterable[str] = [*transfer.operator_args, *(transfer.expand or ())]
+    for name in given:
+        key = f"operator_args.{name}" if name in transfer.operator_args else f"expand.{name}"
+        try:
+            check_arguments(operator, [name])
+        except OperatorError as error:
+            return config.problem(transfer, key, error.message, error.suggestion)
+    try:
+        check_required(operator, [*given, *config.dag.default_args])
+    except OperatorError as error:
+        return config.problem(transfer, "operator", error.message)
+    return None

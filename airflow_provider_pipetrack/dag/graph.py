@@ -1,0 +1,244 @@
+"""Levels and edges of a pipeline: what waits for what. Pure, without Airflow.
+
+Nodes are transfers, their audits, turns and the join at the end. A turn stands between transfers that may not run at
+the same time: it waits for the one before to end in whatever way, so that only real upstreams can stop the one behind
+it. Airflow takes a run's state from its last tasks, so a transfer that nothing but a turn follows also leads into the
+join ``pipeline_done``.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from airflow_provider_pipetrack.config.checks import AUDIT_SUFFIX, RESERVED_NAME, TURN_SUFFIX
+from airflow_provider_pipetrack.config.content import plain_text
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.config import StageTransfer
+
+
+class Kind(str, Enum):
+    """What a node is."""
+
+    TRANSFER = "transfer"
+    AUDIT = "audit"
+    TURN = "turn"
+    JOIN = "join"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A task of the Dag.
+
+    :param task_id: the task's id.
+    :param transfer: name of the transfer that it runs, audits or gives the turn to; None for the join.
+    """
+
+    task_id: str
+    kind: Kind
+    transfer: str | None = None
+
+
+@dataclass
+class Graph:
+    """What runs, and in which order.
+
+    :param nodes: all tasks by id; transfers stand in the order of the levels.
+    :param upstream: ids of the tasks that each task waits for.
+    :param levels: names of the enabled transfers of each level.
+    :param upstreams: for each enabled transfer, the enabled transfers that it really depends on.
+    :param disabled: names of the transfers that were left out.
+    :param warnings: what an author might not expect, as sentences.
+    :param cycle: names along a circle of dependencies, the first one repeated at the end; empty when there is none.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    upstream: dict[str, list[str]] = field(default_factory=dict)
+    levels: list[tuple[str, ...]] = field(default_factory=list)
+    upstreams: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    disabled: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    cycle: tuple[str, ...] = ()
+
+    def add(self, node: Node, upstream: Iterable[str] = ()) -> None:
+        """Add a task behind others."""
+        self.nodes[node.task_id] = node
+        self.upstream[node.task_id] = list(upstream)
+
+
+def plan_graph(transfers: Sequence[StageTransfer]) -> Graph:
+    """Work out the tasks and edges of a pipeline.
+
+    :param transfers: all its transfers, in the order of the file, with unique names.
+    :return: the graph; when ``cycle`` is not empty, it has no nodes.
+    """
+    planner = _Planner(transfers)
+    graph = Graph(
+        levels=[tuple(t.name for t in level) for level in planner.levels],
+        upstreams=planner.upstreams(),
+        disabled=tuple(t.name for t in transfers if not t.transfer_enabled),
+        warnings=planner.warnings,
+    )
+    graph.cycle = _find_cycle(graph.upstreams)
+    if not graph.cycle:
+        _add_tasks(graph, planner)
+    return graph
+
+
+class _Planner:
+    """Finds out which transfers each transfer depends on."""
+
+    def __init__(self, transfers: Sequence[StageTransfer]) -> None:
+        self.by_name = {transfer.name: transfer for transfer in transfers}
+        self.warnings: list[str] = []
+        enabled = [transfer for transfer in transfers if transfer.transfer_enabled]
+        orders = sorted({transfer.transfer_order_number for transfer in enabled})
+        grouped: dict[float, list[StageTransfer]] = {order: [] for order in orders}
+        for transfer in enabled:
+            grouped[transfer.transfer_order_number].append(transfer)
+        self.orders = orders
+        self.levels = [grouped[order] for order in orders]
+        # What a later level waits for: the names of the nearest earlier level that ends at all.
+        self._waited_for = [tuple(t.name for t in level if not t.is_continuous) for level in self.levels]
+        self._filling: dict[str, list[str]] | None = None
+
+    def upstreams(self) -> dict[str, tuple[str, ...]]:
+        """Return what each enabled transfer depends on."""
+        found = {}
+        for number, level in enumerate(self.levels):
+            shared = self._previous_level(level[0].transfer_order_number)
+            for transfer in level:
+                names = self._direct(transfer, shared)
+                found[transfer.name] = names
+                if number and not names:
+                    self._warn_overtaking(transfer)
+        return found
+
+    def _direct(self, transfer: StageTransfer, previous: tuple[str, ...]) -> tuple[str, ...]:
+        if transfer.depends_on is not None:
+            return self._enabled(transfer.depends_on, transfer.name)
+        if transfer.dependent_on_previous_transfer:
+            return previous
+        if transfer.upstream_completion_required:
+            return self._enabled(self._fill(plain_text(transfer.stage_i_details) or ""), transfer.name)
+        return ()
+
+    def _previous_level(self, order: float) -> tuple[str, ...]:
+        for number in range(len(self.orders) - 1, -1, -1):
+            if self.orders[number] < order and self._waited_for[number]:
+                return self._waited_for[number]
+        return ()
+
+    def _fill(self, stage: str) -> list[str]:
+        """Return the transfers whose target is this stage."""
+        if self._filling is None:
+            self._filling = {}
+            for transfer in self.by_name.values():
+                target = plain_text(transfer.stage_i_plus_1_details)
+                if target:
+                    self._filling.setdefault(target, []).append(transfer.name)
+        return self._filling.get(stage, [])
+
+    def _enabled(self, names: Iterable[str], waiting: str) -> tuple[str, ...]:
+        """Return the enabled transfers among ``names``; a disabled one is replaced by what it depends on itself."""
+        found: dict[str, None] = {}
+        seen = {waiting}
+        todo = list(reversed(list(names)))
+        while todo:
+            name = todo.pop()
+            transfer = self.by_name.get(name)
+            if transfer is None or name in seen:
+                continue
+            if not transfer.transfer_enabled:
+                seen.add(name)
+                previous = self._previous_level(transfer.transfer_order_number)
+                todo.extend(reversed(self._direct(transfer, previous)))
+            elif not transfer.is_continuous:
+                found[name] = None
+        return tuple(found)
+
+    def _warn_overtaking(self, transfer: StageTransfer) -> None:
+        self.warnings.append(
+            f"{transfer.name} (order {transfer.transfer_order_number:g}) waits for nothing and may start before "
+            "the levels above it"
+        )
+
+
+def _add_tasks(graph: Graph, planner: _Planner) -> None:
+    transfers = planner.by_name
+    exits = {name: exit_task(transfers[name]) for name in graph.upstreams}
+    for level in planner.levels:
+        for transfer in level:
+            name = transfer.name
+            graph.add(Node(name, Kind.TRANSFER, name), (exits[up] for up in graph.upstreams[name]))
+            if transfer.audit_enabled:
+                graph.add(Node(exits[name], Kind.AUDIT, name), [name])
+    for level in planner.levels:
+        _add_turns(graph, level, exits)
+    _add_join(graph)
+
+
+def exit_task(transfer: StageTransfer) -> str:
+    """Return the task that stands for a transfer's end: its audit when it has one."""
+    return f"{transfer.name}{AUDIT_SUFFIX}" if transfer.audit_enabled else transfer.name
+
+
+def _add_turns(graph: Graph, level: Sequence[StageTransfer], exits: Mapping[str, str]) -> None:
+    """Put the transfers of a level that may not run beside others one behind the other."""
+    before = [exits[t.name] for t in level if t.can_process_be_parallelized]
+    for transfer in level:
+        if transfer.can_process_be_parallelized:
+            continue
+        behind = _reachable(graph, transfer.name)
+        waits_for = [task for task in before if task not in behind and task not in graph.upstream[transfer.name]]
+        if waits_for:
+            turn = f"{transfer.name}{TURN_SUFFIX}"
+            graph.add(Node(turn, Kind.TURN, transfer.name), waits_for)
+            graph.upstream[transfer.name].append(turn)
+        before = [exits[transfer.name]]
+
+
+def _reachable(graph: Graph, start: str) -> set[str]:
+    """Return the tasks that wait for ``start``, directly or not, itself included."""
+    downstream = _downstream(graph)
+    found, todo = {start}, [start]
+    while todo:
+        for task in downstream.get(todo.pop(), ()):
+            if task not in found:
+                found.add(task)
+                todo.append(task)
+    return found
+
+
+def _downstream(graph: Graph) -> dict[str, list[str]]:
+    downstream: dict[str, list[str]] = {}
+    for task, waits_for in graph.upstream.items():
+        for upstream in waits_for:
+            downstream.setdefault(upstream, []).append(task)
+    return downstream
+
+
+def _add_join(graph: Graph) -> None:
+    """Lead every transfer that only turns follow into the join, so that its failure is the run's."""
+    if not any(node.kind is Kind.TURN for node in graph.nodes.values()):
+        return
+    downstream = _downstream(graph)
+    hidden = [
+        task
+        for task in graph.nodes
+        if task in downstream and all(graph.nodes[after].kind is Kind.TURN for after in downstream[task])
+    ]
+    if hidden:
+        graph.add(Node(RESERVED_NAME, Kind.JOIN), hidden)
+
+
+def _find_cycle(upstreams: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    try:
+        graphlib.TopologicalSorter(upstreams).prepare()
+    except graphlib.CycleError as error:
+        return tuple(reversed(error.args[1]))
+    return ()

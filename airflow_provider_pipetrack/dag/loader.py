@@ -1,0 +1,116 @@
+"""``load_pipelines`` and ``report_problems``: what a Dag file calls to bring pipeline files into Airflow."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, get_parsing_context
+
+from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
+from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline
+from airflow_provider_pipetrack.dag.graph import plan_graph
+from airflow_provider_pipetrack.errors import ConfigError, Problem
+
+log = logging.getLogger("airflow_provider_pipetrack.loader")
+
+
+def load_pipelines(namespace: MutableMapping[str, Any], folder: str | Path | None = None) -> dict[str, DAG]:
+    """Build the Dag of every pipeline file beside the calling file, or in ``folder``, and put it into ``namespace``.
+
+    A broken file stops no other; its problems are logged, and shown in Airflow by :func:`report_problems`. When
+    Airflow starts a task, only the Dag of that task is built.
+
+    :param namespace: the caller's ``globals()``.
+    :param folder: where the pipeline files are; folders below it are searched too.
+    :return: the Dags by their ids.
+    """
+    root = Path(folder) if folder is not None else Path(namespace["__file__"]).parent
+    dags: dict[str, DAG] = {}
+    for verdict in _wanted(root, get_parsing_context().dag_id):
+        dag = _build(verdict)
+        if dag is None:
+            continue
+        if dag.dag_id in dags:
+            log.error(
+                "%s: the Dag id %r is already that of another file; this one is left out", verdict.path, dag.dag_id
+            )
+            continue
+        dags[dag.dag_id] = dag
+        namespace[f"pipetrack_{dag.dag_id}"] = dag
+    return dags
+
+
+def report_problems(folder: str | Path | None = None) -> None:
+    """Raise with the problems of every broken pipeline file beside the calling file, or in ``folder``.
+
+    Call it in a Dag file of its own: Airflow then lists the problems as that file's import error, and the Dags that
+    ``load_pipelines`` has built keep running.
+
+    :raises ConfigError: when there is a problem.
+    """
+    if get_parsing_context().dag_id is not None:
+        return  # a task is starting; nobody looks at problems now
+    if folder is None:
+        frame = inspect.currentframe()
+        caller = frame.f_back if frame else None
+        folder = Path(caller.f_globals["__file__"]).parent if caller else Path()
+    problems = find_all_problems(Path(folder))
+    if problems:
+        raise ConfigError(problems)
+
+
+def find_all_problems(root: Path) -> list[Problem]:
+    """Return the problems of every pipeline file in a folder and below, Dag ids that appear twice included."""
+    problems: list[Problem] = []
+    owners: dict[str, Path] = {}
+    for path, _ in pipeline_files(root):
+        verdict = read_pipeline(path)
+        problems.extend(verdict.problems)
+        config = verdict.config
+        if config is None:
+            continue
+        problems.extend(find_problems(config, plan_graph(config.stage_transfers)))
+        if config.dag_id in owners:
+            message = f"the Dag id {config.dag_id!r} is already that of {owners[config.dag_id]}; set another dag.dag_id"
+            key = "dag.dag_id" if config.dag.dag_id else "pipeline_metadata.pipeline_id"
+            problems.append(config.problem(None, key, message))
+        owners.setdefault(config.dag_id, path)
+    return problems
+
+
+def _wanted(root: Path, dag_id: str | None) -> Iterable[Verdict]:
+    """Yield the files to build; for a task start only the one of its Dag, found by searching the files' bytes."""
+    files = list(pipeline_files(root))
+    if dag_id is None:
+        yield from (read_pipeline(path) for path, _ in files)
+        return
+    likely = [path for path, data in files if _may_define(path, data, dag_id)]
+    others = [path for path, _ in files if path not in set(likely)]
+    for path in [*likely, *others]:
+        verdict = read_pipeline(path)
+        if verdict.config is not None and verdict.config.dag_id == dag_id:
+            yield verdict
+            return
+
+
+def _may_define(path: Path, data: bytes, dag_id: str) -> bool:
+    return path.stem == dag_id or dag_id.encode() in data
+
+
+def _build(verdict: Verdict) -> DAG | None:
+    problems: Iterable[Problem] = verdict.problems
+    if verdict.config is not None:
+        try:
+            return build_dag(verdict.config)
+        except ConfigError as error:
+            problems = error.problems
+        except Exception:
+            log.exception("%s: the Dag cannot be built", verdict.path)
+            return None
+    for problem in problems:
+        log.error("%s", problem)
+    return None

@@ -1,0 +1,1 @@
+"""Operators whose attempts are tracked."""

@@ -1,0 +1,260 @@
+"""TrackedOperator: any Airflow operator, with one tracking record per attempt.
+
+``TrackedOperator(operator=BashOperator, operator_args={…})`` makes an instance of a class that is generated once per
+operator class and inherits from both, so that deferral, sensors, mapping, templates, XCom, outlets, links and pools
+are the operator's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
+from airflow_provider_pipetrack.attempts.declare import declare, declared_name, spec_from
+from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
+from airflow_provider_pipetrack.compat import (
+    CONTROL_FLOW,
+    SUCCESSFUL_EXITS,
+    AirflowException,
+    AirflowSkipException,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+
+_OWN_ARGUMENTS = ("operator", "operator_args", "python_callable")
+
+
+class _TrackedMeta(type(BaseOperator)):  # type: ignore[misc]
+    """Turns ``TrackedOperator(operator=X, …)`` into an instance of the tracked ``X``."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is not TrackedOperator:
+            return super().__call__(*args, **kwargs)
+        operator, arguments = choose_operator(kwargs)
+        return tracked(operator)(*args, **arguments)
+
+
+class _TrackedPartial:
+    """``.partial()`` that carries the callbacks too, since a mapped task's constructor never runs at parse time."""
+
+    def __get__(self, task: Any, owner: type[Any]) -> Callable[..., Any]:
+        if task is not None:
+            return BaseOperator.__dict__["partial"].__get__(task, owner)  # type: ignore[no-any-return]
+        return functools.partial(_partial, owner)
+
+
+class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
+    """Run an operator as a tracked transfer.
+
+    :param operator: the operator class to run, for example ``BashOperator``; give this or ``python_callable``.
+    :param operator_args: its arguments; they may also be given directly.
+    :param python_callable: a function to run, as with ``PythonOperator``; ``operator_args`` are its ``op_kwargs``.
+    :param transfer: the transfer's fields as in a pipeline file, such as
+        ``{"stage_i_details": "raw", "stage_i_plus_1_details": "clean"}``. ``task_id``, ``retries`` and ``owner``
+        of the task fill ``name``, ``max_retry_attempts`` and ``transfer_process_owner_name`` where they are not given.
+    :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given.
+    :param pipeline: the model of the pipeline file, when a file made this task.
+
+    All other arguments are those of the operator and of every Airflow task.
+
+    :raises TypeError: when neither or both of ``operator`` and ``python_callable`` are given, or an argument is
+        unknown to the operator.
+    :raises ConfigError: when ``transfer`` has mistakes; all of them are named.
+    """
+
+    partial = _TrackedPartial()
+
+    def __init__(
+        self,
+        *,
+        transfer: StageTransfer | Mapping[str, Any] | str | None = None,
+        pipeline_id: str | None = None,
+        pipeline: PipelineConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._pipetrack_spec: Spec | None = None
+        self._pipetrack_attempt: Any = None
+        if not isinstance(transfer, str):
+            self._pipetrack_spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id, pipeline=pipeline)
+        super().__init__(**with_task_callbacks(kwargs))
+        self._pipetrack_name = transfer if isinstance(transfer, str) else None
+        if self.has_dag():
+            self._bind(self.dag)
+
+    @property
+    def dag(self) -> DAG:
+        """Return the task's Dag."""
+        return BaseOperator.dag.fget(self)  # type: ignore[attr-defined,no-any-return]
+
+    @dag.setter
+    def dag(self, dag: DAG | None) -> None:
+        BaseOperator.dag.fset(self, dag)  # type: ignore[attr-defined]
+        if dag is not None:
+            self._bind(dag)
+
+    @property
+    def pipetrack_spec(self) -> Spec:
+        """The transfer that this task runs."""
+        if self._pipetrack_spec is None:
+            self._pipetrack_spec = declare(self.dag, self._pipetrack_name or self.task_id)
+        return self._pipetrack_spec
+
+    @classmethod
+    def _operator_class(cls) -> type[BaseOperator]:
+        """Return the operator class that is tracked."""
+        return next(base for base in cls.__mro__[1:] if not issubclass(base, TrackedOperator))  # type: ignore[return-value]
+
+    def execute(self, context: Any) -> Any:
+        """Run the operator, between the record's start and its end."""
+        return self._run_tracked(context, lambda: super(TrackedOperator, self).execute(context), resumed=False)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Go on after a deferral; the record stays the same."""
+        return self._run_tracked(
+            context,
+            lambda: super(TrackedOperator, self).resume_execution(next_method, next_kwargs, context),
+            resumed=True,
+        )
+
+    def on_kill(self) -> None:
+        """Stop the operator; its record is ended by whoever knows how it ended."""
+        if self._pipetrack_attempt is not None:
+            self._pipetrack_attempt.killed()
+        super().on_kill()
+
+    def _bind(self, dag: DAG) -> None:
+        hook_dag(dag)
+        if self._pipetrack_spec is not None:
+            binding_of(dag).specs.setdefault(self.task_id, self._pipetrack_spec)
+
+    def _run_tracked(self, context: Any, run: Callable[[], Any], *, resumed: bool) -> Any:
+        from airflow_provider_pipetrack.attempts.attempt import Attempt
+        from airflow_provider_pipetrack.attempts.gate import check_upstreams
+
+        attempt = self._pipetrack_attempt = Attempt(self, context, self.pipetrack_spec, resumed=resumed)
+        attempt.begin()
+        try:
+            if attempt.is_first_leg:
+                if self.pipetrack_spec.transfer.upstream_completion_required:
+                    attempt.note(check_upstreams(self, context))
+                attempt.note(attempt.rollback.pay_debt())
+            result = run()
+        except CONTROL_FLOW:
+            attempt.pause()
+            raise
+        except SUCCESSFUL_EXITS:
+            attempt.complete(None)
+            raise
+        except AirflowSkipException as skip:
+            attempt.skip(skip)
+            raise
+        except BaseException as error:
+            attempt.fail(error)
+            raise
+        attempt.complete(result)
+        return result
+
+
+def choose_operator(kwargs: Mapping[str, Any]) -> tuple[type[BaseOperator], dict[str, Any]]:
+    """Return the operator class that the arguments of ``TrackedOperator`` ask for, and its arguments.
+
+    :raises TypeError: when they ask for none, for two, or for something that is no operator.
+    """
+    operator, function = kwargs.get("operator"), kwargs.get("python_callable")
+    extra = dict(kwargs.get("operator_args") or {})
+    arguments = {name: value for name, value in kwargs.items() if name not in _OWN_ARGUMENTS}
+    if operator is not None and function is not None:
+        raise TypeError("TrackedOperator takes operator= or python_callable=, not both")
+    if function is not None:
+        from airflow.providers.standard.operators.python import PythonOperator
+
+        return PythonOperator, {**arguments, "python_callable": function, **({"op_kwargs": extra} if extra else {})}
+    if operator is None:
+        from airflow_provider_pipetrack.operators.marker import MarkerOperator
+
+        operator = MarkerOperator
+    if not (inspect.isclass(operator) and issubclass(operator, BaseOperator)):
+        raise TypeError(f"operator={operator!r}: expected an operator class, such as BashOperator")
+    twice = sorted(set(extra) & set(arguments))
+    if twice:
+        raise TypeError(f"given both directly and in operator_args: {', '.join(twice)}")
+    return operator, {**arguments, **extra}
+
+
+def tracked(operator: type[BaseOperator]) -> type[Any]:
+    """Return the tracked form of an operator class; the same class gives the same result.
+
+    >>> tracked(BashOperator).partial(task_id="load", transfer={…}).expand(bash_command=["echo 1", "echo 2"])
+
+    :param operator: a subclass of ``BaseOperator``. ``EmptyOperator`` becomes a marker that really runs.
+    :raises TypeError: when it is no operator class.
+    """
+    if not (inspect.isclass(operator) and issubclass(operator, BaseOperator)):
+        raise TypeError(f"tracked({operator!r}): expected an operator class, such as BashOperator")
+    if issubclass(operator, TrackedOperator):
+        return operator
+    return _tracked(operator)
+
+
+@functools.cache
+def _tracked(operator: type[BaseOperator]) -> type[Any]:
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    if operator is EmptyOperator:
+        from airflow_provider_pipetrack.operators.marker import MarkerOperator
+
+        operator = MarkerOperator
+    name = f"Tracked{operator.__name__}"
+    shown = getattr(operator, "custom_operator_name", None) or operator.__name__
+    namespace = {
+        "__module__": operator.__module__,
+        "__qualname__": name,
+        "__doc__": operator.__doc__,
+        "custom_operator_name": f"Tracked {shown}",
+        "operator_path": f"{operator.__module__}.{operator.__qualname__}",
+        # Airflow's scheduler would mark it done without running it, and nothing would be recorded.
+        "inherits_from_empty_operator": False,
+    }
+    generated: type[Any] = _TrackedMeta(name, (TrackedOperator, operator), namespace)
+    generated.__signature__ = _signature(operator)  # type: ignore[attr-defined]
+    return generated
+
+
+def _signature(operator: type[BaseOperator]) -> inspect.Signature:
+    """Return the arguments of the operator and ours, for editors and ``help()``."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for init in (TrackedOperator.__init__, operator.__init__, BaseOperator.__init__):
+        for parameter in inspect.signature(init).parameters.values():
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and parameter.name != "self":
+                parameters.setdefault(parameter.name, parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    return inspect.Signature(list(parameters.values()))
+
+
+def _partial(owner: type[Any], **kwargs: Any) -> Any:
+    """Make the partial of a tracked operator: callbacks in, configuration out of what Airflow serializes."""
+    if owner is TrackedOperator:
+        operator, kwargs = choose_operator(kwargs)
+        return tracked(operator).partial(**kwargs)
+    dag = kwargs.get("dag") or current_dag()
+    if dag is None:
+        raise AirflowException(f"{owner.__name__}.partial() needs a Dag: call it inside `with DAG(…)` or pass dag=")
+    hook_dag(dag)
+    kwargs["transfer"] = declared_name(dag, kwargs)
+    kwargs.pop("pipeline", None)
+    kwargs.pop("pipeline_id", None)
+    return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, dag=dag))
+
+
+def current_dag() -> DAG | None:
+    """Return the Dag of the ``with DAG(…)`` block we are in."""
+    from airflow_provider_pipetrack.compat import current_dag as find
+
+    return find()

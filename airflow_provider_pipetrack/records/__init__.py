@@ -1,0 +1,1 @@
+"""The tracking record: its columns, its key, its changes and their merge."""

@@ -1,0 +1,115 @@
+"""One change of a tracking record: whole column groups, each with the key that orders it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import IntEnum
+from typing import Any
+
+from airflow_provider_pipetrack.records.columns import BY_NAME, MERGED_GROUPS, NAMES_BY_GROUP, Group
+
+Value = Any
+
+
+class Rank(IntEnum):
+    """How far along an attempt is; a later state never falls back to an earlier one."""
+
+    PENDING = 0
+    STARTED = 1
+    ENDED = 2
+
+
+class Authority(IntEnum):
+    """Whose word a change is. Airflow's verdict beats the task's own word, which beats a guess."""
+
+    GUESS = 0
+    TASK = 1
+    AIRFLOW = 2
+
+
+def new_event_id() -> str:
+    """A unique text that sorts roughly by time: milliseconds, then randomness."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def utc_now() -> datetime:
+    """The current time, UTC with zone."""
+    return datetime.now(timezone.utc)
+
+
+def group_key(
+    *, rank: Rank, authority: Authority = Authority.TASK, failed: bool = False, sequence: int = 0, event_id: str
+) -> str:
+    """The text that orders two versions of one column group: the greater one, byte by byte, wins.
+
+    It compares rank, authority, failed over completed, sequence, event id, in this order.
+
+    :param sequence: order within the same writer, from 0; no clock is needed.
+    """
+    return f"{int(rank)}.{int(authority)}.{int(failed)}.{sequence:012d}.{event_id}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An event that changes one record. Applying it twice, or in any order, gives the same record.
+
+    :param record_id: which record; see :class:`~airflow_provider_pipetrack.records.key.RecordKey`.
+    :param columns: identity columns, and for each group in ``keys`` all columns of that group.
+    :param keys: merge key of each group that the change carries.
+    :param by: who changed it: ``task``, ``callback``, ``audit``, ``reconcile`` or ``user``.
+    :param at: when it happened, UTC.
+    """
+
+    record_id: str
+    columns: Mapping[str, Value]
+    keys: Mapping[Group, str]
+    by: str
+    event_id: str = field(default_factory=new_event_id)
+    at: datetime = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        for group in self.keys:
+            missing = [name for name in NAMES_BY_GROUP[group] if name not in self.columns]
+            if missing:
+                raise ValueError(f"a change carries its groups whole; {group} lacks {', '.join(missing)}")
+
+    def to_json(self) -> dict[str, Value]:
+        """The change as plain JSON types; times become ISO 8601 text."""
+        return {
+            "event_id": self.event_id,
+            "record_id": self.record_id,
+            "by": self.by,
+            "at": self.at.isoformat(),
+            "keys": dict(self.keys),
+            "columns": {
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in self.columns.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Value]) -> Change:
+        """The change that :meth:`to_json` wrote.
+
+        :raises ValueError, KeyError, TypeError: when ``data`` is not such a change.
+        """
+        columns = {name: _revive(name, value) for name, value in data["columns"].items()}
+        return cls(
+            record_id=data["record_id"],
+            columns=columns,
+            keys={group: data["keys"][group] for group in MERGED_GROUPS if group in data["keys"]},
+            by=data["by"],
+            event_id=data["event_id"],
+            at=datetime.fromisoformat(data["at"]),
+        )
+
+
+def _revive(name: str, value: Value) -> Value:
+    column = BY_NAME.get(name)
+    if column is not None and column.kind == "timestamp" and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value

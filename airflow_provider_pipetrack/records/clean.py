@@ -1,0 +1,102 @@
+"""Make any value fit for a record: JSON-safe, with zones, without what a database refuses, not endless."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from airflow_provider_pipetrack.records.columns import BY_NAME
+
+#: Longest single text of a record, in characters.
+MAX_TEXT = 65_536
+#: Most values in one JSON column.
+MAX_ITEMS = 5_000
+_MAX_DEPTH = 20
+_CUT = "… [cut by pipetrack: {} characters in all]"
+
+
+def clean_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a record with every value as its column's type; what does not fit becomes None or text."""
+    return {name: clean_value(name, value) for name, value in columns.items()}
+
+
+def clean_value(name: str, value: Any) -> Any:
+    """Return a value as the column ``name`` keeps it. Never raises."""
+    column = BY_NAME.get(name)
+    kind = column.kind if column else "json"
+    if value is None:
+        return None
+    if kind == "json":
+        return clean_json(value)
+    if kind == "timestamp":
+        return _moment(value)
+    if kind == "boolean":
+        return bool(value)
+    if kind in {"integer", "float"}:
+        return _number(value, whole=kind == "integer")
+    return _text(value if isinstance(value, (str, bytes)) else str(_scalar(value)))
+
+
+def clean_json(value: Any, depth: int = 0) -> Any:
+    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no cycles without end."""
+    if depth > _MAX_DEPTH:
+        return "… [nested too deeply]"
+    if isinstance(value, Mapping):
+        items = list(value.items())[:MAX_ITEMS]
+        return {_text(str(key)): clean_json(item, depth + 1) for key, item in items}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [clean_json(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else str(value)
+    if isinstance(value, (float, Decimal)):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    if isinstance(value, (datetime, date)):
+        return _moment(value).isoformat() if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return _text(value if isinstance(value, (str, bytes)) else repr(value))
+
+
+def _text(value: str | bytes) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    text = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + _CUT.format(len(text))
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    return None
+
+
+def _number(value: Any, *, whole: bool) -> int | float | None:
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        if not whole:
+            return number
+        exact = int(value) if not isinstance(value, float) else int(number)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return exact if -(2**63) <= exact < 2**63 else None

@@ -1,0 +1,136 @@
+"""Records that a user writes by hand: from a plain dict to a change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.change import Authority, Change, Rank, group_key, new_event_id
+from airflow_provider_pipetrack.records.clean import clean_columns, clean_json
+from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP, Group
+from airflow_provider_pipetrack.records.key import RecordKey
+
+STATUS_RANKS = {
+    "pending": Rank.PENDING,
+    "in_progress": Rank.STARTED,
+    "completed": Rank.ENDED,
+    "failed": Rank.ENDED,
+}
+AUDIT_RESULTS = ("matched", "mismatched", "pending")
+
+
+class RecordError(PipetrackError):
+    """A record that was written by hand cannot be kept as it is."""
+
+
+def change_from_record(record: Mapping[str, Any]) -> Change:
+    """Return the change that writes a record given as a dict.
+
+    Without ``record_id``, ``dag_id`` and ``task_id``, ``pipeline_id`` and ``transfer_unique_id`` stand in for them.
+    Keys that are no columns go into ``extra_columns``.
+
+    :raises RecordError: when the record cannot be identified, or has a status or audit result that does not exist.
+    """
+    _check_words(record)
+    key = _key(record)
+    event_id = new_event_id()
+    rank = STATUS_RANKS[record.get("transfer_status") or "pending"]
+    columns = {name: record.get(name) for group in MERGED_GROUPS for name in NAMES_BY_GROUP[group]}
+    columns["pipeline_id"] = columns["pipeline_id"] or key.dag_id
+    columns["transfer_status"] = columns["transfer_status"] or "pending"
+    columns["extra_columns"] = {**(record.get("extra_columns") or {}), **_unknown(record)}
+    failed = columns["transfer_status"] == "failed"
+    keys: dict[Group, str] = {
+        "start": group_key(rank=min(rank, Rank.STARTED), event_id=event_id),
+        "end": group_key(rank=rank, failed=failed, event_id=event_id),
+        "audit": group_key(rank=Rank.ENDED if record.get("audit_result") else Rank.PENDING, event_id=event_id),
+        "free": group_key(rank=Rank.PENDING, event_id=event_id),
+    }
+    return Change(key.record_id, {**key.columns(), **clean_columns(columns)}, keys, "user", event_id)
+
+
+def change_from_updates(record: Mapping[str, Any], updates: Mapping[str, Any]) -> Change:
+    """Return the change that lays ``updates`` over a stored record, with keys that win over those stored.
+
+    :raises RecordError: when an update is of a column that identifies the record, or has an impossible word.
+    """
+    _check_words(updates)
+    fixed = sorted(set(updates) & {*NAMES_BY_GROUP["identity"], *NAMES_BY_GROUP["system"]})
+    if fixed:
+        raise RecordError(f"{', '.join(fixed)} cannot be updated: it identifies the record or is kept by the storage")
+    event_id = new_event_id()
+    merged = {**record, **{name: value for name, value in updates.items() if name in BY_NAME}}
+    unknown = _unknown(updates)
+    if unknown or "extra_columns" in updates:
+        merged["extra_columns"] = {
+            **(record.get("extra_columns") or {}),
+            **(updates.get("extra_columns") or {}),
+            **unknown,
+        }
+    touched = {BY_NAME[name].group for name in updates if name in BY_NAME} | ({"free"} if unknown else set())
+    columns: dict[str, Any] = {name: record.get(name) for name in NAMES_BY_GROUP["identity"]}
+    keys: dict[Group, str] = {}
+    for group in MERGED_GROUPS:
+        if group in touched:
+            columns.update((name, merged.get(name)) for name in NAMES_BY_GROUP[group])
+            keys[group] = _greater_key(group, record, merged, event_id)
+    return Change(str(record["record_id"]), clean_columns(columns), keys, "user", event_id)
+
+
+def change_of_record(record: Mapping[str, Any]) -> Change:
+    """Return a stored record as one change, to bring it to another storage as it stands."""
+    columns = {name: record.get(name) for name in BY_NAME if BY_NAME[name].group != "system"}
+    keys: dict[Group, str] = {g: record[KEY_COLUMN[g]] for g in MERGED_GROUPS if record.get(KEY_COLUMN[g])}
+    event_id = max(keys.values(), default="0")
+    return Change(str(record["record_id"]), columns, keys, "reconcile", f"copy-{event_id}", record["updated_timestamp"])
+
+
+def _greater_key(group: Group, record: Mapping[str, Any], merged: Mapping[str, Any], event_id: str) -> str:
+    old = str(record.get(KEY_COLUMN[group]) or "")
+    rank, authority, failed, sequence = _parts(old)
+    if group == "end":
+        status = merged.get("transfer_status") or "pending"
+        rank = max(rank, STATUS_RANKS[status])
+        failed = failed or status == "failed"
+    return group_key(rank=rank, authority=authority, failed=failed, sequence=sequence + 1, event_id=event_id)
+
+
+def _parts(key: str) -> tuple[Rank, Authority, bool, int]:
+    try:
+        rank, authority, failed, sequence, _ = key.split(".", 4)
+        return Rank(int(rank)), Authority(int(authority)), failed == "1", int(sequence)
+    except ValueError:
+        return Rank.PENDING, Authority.TASK, False, 0
+
+
+def _key(record: Mapping[str, Any]) -> RecordKey:
+    given = record.get("record_id")
+    if given:
+        try:
+            return RecordKey.parse(str(given))
+        except ValueError as error:
+            raise RecordError(str(error)) from None
+    dag_id = record.get("dag_id") or record.get("pipeline_id")
+    name = record.get("task_id") or record.get("transfer_unique_id")
+    if not dag_id or not name:
+        raise RecordError(
+            "a record needs record_id, or dag_id or pipeline_id together with task_id or transfer_unique_id"
+        )
+    try:
+        map_index, retries = int(record.get("map_index", -1)), int(record.get("retry_attempt_number") or 0)
+    except (TypeError, ValueError):
+        raise RecordError("map_index and retry_attempt_number must be whole numbers") from None
+    return RecordKey(str(dag_id), str(record.get("run_id") or "none"), str(name), map_index, retries + 1)
+
+
+def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): clean_json(value) for name, value in record.items() if name not in BY_NAME}
+
+
+def _check_words(record: Mapping[str, Any]) -> None:
+    status, result = record.get("transfer_status"), record.get("audit_result")
+    if status is not None and status not in STATUS_RANKS:
+        raise RecordError(f"transfer_status {status!r}: expected {', '.join(STATUS_RANKS)}")
+    if result is not None and result not in AUDIT_RESULTS:
+        raise RecordError(f"audit_result {result!r}: expected {', '.join(AUDIT_RESULTS)}")

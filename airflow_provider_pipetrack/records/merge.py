@@ -1,0 +1,70 @@
+"""The merge of two versions of one record: monotonic, commutative, associative, repeatable.
+
+Each column group is taken whole from the version with the greater key. Filling gaps column by column
+would not commute, and taking the whole row would lose a start that arrives after its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+
+Record = dict[str, Any]
+
+
+def record_of(change: Change) -> Record:
+    """The record that exists when nothing but ``change`` is known."""
+    record: Record = {column.name: None for column in COLUMNS}
+    record.update(change.columns)
+    for group in MERGED_GROUPS:
+        record[KEY_COLUMN[group]] = change.keys.get(group, "")
+    record["created_timestamp"] = record["updated_timestamp"] = change.at
+    record["record_version"] = 1
+    return record
+
+
+def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> Record:
+    """The record that both versions agree on.
+
+    :param left: a record as the storages return it; ``right`` likewise, with the same ``record_id``.
+    :raises ValueError: when they are different records.
+    """
+    if left.get("record_id") != right.get("record_id"):
+        raise ValueError(f"cannot merge record {left.get('record_id')!r} with {right.get('record_id')!r}")
+    merged = dict(left)
+    for group in MERGED_GROUPS:
+        key = KEY_COLUMN[group]
+        if (right.get(key) or "") > (left.get(key) or ""):
+            merged[key] = right[key]
+            merged.update((name, right.get(name)) for name in NAMES_BY_GROUP[group])
+    merged["created_timestamp"] = _pick(min, left, right, "created_timestamp")
+    merged["updated_timestamp"] = _pick(max, left, right, "updated_timestamp")
+    merged["record_version"] = _pick(max, left, right, "record_version")
+    return merged
+
+
+def fold(changes: Iterable[Change]) -> Record:
+    """One record from all changes of it, in any order, with repetitions.
+
+    :raises ValueError: when there is no change, or they belong to different records.
+    """
+    record: Record | None = None
+    for change in changes:
+        version = record_of(change)
+        record = version if record is None else merge(record, version)
+    if record is None:
+        raise ValueError("there is no change to fold")
+    return record
+
+
+def is_newer(change: Change, record: Mapping[str, Any]) -> bool:
+    """Whether ``change`` would alter ``record``."""
+    return any(key > (record.get(KEY_COLUMN[group]) or "") for group, key in change.keys.items())
+
+
+def _pick(choose: Any, left: Mapping[str, Any], right: Mapping[str, Any], name: str) -> Any:
+    known = [side[name] for side in (left, right) if side.get(name) is not None]
+    return choose(known) if known else None

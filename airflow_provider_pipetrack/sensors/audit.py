@@ -1,0 +1,238 @@
+"""AuditSensor: the audit between two stages, as a task of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_pipetrack.attempts.announce import announced
+from airflow_provider_pipetrack.attempts.attempt import tracking_step
+from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
+from airflow_provider_pipetrack.attempts.declare import declare, spec_from
+from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.users import find_function
+from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
+from airflow_provider_pipetrack.callbacks.attach import hook_dag
+from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, redact
+from airflow_provider_pipetrack.records.change import Change, utc_now
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.describe import audit_change
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+
+log = logging.getLogger("airflow_provider_pipetrack.audit")
+
+_FORBIDDEN = ("soft_fail", "never_fail", "silent_fail")
+
+
+class AuditSensor(BaseSensorOperator):
+    """Check the data of a stage transfer, and stop what comes after it when the data is wrong.
+
+    A mismatch fails the task at once; it is never retried and never turned into a skip. ``pending`` is asked again
+    until ``timeout``. An audit that raises is an error, retried ``retries`` times, and never counts as matched.
+
+    :param transfer: the audited transfer: the task id of a tracked task of this Dag, or the transfer's fields as in a
+        pipeline file.
+    :param function: what audits: a callable, or the name of a function as in a pipeline file; it gets
+        ``source_stage``, ``target_stage`` and ``audit_config``. Without one the audit passes at once with a warning.
+    :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``.
+    :param on_mismatch: ``fail`` (default) or ``warn``: record the mismatch and go on.
+    :param pipeline: the model of the pipeline file, when a file made this task.
+
+    All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
+
+    :raises ValueError: for ``soft_fail``, ``never_fail`` or ``silent_fail``, which would hide a mismatch.
+    """
+
+    template_fields = ("audit_config",)
+    ui_color = "#ffefd5"
+    custom_operator_name = "Audit"
+
+    def __init__(
+        self,
+        *,
+        transfer: StageTransfer | Mapping[str, Any] | str,
+        function: Callable[..., Any] | str | None = None,
+        audit_config: Mapping[str, Any] | None = None,
+        on_mismatch: str | None = None,
+        pipeline: PipelineConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        hidden = [name for name in _FORBIDDEN if kwargs.get(name)]
+        if hidden:
+            raise ValueError(f"{hidden[0]} would hide a mismatch; use on_mismatch='warn' to go on in spite of one")
+        if on_mismatch not in {None, "fail", "warn"}:
+            raise ValueError(f"on_mismatch={on_mismatch!r}: expected 'fail' or 'warn'")
+        self._pipetrack_spec = None if isinstance(transfer, str) else spec_from(transfer, kwargs, pipeline=pipeline)
+        self._pipetrack_name = transfer if isinstance(transfer, str) else self._pipetrack_spec.transfer.name  # type: ignore[union-attr]
+        self.function = function
+        self.on_mismatch = on_mismatch
+        self.audit_config = dict(audit_config or {})
+        kwargs.setdefault("retries", 0)
+        super().__init__(**kwargs)
+        if self.execution_timeout is None:
+            # A function that hangs is ended too, not only one that stays pending.
+            self.execution_timeout = timedelta(seconds=self.timeout + 60)
+        if self.has_dag():
+            self._bind(self.dag)
+
+    @property
+    def dag(self) -> DAG:
+        """Return the task's Dag."""
+        return BaseOperator.dag.fget(self)  # type: ignore[attr-defined,no-any-return]
+
+    @dag.setter
+    def dag(self, dag: DAG | None) -> None:
+        BaseOperator.dag.fset(self, dag)  # type: ignore[attr-defined]
+        if dag is not None:
+            self._bind(dag)
+
+    @property
+    def pipetrack_spec(self) -> Spec:
+        """The transfer that is audited."""
+        if self._pipetrack_spec is None:
+            self._pipetrack_spec = declare(self.dag, self._pipetrack_name)
+        return self._pipetrack_spec
+
+    def poke(self, context: Any) -> bool | PokeReturnValue:
+        """Run the audit once.
+
+        :return: True when it matched, False to ask again.
+        :raises AirflowFailException: when it mismatched and that stops the pipeline.
+        :raises AirflowException: when it could not be run.
+        """
+        function = self._function()
+        if function is None:
+            return self._pass_unchecked(context)
+        finding = self._find(function, context)
+        if finding.result is AuditResult.PENDING:
+            log.info("The audit of %s is pending; it is asked again in %s s", self._pipetrack_name, self.poke_interval)
+            self._record(context, finding, final=False)
+            return False
+        self._record(context, finding, final=True)
+        self._tell_downstream(context, finding, checked=True)
+        if finding.result is AuditResult.MISMATCHED:
+            self._on_mismatch(finding)
+        return PokeReturnValue(is_done=True, xcom_value=finding.result.value)
+
+    def _bind(self, dag: DAG) -> None:
+        binding_of(dag).audits.setdefault(self._pipetrack_name, self.task_id)
+        hook_dag(dag)
+
+    def _function(self) -> Callable[..., Any] | None:
+        """Return what audits: given here, named by the transfer, or ``execute_audit`` of the user's functions."""
+        spec = self.pipetrack_spec
+        named = self.function or (spec.transfer.audit.function if spec.transfer.audit else None)
+        if named:
+            return find_function(spec, named)
+        return spec.pipeline.functions.get("execute_audit") if spec.pipeline else None
+
+    def _find(self, function: Callable[..., Any], context: Any) -> Finding:
+        """Run the audit function; record that it could not be run when it raises."""
+        transfer = self.pipetrack_spec.transfer
+        record = self._stages(context)
+        try:
+            return run_audit(
+                function,
+                source_stage=record.get("stage_i_details") or "",
+                target_stage=record.get("stage_i_plus_1_details") or "",
+                audit_config=self._config(),
+                context=context,
+            )
+        except (AirflowException, AuditError) as error:
+            self._record_error(context, error)
+            raise (
+                error
+                if isinstance(error, AirflowException)
+                else AirflowException(f"the audit of {transfer.name} could not be judged: {error}")
+            ) from None
+        except Exception as error:
+            self._record_error(context, error)
+            raise
+
+    def _config(self) -> dict[str, Any]:
+        transfer = self.pipetrack_spec.transfer
+        configured = dict(transfer.audit.config or {}) if transfer.audit else {}
+        return {**dict(transfer.audit_metadata or {}), **configured, **self.audit_config}
+
+    def _pass_unchecked(self, context: Any) -> PokeReturnValue:
+        log.warning(
+            "Transfer %s has audit_enabled: true but no audit function: its data is NOT checked. Name one under "
+            "audit.function, define execute_audit in user_functions, or set audit_enabled: false",
+            self._pipetrack_name,
+        )
+        finding = Finding(AuditResult.PENDING, {"warning": "no audit function: the data was not checked"})
+        self._record(context, finding, final=True)
+        self._tell_downstream(context, finding, checked=False)
+        return PokeReturnValue(is_done=True, xcom_value=finding.result.value)
+
+    def _on_mismatch(self, finding: Finding) -> None:
+        transfer = self.pipetrack_spec.transfer
+        setting = self.on_mismatch or (transfer.audit.on_mismatch if transfer.audit else "fail")
+        sentence = f"the audit of {transfer.name} found a mismatch: {redact(str(dict(finding.metadata)))[:2000]}"
+        if setting == "warn":
+            log.warning("%s; going on, since on_mismatch is warn", sentence)
+            return
+        raise AirflowFailException(sentence)
+
+    def _tell_downstream(self, context: Any, finding: Finding, *, checked: bool) -> None:
+        context["ti"].xcom_push(key=XCOM_KEY, value={"audit_result": finding.result.value, "checked": checked})
+
+    def _record_error(self, context: Any, error: BaseException) -> None:
+        text = redact(f"{type(error).__name__}: {error}")[:2000]
+        self._record(context, Finding(AuditResult.PENDING, {"error": text}), final=False)
+
+    def _record(self, context: Any, finding: Finding, *, final: bool) -> None:
+        with tracking_step("record the audit"):
+            metadata = {
+                **self._config(),
+                **finding.metadata,
+                "audit_task": self.task_id,
+                "audited_at": utc_now().isoformat(),
+            }
+            try_number = max(1, context["ti"].try_number or 1)
+            store = store_for(self.pipetrack_spec)
+            changes = [
+                audit_change(base, finding.result.value, metadata, try_number=try_number, final=final)
+                for base in self._audited_attempts(context)
+            ]
+            store.submit(changes, durable=final)
+            store.flush()
+
+    def _audited_attempts(self, context: Any) -> Iterable[Change]:
+        """Yield the lowest change of each attempt whose data is audited: the last one of each map index."""
+        for key in self._keys(context):
+            yield announced(self.pipetrack_spec, context, key)
+
+    def _keys(self, context: Any) -> list[RecordKey]:
+        ended = context["ti"].xcom_pull(task_ids=self._pipetrack_name, key=XCOM_KEY)
+        answers = [ended] if isinstance(ended, Mapping) else list(ended or [])
+        keys = [RecordKey.parse(answer["record_id"]) for answer in answers if isinstance(answer, Mapping)]
+        return keys or self._stored_keys(context)
+
+    def _stored_keys(self, context: Any) -> list[RecordKey]:
+        """Ask the store, for a transfer that was set to success by hand and so said nothing itself."""
+        ti = context["ti"]
+        latest: dict[int, RecordKey] = {}
+        for record in store_for(self.pipetrack_spec).read_run(ti.dag_id, ti.run_id).records:
+            if record["task_id"] == self._pipetrack_name:
+                key = RecordKey.parse(record["record_id"])
+                if key.attempt >= latest.get(key.map_index, key).attempt:
+                    latest[key.map_index] = key
+        return list(latest.values()) or [RecordKey(ti.dag_id, ti.run_id, self._pipetrack_name)]
+
+    def _stages(self, context: Any) -> Mapping[str, Any]:
+        """Return the stage texts as the audited attempt resolved them."""
+        key = self._keys(context)[-1]
+        base = announced(self.pipetrack_spec, context, key).columns
+        if base.get("stage_i_details") is not None and base.get("stage_i_plus_1_details") is not None:
+            return base
+        return store_for(self.pipetrack_spec).read_record(key.record_id) or base

@@ -1,0 +1,113 @@
+"""The only reader of the ``[pipetrack]`` section of Airflow's configuration and of the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from airflow_provider_pipetrack.errors import PipetrackError
+
+SECTION = "pipetrack"
+_MODES = ("fallback", "mirror")
+_TRUE = ("1", "t", "true", "yes", "on")
+
+
+class SettingError(PipetrackError):
+    """An option of ``[pipetrack]`` has a value that cannot be used."""
+
+    def __init__(self, option: str, value: str, wanted: str) -> None:
+        super().__init__(f"[{SECTION}] {option} = {value!r}: {wanted}; set it in airflow.cfg or as {_variable(option)}")
+
+
+def tracking_location() -> list[str]:
+    """Return the chain of locations for records whose pipeline names none; empty means the built-in default.
+
+    :raises SettingError: when the option is neither a JSON list of texts nor one location.
+    """
+    raw = _option("tracking_location", "").strip()
+    if not raw:
+        return []
+    if not raw.startswith("["):
+        return [raw]
+    try:
+        locations = json.loads(raw)
+    except ValueError:
+        locations = None
+    if not isinstance(locations, list) or not all(isinstance(item, str) for item in locations):
+        raise SettingError(
+            "tracking_location", raw, 'expected a JSON list of texts, such as ["sqlite||/path/tracking.db"]'
+        )
+    return locations
+
+
+def default_location() -> str:
+    """Return the location that is used when nothing is configured: SQLite under ``AIRFLOW_HOME``."""
+    return f"sqlite||{state_dir() / 'tracking.db'}||pipeline_tracking"
+
+
+def mode() -> str:
+    """Return ``fallback`` (first location that answers) or ``mirror`` (all of them)."""
+    value = _option("mode", "fallback").strip().lower()
+    if value not in _MODES:
+        raise SettingError("mode", value, "expected fallback or mirror")
+    return value
+
+
+def journal_dir() -> Path:
+    """Return the folder of the local journal; it should be on a disk that outlives the process."""
+    value = _option("journal_dir", "").strip()
+    return Path(value).expanduser() if value else state_dir() / "journal"
+
+
+def delivery_deadline() -> float:
+    """Return how many seconds a task waits at most for its tracking to be delivered."""
+    raw = _option("delivery_deadline", "5.0")
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 600:
+        raise SettingError("delivery_deadline", raw, "expected seconds above 0 and up to 600")
+    return seconds
+
+
+def strict() -> bool:
+    """Return whether a transfer may only start when its tracking can be kept."""
+    return _option("strict", "False").strip().lower() in _TRUE
+
+
+def mask_fields() -> list[str]:
+    """Return more names of configuration keys whose values never leave the host."""
+    return [name.strip() for name in _option("mask_fields", "").split(",") if name.strip()]
+
+
+def airflow_home() -> Path:
+    """Return Airflow's home folder."""
+    return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+
+
+def state_dir() -> Path:
+    """Return the folder where pipetrack keeps what belongs to this host."""
+    return airflow_home() / "pipetrack"
+
+
+def host_name() -> str:
+    """Return this host's name, which keeps the journals of hosts that share a disk apart."""
+    return socket.gethostname() or "localhost"
+
+
+def _variable(option: str) -> str:
+    return f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
+
+
+def _option(option: str, default: str) -> str:
+    """Return the option's text; the environment is asked first, since that needs no import of Airflow."""
+    from_environment = os.environ.get(_variable(option))
+    if from_environment is not None:
+        return from_environment
+    from airflow_provider_pipetrack.compat import airflow_option
+
+    found = airflow_option(SECTION, option)
+    return default if found is None else found

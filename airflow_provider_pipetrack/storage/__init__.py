@@ -1,0 +1,1 @@
+"""Where tracking records are kept: one adapter a file, one interface, one registry."""

@@ -1,0 +1,190 @@
+"""Tracking records in a file that a person can read: one JSON line per change."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
+from airflow_provider_pipetrack.records.merge import merge, record_of
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.locations import Location
+
+#: A file above this size, in bytes, is folded to one line per record.
+COMPACT_ABOVE = 32_000_000
+
+
+class LocalFileAdapter(StorageAdapter):
+    """Appends changes to a file; readers fold them.
+
+    Lines are written under a lock, in one piece, and are on disk before they count. A line that a crash cut short is
+    removed by the next writer. It keeps no history once the file is folded.
+
+    :param location: ``local_file||/path/of/tracking.json``; the file and its folder are made when they are missing.
+    """
+
+    host_local = True
+
+    def __init__(self, location: Location, conn_id: str | None = None) -> None:
+        super().__init__(location.name)
+        del conn_id  # a file needs none
+        self.path = Path(location.parts[0])
+
+    def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
+        """Append the changes, all or none of them."""
+        del owed
+        lines = "".join(json.dumps(change.to_json(), separators=(",", ":")) + "\n" for change in changes)
+        try:
+            with self._locked() as descriptor:
+                size = _cut_torn_line(descriptor)
+                _append(descriptor, lines.encode(), size)
+            if size > COMPACT_ABOVE:
+                self._compact()
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def write_tracking_record(self, record: Record) -> bool:
+        """Append a record given as a dict."""
+        self.apply([change_from_record(record)])
+        return True
+
+    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
+        """Append a change of a stored record; return False when there is no such record."""
+        record = self.read_record(transfer_id)
+        if record is None:
+            return False
+        self.apply([change_from_updates(record, updates)])
+        return True
+
+    def read_tracking_records(self, pipeline_id: str) -> list[Record]:
+        """Return all records of a pipeline."""
+        return [record for record in self._records() if record.get("pipeline_id") == pipeline_id]
+
+    def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records of a run."""
+        del pipeline_ids
+        return [r for r in self._records() if r.get("dag_id") == dag_id and r.get("run_id") == run_id]
+
+    def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
+        """Return one record, or None."""
+        del pipeline_ids
+        return next((r for r in self._records() if r["record_id"] == record_id), None)
+
+    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+        """Return the records with the user's own id."""
+        return [record for record in self._records() if record.get("transfer_unique_id") == transfer_unique_id]
+
+    def check(self) -> None:
+        """Open the file as a writer would."""
+        try:
+            with self._locked():
+                pass
+        except OSError as error:
+            raise self._explained(error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Give the file's descriptor under its lock; a file that was replaced meanwhile is opened anew."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _same_file(descriptor, self.path):
+                    yield descriptor
+                    return
+            finally:
+                os.close(descriptor)
+
+    def _records(self) -> list[Record]:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._explained(error) from error
+        records: dict[str, Record] = {}
+        for line in data.splitlines():
+            change = _change_of(line)
+            if change is not None:
+                version = record_of(change)
+                known = records.get(change.record_id)
+                records[change.record_id] = version if known is None else merge(known, version)
+        return list(records.values())
+
+    def _compact(self) -> None:
+        """Replace the file by one with a line per record, unless another process is doing so."""
+        with self._locked():
+            if self.path.stat().st_size <= COMPACT_ABOVE:
+                return
+            folded = (
+                json.dumps(change_of_record(record).to_json(), separators=(",", ":")) for record in self._records()
+            )
+            fresh = self.path.with_name(f"{self.path.name}.folding")
+            with fresh.open("w") as file:
+                file.writelines(f"{line}\n" for line in folded)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+
+    def _explained(self, error: OSError) -> StorageError:
+        if isinstance(error, PermissionError):
+            return StorageError(
+                self.location, f"{error.strerror}; let Airflow's user write {self.path}", transient=False
+            )
+        if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+            return StorageError(self.location, f"{self.path} cannot be a file: {error.strerror}", transient=False)
+        return StorageError(self.location, f"{self.path}: {error.strerror or error}")
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _cut_torn_line(descriptor: int) -> int:
+    """Remove what a crash left behind the last complete line; return the file's size."""
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return size
+    end, step = size, 65_536
+    while end > 0:
+        begin = max(0, end - step)
+        found = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            os.ftruncate(descriptor, begin + found + 1)
+            return begin + found + 1
+        end = begin
+    os.ftruncate(descriptor, 0)
+    return 0
+
+
+def _append(descriptor: int, data: bytes, size: int) -> None:
+    """Write ``data`` in one piece and onto the disk, or leave the file as it was."""
+    try:
+        written = os.write(descriptor, data)
+        if written != len(data):
+            # A full disk takes a part without an error; asking for the rest says why.
+            os.write(descriptor, data[written:])
+            raise OSError(f"only {written} of {len(data)} bytes were written")
+        os.fdatasync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _change_of(line: bytes) -> Change | None:
+    try:
+        data: Any = json.loads(line)
+        return Change.from_json(data)
+    except (ValueError, KeyError, TypeError):
+        return None

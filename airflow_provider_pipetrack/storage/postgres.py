@@ -1,0 +1,160 @@
+"""Tracking records in PostgreSQL, through Airflow's PostgresHook."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.statements import POSTGRES, Statements
+from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.sql import SqlAdapter
+
+DEFAULT_CONN_ID = "postgres_default"
+#: Limits that the hook alone does not set, in seconds.
+CONNECT_TIMEOUT = 3
+STATEMENT_TIMEOUT = 4
+_SETUP_LOCK = 7_015_284_930
+_SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT * 1000} -c lock_timeout={STATEMENT_TIMEOUT * 1000}"
+
+
+class PostgresAdapter(SqlAdapter):
+    """Keeps records in a PostgreSQL table.
+
+    :param location: ``postgres||database||schema||table``; the tables are made when they are missing.
+    :param conn_id: the Airflow connection; its own database gives way to the location's.
+    """
+
+    def __init__(self, location: Location, conn_id: str | None = None) -> None:
+        self.database, schema, table = location.parts
+        super().__init__(location.name, Statements(POSTGRES, table, schema))
+        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self._connection: Any = None
+
+    def load(self) -> None:
+        """Import the hook and the driver."""
+        try:
+            from airflow.providers.postgres.hooks.postgres import PostgresHook  # noqa: F401
+        except ImportError as error:
+            raise StorageError(
+                self.location,
+                f"the PostgreSQL provider is not installed ({error}); "
+                "pip install 'airflow-provider-pipetrack[postgres]'",
+                transient=False,
+            ) from error
+
+    def prepare(self) -> None:
+        """Make schema and tables; several processes may try at once."""
+        create = self.statements.create()
+        with self._transaction() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
+            if self._has_schema(cursor):
+                create = create[1:]
+            for statement in create:
+                cursor.execute(statement)
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def abandon(self) -> None:
+        """Shut the connection's socket, so that a thread that waits on it goes on at once."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with suppress(Exception):
+            copy = socket.socket(fileno=os.dup(connection.fileno()))
+            try:
+                copy.shutdown(socket.SHUT_RDWR)
+            finally:
+                copy.close()
+
+    def _has_schema(self, cursor: Any) -> bool:
+        # Making a schema needs a right that a user of an existing schema often lacks.
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.statements.schema,))
+        return cursor.fetchone() is not None
+
+    def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        with connection.cursor() as cursor:
+            cursor.executemany(statement, rows)
+
+    def _query(self, connection: Any, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        try:
+            connection = self._open()
+            yield connection
+            connection.commit()
+        except StorageError:
+            raise
+        except Exception as error:
+            self.close()
+            raise self._explained(error) from error
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            self._connection = self._hook().get_conn()
+        return self._connection
+
+    def _hook(self) -> Any:
+        from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+        connection = PostgresHook.get_connection(self.conn_id)
+        extra = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "pipetrack", **connection.extra_dejson}
+        extra["options"] = f"{extra.get('options', '')} {_SESSION}".strip()
+        limited = type(connection)(
+            conn_id=connection.conn_id,
+            conn_type=connection.conn_type,
+            host=connection.host,
+            login=connection.login,
+            password=connection.password,
+            port=connection.port,
+            schema=self.database,
+            extra=extra,
+        )
+        return PostgresHook(postgres_conn_id=self.conn_id, connection=limited, database=self.database, log_sql=False)
+
+    def _is_missing_table(self, error: BaseException) -> bool:
+        return getattr(error, "sqlstate", None) in {"42P01", "3F000"}
+
+    def _explained(self, error: BaseException) -> StorageError:
+        """Say what happened and what to do, without repeating the connection's secrets."""
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        text = " ".join(str(error).split()) or type(error).__name__
+        name = f"connection {self.conn_id!r}"
+        table = f"{self.statements.schema}.{self.statements.table}"
+        if "isn't defined" in text or type(error).__name__ == "AirflowNotFoundException":
+            return StorageError(
+                self.location,
+                f"there is no Airflow {name}; define it, or name another with "
+                f"postgres@conn_id||… or tracking.connections",
+                transient=False,
+            )
+        if state == "28P01" or "password authentication failed" in text:
+            return StorageError(self.location, f"{name}: wrong user or password", transient=False)
+        if state == "3D000" or ("database" in text and "does not exist" in text):
+            return StorageError(self.location, f"{name}: there is no database {self.database!r}", transient=False)
+        if state == "42501":
+            message = (
+                f"{name} may not write {table}: GRANT SELECT, INSERT, UPDATE ON {table}, {table}_history TO its user "
+                f"(and USAGE, CREATE ON SCHEMA {self.statements.schema} if the tables are to be made)"
+            )
+            return StorageError(self.location, message, transient=False)
+        if state == "42703":
+            return StorageError(self.location, f"{table} has other columns than pipetrack's ({text})", transient=False)
+        if state == "57014":
+            return StorageError(self.location, f"{name} did not answer within {STATEMENT_TIMEOUT} s")
+        if state is None or state.startswith(("08", "57")):
+            return StorageError(self.location, f"{name} cannot be reached: {text}")
+        return StorageError(self.location, f"{name}: {text}")

@@ -1,0 +1,100 @@
+"""From a location to the adapter that keeps records there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.storage.locations import Location
+
+ENTRY_POINTS = "airflow_provider_pipetrack.storage_adapters"
+_PACKAGE = "airflow_provider_pipetrack.storage"
+_BUILT_IN = {
+    "sqlite": f"{_PACKAGE}.sqlite.SqliteAdapter",
+    "postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
+    "local_postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
+    "local_file": f"{_PACKAGE}.local_file.LocalFileAdapter",
+}
+
+
+def make_adapter(
+    location: Location, *, connections: Mapping[str, str], adapters: Mapping[str, str | type[Any]]
+) -> StorageAdapter:
+    """Return a new adapter for a location.
+
+    :param connections: Airflow connection of each type, where the location names none.
+    :param adapters: class, or its dotted path, of each type of the user's own.
+    :raises StorageError: when there is no adapter for the type, or it cannot be made.
+    """
+    conn_id = location.conn_id or connections.get(location.type)
+    own = adapters.get(location.type)
+    if own is not None:
+        return _users_adapter(own, location)
+    if location.type in _BUILT_IN:
+        adapter: StorageAdapter = _load(_BUILT_IN[location.type], location)(location, conn_id)
+        return adapter
+    found = _entry_point(location)
+    if found is not None:
+        return _users_adapter(found, location)
+    raise StorageError(
+        location.name,
+        f"there is no adapter for {location.type!r} in this version; name your own under storage_adapters",
+        transient=False,
+    )
+
+
+def custom_types(adapters: Mapping[str, Any]) -> frozenset[str]:
+    """Return the types of location that are not built in."""
+    from importlib.metadata import entry_points
+
+    return frozenset(adapters) | {point.name for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _users_adapter(adapter: str | type[Any], location: Location) -> StorageAdapter:
+    kind = _load(adapter, location) if isinstance(adapter, str) else adapter
+    try:
+        takes = [p for p in inspect.signature(kind).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        made = kind(location.text) if takes else kind()
+    except Exception as error:
+        text = f"{getattr(kind, '__name__', kind)} cannot be made: {type(error).__name__}: {error}"
+        raise StorageError(location.name, text, transient=False) from error
+    if not isinstance(made, StorageAdapter):
+        made = _Wrapped(made, location)
+    if not made.location:
+        made.location = location.name
+    return made
+
+
+class _Wrapped(StorageAdapter):
+    """A user's object with the three methods, without our base class."""
+
+    def __init__(self, inner: Any, location: Location) -> None:
+        super().__init__(location.name)
+        wanted = ("write_tracking_record", "read_tracking_records", "update_tracking_record")
+        missing = [name for name in wanted if not callable(getattr(inner, name, None))]
+        if missing:
+            text = f"{type(inner).__name__} lacks {', '.join(missing)}"
+            raise StorageError(location.name, text, transient=False)
+        self.write_tracking_record = inner.write_tracking_record  # type: ignore[method-assign]
+        self.read_tracking_records = inner.read_tracking_records  # type: ignore[method-assign]
+        self.update_tracking_record = inner.update_tracking_record  # type: ignore[method-assign]
+
+
+def _load(path: str, location: Location) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:
+        text = f"the adapter {path!r} cannot be imported: {type(error).__name__}: {error}"
+        raise StorageError(location.name, text, transient=False) from error
+
+
+def _entry_point(location: Location) -> str | None:
+    from importlib.metadata import entry_points
+
+    found = [point for point in entry_points(group=ENTRY_POINTS) if point.name == location.type]
+    return found[0].value.replace(":", ".") if found else None

@@ -1,0 +1,137 @@
+"""What SQLite and PostgreSQL have in common."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.records.statements import (
+    Statements,
+    event_from_row,
+    history_row,
+    record_from_row,
+    record_row,
+)
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, grouped
+
+log = logging.getLogger("airflow_provider_pipetrack.storage")
+
+
+class SqlAdapter(StorageAdapter):
+    """A storage with tables. Subclasses bring the connection."""
+
+    keeps_owed = True
+    keeps_history = True
+    _native_times = True
+
+    def __init__(self, location: str, statements: Statements) -> None:
+        super().__init__(location)
+        self.statements = statements
+
+    @abstractmethod
+    def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each row."""
+
+    @abstractmethod
+    def _query(self, connection: Any, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of a query as dicts."""
+
+    @abstractmethod
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Give a connection in a transaction, with driver errors turned into StorageError."""
+
+    @abstractmethod
+    def _is_missing_table(self, error: BaseException) -> bool:
+        """Return whether an error says that the tables are not there yet."""
+
+    def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
+        """Merge changes in one transaction, together with their history."""
+        groups = grouped(changes)
+        records = [record_row(fold(group), owed, native_times=self._native_times) for group in groups.values()]
+        events = [history_row(c, native_times=self._native_times) for group in groups.values() for c in group]
+        self._with_tables(lambda connection: self._merge(connection, records, events))
+
+    def write_tracking_record(self, record: Record) -> bool:
+        """Merge a record given as a dict."""
+        self.apply([change_from_record(record)])
+        return True
+
+    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
+        """Change columns of a stored record; return False when there is no such record."""
+        record = self.read_record(transfer_id)
+        if record is None:
+            return False
+        self.apply([change_from_updates(record, updates)])
+        return True
+
+    def read_tracking_records(self, pipeline_id: str) -> list[Record]:
+        """Return all records of a pipeline."""
+        return self._records(self.statements.select("pipeline_id"), pipeline_id=pipeline_id)
+
+    def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records of a run."""
+        del pipeline_ids
+        return self._records(self.statements.select("dag_id", "run_id"), dag_id=dag_id, run_id=run_id)
+
+    def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
+        """Return one record, or None."""
+        del pipeline_ids
+        found = self._records(self.statements.select("record_id"), record_id=record_id)
+        return found[0] if found else None
+
+    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+        """Return the records with the user's own id."""
+        return self._records(self.statements.select("transfer_unique_id"), transfer_unique_id=transfer_unique_id)
+
+    def owed_records(self) -> list[Record]:
+        """Return the records that another location lacks."""
+        return self._records(self.statements.owed)
+
+    def settle(self, record: Record, owed: Sequence[str]) -> None:
+        """Note which locations still lack a record, unless it has changed since it was read."""
+        import json
+
+        row = {
+            "owed": json.dumps(sorted(owed)),
+            "record_id": record["record_id"],
+            "record_version": record["record_version"],
+        }
+        self._with_tables(lambda connection: self._execute(connection, self.statements.settle, [row]))
+
+    def history(self, record_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a record, oldest first."""
+        rows = self._with_tables(lambda c: self._query(c, self.statements.events, {"record_id": record_id}))
+        return [event_from_row(row) for row in rows]
+
+    def check(self) -> None:
+        """Ask the database for one record."""
+        self.read_record("pipetrack-check")
+
+    def _merge(
+        self, connection: Any, records: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._execute(connection, self.statements.remember, events)
+        self._execute(connection, self.statements.upsert, records)
+
+    def _records(self, statement: str, **values: Any) -> list[Record]:
+        return [record_from_row(row) for row in self._with_tables(lambda c: self._query(c, statement, values))]
+
+    def _with_tables(self, work: Any) -> Any:
+        """Do ``work`` in a transaction; make the tables first when they turn out to be missing."""
+        try:
+            with self._transaction() as connection:
+                return work(connection)
+        except Exception as error:
+            if not self._is_missing_table(error.__cause__ or error):
+                raise
+        log.info("Making the tracking tables %s in %s", self.statements.name, self.location)
+        self.prepare()
+        with self._transaction() as connection:
+            return work(connection)

@@ -1,0 +1,123 @@
+"""Tracking records in an SQLite file: for one host, with nothing to set up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.statements import SQLITE, Statements
+from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
+from airflow_provider_pipetrack.storage.sql import SqlAdapter
+
+
+class SqliteAdapter(SqlAdapter):
+    """Keeps records in a table of an SQLite file, in WAL mode, every commit on disk before it counts.
+
+    :param location: ``sqlite||/path||table``; the file and its folder are made when they are missing.
+    :param conn_id: an Airflow connection of type ``sqlite`` whose path is used instead of the location's.
+    """
+
+    host_local = True
+    _native_times = False
+
+    def __init__(self, location: Location, conn_id: str | None = None) -> None:
+        table = location.parts[1] if len(location.parts) > 1 else DEFAULT_TABLE
+        super().__init__(location.name, Statements(SQLITE, table))
+        self.path = Path(location.parts[0])
+        self._conn_id = conn_id
+        self._connection: sqlite3.Connection | None = None
+
+    def prepare(self) -> None:
+        """Make the file and its tables; only one process at a time switches a new file to WAL mode."""
+        path = self._file()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(f"{path}.lock", "a") as lock:  # noqa: PTH123  a suffix, not another suffix
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._create(path)
+        except (OSError, sqlite3.Error) as error:
+            raise self._explained(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def abandon(self) -> None:
+        """Break off a running statement."""
+        if self._connection is not None:
+            self._connection.interrupt()
+
+    def _create(self, path: Path) -> None:
+        connection = sqlite3.connect(path, timeout=self.time_limit)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            with connection:
+                for statement in self.statements.create():
+                    connection.execute(statement)
+        finally:
+            connection.close()
+
+    def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        connection.executemany(statement, rows)
+
+    def _query(self, connection: Any, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        cursor = connection.execute(statement, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._open()
+            with connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise self._explained(error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            path = self._file()
+            if not path.exists() or path.stat().st_size == 0:
+                self.prepare()
+            # Statements come from the delivery thread and from reads on the main thread, one at a time.
+            self._connection = sqlite3.connect(path, timeout=self.time_limit, check_same_thread=False)
+            self._connection.execute("PRAGMA synchronous=FULL")
+        return self._connection
+
+    def _file(self) -> Path:
+        if self._conn_id is None:
+            return self.path
+        from airflow.providers.sqlite.hooks.sqlite import SqliteHook
+
+        return Path(SqliteHook(sqlite_conn_id=self._conn_id).get_connection(self._conn_id).host or self.path)
+
+    def _is_missing_table(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.OperationalError) and "no such table" in str(error)
+
+    def _explained(self, error: BaseException) -> StorageError:
+        text = str(error)
+        folder = self.path.parent
+        if "unable to open" in text or isinstance(error, PermissionError):
+            writable = os.access(folder, os.W_OK) if folder.exists() else False
+            reason = "cannot be opened" if writable else f"the folder {folder} is missing or not writable"
+            return StorageError(self.location, f"{reason} ({text}); let Airflow's user write there", transient=False)
+        if "readonly" in text or "read-only" in text.lower():
+            return StorageError(self.location, f"the file is read-only ({text})", transient=False)
+        if "disk is full" in text or "No space left" in text:
+            return StorageError(self.location, f"the disk is full ({text}); free some space")
+        if "not a database" in text or "malformed" in text:
+            return StorageError(self.location, f"the file is damaged or no SQLite file ({text})", transient=False)
+        if "no column named" in text or "has no column" in text or "no such column" in text:
+            return StorageError(
+                self.location, f"the table has other columns than pipetrack's ({text})", transient=False
+            )
+        return StorageError(self.location, f"SQLite says: {text}")

@@ -1,0 +1,1 @@
+"""Tracking: the one way to write records and to read them."""

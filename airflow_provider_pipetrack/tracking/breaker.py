@@ -1,0 +1,88 @@
+"""One circuit breaker for each location and host: a location that does not answer is left alone for a while.
+
+Its state is a small file that all processes of the host share. While it is open, nobody tries. When its time is over,
+whoever gets the file's lock tries alone; the others go on as before until that one knows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+#: Seconds for which a location is left alone after its first failure; doubled with each further one.
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 60.0
+
+
+class Breaker:
+    """The breaker of one location.
+
+    :param folder: where the host keeps its breakers; when it cannot be written, the breaker never opens.
+    :param name: the location's name.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.json"
+        self._probe: int | None = None
+
+    def may_try(self) -> bool:
+        """Return whether this process may try the location now; it must report how that went."""
+        until, failures = self._state()
+        if failures == 0:
+            return True
+        if time.time() < until:
+            return False
+        return self._take_probe()
+
+    def succeeded(self) -> None:
+        """Report that the location answered."""
+        if self._state()[1]:
+            self._write(0.0, 0)
+        self._release()
+
+    def failed(self) -> None:
+        """Report that the location did not answer."""
+        failures = self._state()[1] + 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
+        self._write(time.time() + pause, failures)
+        self._release()
+
+    def _state(self) -> tuple[float, int]:
+        try:
+            data = json.loads(self.path.read_text())
+            until, failures = float(data["until"]), int(data["failures"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0.0, 0
+        # A clock that was set back must not keep a location shut for ever.
+        return min(until, time.time() + LONGEST_PAUSE), failures
+
+    def _write(self, until: float, failures: int) -> None:
+        fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps({"until": until, "failures": failures}))
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+
+    def _take_probe(self) -> bool:
+        try:
+            descriptor = os.open(f"{self.path}.probe", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._probe = descriptor
+        return True
+
+    def _release(self) -> None:
+        if self._probe is not None:
+            os.close(self._probe)
+            self._probe = None

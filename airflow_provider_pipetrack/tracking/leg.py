@@ -1,0 +1,122 @@
+"""One location of a chain: its adapter, its breaker, and a hard limit on every call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.registry import make_adapter
+from airflow_provider_pipetrack.tracking.breaker import Breaker
+
+log = logging.getLogger("airflow_provider_pipetrack.delivery")
+
+T = TypeVar("T")
+
+
+class Leg:
+    """A location that can be called.
+
+    :param location: the location.
+    :param connections: Airflow connection of each type.
+    :param adapters: class of each type of the user's own.
+    :param breakers: folder of the host's breakers.
+    """
+
+    def __init__(
+        self, location: Location, connections: Mapping[str, str], adapters: Mapping[str, Any], breakers: Path
+    ) -> None:
+        self.location = location
+        self.name = location.name
+        self._connections = connections
+        self._adapters = adapters
+        self._breaker = Breaker(breakers, self.name)
+        self._adapter: StorageAdapter | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def adapter(self) -> StorageAdapter:
+        """The location's adapter, made when first needed.
+
+        :raises StorageError: when there is none.
+        """
+        if self._adapter is None:
+            self._adapter = make_adapter(self.location, connections=self._connections, adapters=self._adapters)
+        return self._adapter
+
+    def call(self, work: Callable[[StorageAdapter], T], limit: float) -> T:
+        """Return ``work(adapter)``, or give up after ``limit`` seconds.
+
+        What hangs is abandoned: its socket is shut, and the next call gets a new adapter. Loading the storage's client
+        is not counted, so that a cold start is no failure.
+
+        :raises StorageError: when the location refused, failed, did not answer, or is left alone for a while.
+        """
+        adapter = self._ready()
+        if not self._breaker.may_try():
+            raise StorageError(self.name, "did not answer a moment ago and is left alone for a while")
+        try:
+            result = self._bounded(adapter, work, limit)
+        except StorageError as error:
+            if error.transient and not adapter.host_local:
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+            raise
+        except Exception as error:
+            self._breaker.succeeded()
+            text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
+            raise StorageError(self.name, text, transient=False) from error
+        self._breaker.succeeded()
+        return result
+
+    def close(self) -> None:
+        """Close the adapter."""
+        adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.close()
+
+    def _ready(self) -> StorageAdapter:
+        adapter = self.adapter
+        try:
+            adapter.load()
+        except StorageError:
+            raise
+        except Exception as error:
+            text = f"{type(adapter).__name__} cannot be loaded: {type(error).__name__}: {error}"
+            raise StorageError(self.name, text, transient=False) from error
+        return adapter
+
+    def _bounded(self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float) -> T:
+        outcome: dict[str, Any] = {}
+
+        def run() -> None:
+            try:
+                with self._lock:
+                    outcome["result"] = work(adapter)
+            except BaseException as error:  # noqa: BLE001  handed to the caller below
+                outcome["error"] = error
+
+        thread = threading.Thread(target=run, name=f"pipetrack: {self.location.type}", daemon=True)
+        thread.start()
+        thread.join(limit)
+        if thread.is_alive():
+            self._abandon(adapter)
+            raise StorageError(self.name, f"did not answer within {limit:.1f} s")
+        if "error" in outcome:
+            raise outcome["error"]
+        result: T = outcome["result"]
+        return result
+
+    def _abandon(self, adapter: StorageAdapter) -> None:
+        self._adapter = None
+        self._lock = threading.Lock()
+        try:
+            adapter.abandon()
+        except Exception as error:  # noqa: BLE001  it is given up anyway
+            log.debug("%s could not be abandoned: %s", self.name, error)

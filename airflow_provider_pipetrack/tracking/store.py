@@ -1,0 +1,386 @@
+"""TrackingStore: the one way to write tracking records and to read them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.clean import clean_columns
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.merge import merge, record_of
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import custom_types
+from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
+from airflow_provider_pipetrack.tracking.journal import Entry, Journal, undelivered
+from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
+
+#: Seconds that one location may take to answer a question.
+READ_LIMIT = 10.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What all locations together know.
+
+    :param records: the records, each merged from all locations that have it.
+    :param unreachable: why a location could not be asked, by its name.
+    """
+
+    records: list[Record]
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+
+class TrackingStore:
+    """Writes tracking records to a chain of locations and reads them back. Needs no running Airflow.
+
+    Every change goes into a local journal first and is then delivered: to the first location that takes it, or in
+    ``mirror`` mode to all. What could not be delivered, or stands only in a fallback, is brought home by
+    :meth:`reconcile`.
+
+    :param locations: location strings, in the order of preference.
+    :param mode: ``fallback`` or ``mirror``.
+    :param connections: Airflow connection of each type of location, such as ``{"postgres": "my_conn"}``.
+    :param journal_dir: folder of the journal; that of ``[pipetrack]`` when not given.
+    :param deadline: seconds that a write waits at most for its delivery.
+    :param adapters: class, or its dotted path, of each type of location of your own.
+    :raises LocationError: when a location string cannot be understood.
+    :raises PipetrackError: for an empty chain or an unknown mode.
+    """
+
+    def __init__(
+        self,
+        locations: Sequence[str],
+        mode: str = "fallback",
+        connections: Mapping[str, str] | None = None,
+        journal_dir: str | Path | None = None,
+        deadline: float = 5.0,
+        adapters: Mapping[str, str | type[StorageAdapter]] | None = None,
+    ) -> None:
+        if mode not in {"fallback", "mirror"}:
+            raise PipetrackError(f"mode {mode!r}: expected fallback or mirror")
+        if isinstance(locations, str) or not locations:
+            raise PipetrackError("a tracking store needs a list with at least one location")
+        if not deadline > 0:
+            raise PipetrackError(f"deadline {deadline!r}: expected seconds above 0")
+        self.mode = mode
+        self.deadline = float(deadline)
+        self._texts = tuple(locations)
+        self._connections = dict(connections or {})
+        self._adapters = dict(adapters or {})
+        types = custom_types(self._adapters) if _may_be_custom(locations) else frozenset(self._adapters)
+        self._locations = [parse_location_string(text, types) for text in locations]
+        self.journal_folder = Path(journal_dir or settings.journal_dir()) / settings.host_name()
+        self._begin()
+
+    @classmethod
+    def from_settings(cls) -> TrackingStore:
+        """Return the store that ``[pipetrack]`` describes; SQLite under ``AIRFLOW_HOME`` when it names no location."""
+        return cls(
+            settings.tracking_location() or [settings.default_location()],
+            mode=settings.mode(),
+            deadline=settings.delivery_deadline(),
+        )
+
+    @property
+    def legs(self) -> Sequence[Leg]:
+        """The locations of the chain."""
+        return self._legs
+
+    def write_tracking_record(self, record: Mapping[str, Any]) -> bool:
+        """Write a record given as a dict of columns.
+
+        Without ``record_id``, ``dag_id`` and ``task_id``, ``pipeline_id`` and ``transfer_unique_id`` stand in for them.
+        Keys that are no columns are kept in ``extra_columns``.
+
+        :return: True when the record is safe: in the journal, or confirmed by a location.
+        :raises RecordError: when it cannot be identified or has a status that does not exist.
+        """
+        return self._write(change_from_record(record))
+
+    def update_tracking_record(self, transfer_id: str, updates: Mapping[str, Any]) -> bool:
+        """Change columns of a stored record.
+
+        :param transfer_id: a ``record_id``, or a ``transfer_unique_id``, which means its latest attempt.
+        :return: True when the change is safe, False when no location knows such a record.
+        :raises RecordError: when a column may not be updated or a word is wrong.
+        """
+        record = self.read_record(transfer_id) or self._latest(transfer_id)
+        return record is not None and self._write(change_from_updates(record, updates))
+
+    def read_tracking_records(self, pipeline_id: str) -> list[Record]:
+        """Return all records of a pipeline, merged from every location that can be reached and from the journal."""
+        return self.read(pipeline_id).records
+
+    def read(self, pipeline_id: str) -> Reading:
+        """Return all records of a pipeline, and which locations could not be asked."""
+        return self._read(
+            lambda adapter: adapter.read_tracking_records(pipeline_id),
+            lambda record: record.get("pipeline_id") == pipeline_id,
+        )
+
+    def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> Reading:
+        """Return the records of a Dag run.
+
+        :param pipeline_ids: the pipelines that the run may belong to; a storage adapter of the user's own needs them.
+        """
+        known = tuple(pipeline_ids)
+        return self._read(
+            lambda adapter: adapter.read_run(dag_id, run_id, known),
+            lambda record: record.get("dag_id") == dag_id and record.get("run_id") == run_id,
+        )
+
+    def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
+        """Return one record, or None."""
+        known = tuple(pipeline_ids)
+
+        def one(adapter: StorageAdapter) -> list[Record]:
+            record = adapter.read_record(record_id, known)
+            return [record] if record is not None else []
+
+        records = self._read(one, lambda record: record.get("record_id") == record_id).records
+        return records[0] if records else None
+
+    def history(self, record_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a record, oldest first, from all locations that keep them."""
+        events: dict[str, dict[str, Any]] = {}
+        for leg in self._legs:
+            try:
+                found = leg.call(lambda adapter: adapter.history(record_id), READ_LIMIT)
+            except StorageError as error:
+                log.warning("pipetrack: %s", error)
+                continue
+            events.update((event["event_id"], event) for event in found)
+        return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"]))
+
+    def reconcile(self) -> Summary:
+        """Deliver what waits in this host's journal, and bring what stands only in fallbacks to where it is owed."""
+        self.flush()
+        return Reconciler(self, self._entries_of_own_slot()).run()
+
+    def submit(self, changes: Sequence[Change], *, durable: bool) -> bool:
+        """Put changes into the journal and hand them to the delivery thread; return at once and never raise.
+
+        :param durable: True when they must survive a power failure.
+        :return: whether the journal has them.
+        """
+        if os.getpid() != self._pid:
+            self._begin()
+        cleaned = [replace(change, columns=clean_columns(change.columns)) for change in changes]
+        entry = self._journaled(cleaned, durable=durable)
+        self._delivery.submit(Batch(cleaned, entry, time.monotonic() + self.deadline))
+        return entry is not None
+
+    def flush(self, seconds: float | None = None) -> bool:
+        """Wait until everything submitted is delivered or given up.
+
+        :param seconds: how long at most; the deadline when not given.
+        :return: whether a location has confirmed all of it.
+        """
+        return self._delivery.flush(self.deadline if seconds is None else seconds)
+
+    def keeps(self) -> bool:
+        """Return whether a record could be kept now, in the journal or in a location."""
+        try:
+            self._own_journal()
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
+        else:
+            return True
+        return any(self._answers(leg) for leg in self._legs)
+
+    def close(self) -> None:
+        """Deliver what is under way, and give back connections and the journal's slot."""
+        self.flush()
+        self._delivery.stop()
+        self.close_legs()
+        _release_journal(self.journal_folder)
+
+    def close_legs(self) -> None:
+        """Give back the connections."""
+        for leg in self._legs:
+            leg.close()
+
+    def __enter__(self) -> TrackingStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def for_chain(self, chain: Mapping[str, Any]) -> TrackingStore:
+        """Return the store of the chain that stands in a journal entry."""
+        if chain == self._chain():
+            return self
+        return TrackingStore(
+            chain["locations"],
+            mode=chain["mode"],
+            connections=chain["connections"],
+            journal_dir=self.journal_folder.parent,
+            deadline=self.deadline,
+            adapters=chain["adapters"],
+        )
+
+    def _begin(self) -> None:
+        """Start with connections and a thread of this process; nothing of a parent process is shared."""
+        self._pid = os.getpid()
+        folder = self.journal_folder / "breakers"
+        self._legs = [Leg(place, self._connections, self._adapters, folder) for place in self._locations]
+        self._delivery = Delivery(self._legs, self.mode, self._settled)
+
+    def _write(self, change: Change) -> bool:
+        journaled = self.submit([change], durable=True)
+        return self.flush() or journaled
+
+    def _chain(self) -> dict[str, Any]:
+        named = {kind: adapter for kind, adapter in self._adapters.items() if isinstance(adapter, str)}
+        return {
+            "locations": list(self._texts),
+            "mode": self.mode,
+            "connections": self._connections,
+            "adapters": named,
+        }
+
+    def _journaled(self, changes: Sequence[Change], *, durable: bool) -> int | None:
+        payload = {"chain": self._chain(), "changes": [change.to_json() for change in changes]}
+        try:
+            return self._own_journal().append(json.dumps(payload, separators=(",", ":")).encode(), durable=durable)
+        except JournalError as error:
+            log.warning("pipetrack: %s; the record is delivered directly", error)
+            return None
+
+    def _own_journal(self) -> Journal:
+        return _journal(self.journal_folder)
+
+    def _settled(self, batch: Batch, delivered: Delivered) -> None:
+        if batch.entry is not None:
+            if delivered.released:
+                self._own_journal().acknowledge([batch.entry])
+        elif not delivered.confirmed:
+            LOSSES.log(batch.changes, delivered.failures)
+
+    def _entries_of_own_slot(self) -> list[Entry]:
+        try:
+            return self._own_journal().pending()
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
+            return []
+
+    def acknowledge(self, numbers: Sequence[int]) -> None:
+        """Forget entries of this process's own slot."""
+        self._own_journal().acknowledge(numbers)
+
+    def _read(self, ask: Any, wanted: Any) -> Reading:
+        records: dict[str, Record] = {}
+        unreachable: dict[str, str] = {}
+        for leg in self._legs:
+            try:
+                found = leg.call(ask, READ_LIMIT)
+            except StorageError as error:
+                unreachable[leg.name] = error.message
+                continue
+            for record in found:
+                _add(records, record)
+        for entry in undelivered(self.journal_folder):
+            for change in changes_of(entry.payload)[1]:
+                known = change.record_id in records
+                if known or wanted(record_of(change)):
+                    _add(records, record_of(change))
+        ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
+        return Reading(ordered, unreachable)
+
+    def _latest(self, transfer_unique_id: str) -> Record | None:
+        """Return the latest attempt of a transfer that is named by the user's own id."""
+        found = self._read(
+            lambda adapter: adapter.read_unique(transfer_unique_id),
+            lambda record: record.get("transfer_unique_id") == transfer_unique_id,
+        ).records
+        return max(found, key=lambda r: (r["retry_attempt_number"], r["updated_timestamp"]), default=None)
+
+    def _answers(self, leg: Leg) -> bool:
+        try:
+            leg.call(lambda adapter: adapter.check(), self.deadline)
+        except StorageError as error:
+            log.warning("pipetrack: %s", error)
+            return False
+        return True
+
+
+def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
+    """Return the chain and the changes that stand in a journal entry; nothing for one that cannot be read."""
+    try:
+        data = json.loads(payload)
+        return data["chain"], [Change.from_json(change) for change in data["changes"]]
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("pipetrack: a journal entry cannot be read (%s): %r", error, payload[:500])  # noqa: TRY400
+        return {}, []
+
+
+def get_store(
+    locations: Sequence[str],
+    *,
+    mode: str,
+    connections: Mapping[str, str],
+    adapters: Mapping[str, str],
+) -> TrackingStore:
+    """Return this process's store of a chain; the same chain gives the same store."""
+    key = (
+        os.getpid(),
+        tuple(locations),
+        mode,
+        tuple(sorted(connections.items())),
+        tuple(sorted(adapters.items())),
+        str(settings.journal_dir()),
+    )
+    if key not in _STORES:
+        _STORES[key] = TrackingStore(
+            locations, mode=mode, connections=connections, deadline=settings.delivery_deadline(), adapters=adapters
+        )
+    return _STORES[key]
+
+
+_STORES: dict[Any, TrackingStore] = {}
+_JOURNALS: dict[tuple[int, Path], Journal] = {}
+
+
+def _journal(folder: Path) -> Journal:
+    """Return this process's slot in a journal folder; all its stores share it."""
+    key = (os.getpid(), folder)
+    if key not in _JOURNALS:
+        _JOURNALS[key] = Journal(folder)
+    return _JOURNALS[key]
+
+
+def _release_journal(folder: Path) -> None:
+    journal = _JOURNALS.pop((os.getpid(), folder), None)
+    if journal is not None:
+        journal.close()
+
+
+def _may_be_custom(locations: Sequence[str]) -> bool:
+    """Return whether a location may be of a type that only an entry point knows; asking for those takes time."""
+    from airflow_provider_pipetrack.storage.locations import FORMS
+
+    kinds = (text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations))
+    return any(kind not in FORMS and not kind.startswith("s3:") for kind in kinds)
+
+
+def _add(records: dict[str, Record], record: Record) -> None:
+    from airflow_provider_pipetrack.storage.base import complete
+
+    known = records.get(record["record_id"])
+    records[record["record_id"]] = complete(record) if known is None else merge(known, complete(record))

@@ -1,0 +1,66 @@
+"""The audit engine: calling a function however it is written, and judging what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, judge, run_audit
+
+STAGES = {"source_stage": "raw", "target_stage": "clean", "audit_config": {"limit": 3}, "context": {"run_id": "r1"}}
+
+
+def by_name(source_stage, target_stage, audit_config):
+    return {"audit_result": "matched", "seen": [source_stage, target_stage, audit_config]}
+
+
+def by_position(a, b, c):
+    return {"audit_result": "matched", "seen": [a, b, c]}
+
+
+def keywords(**given):
+    return {"audit_result": "matched", "seen": [given["source_stage"], given["target_stage"], given["audit_config"]]}
+
+
+@pytest.mark.parametrize("function", [by_name, by_position, keywords])
+def test_the_three_values_reach_any_function(function):
+    assert run_audit(function, **STAGES).metadata["seen"] == ["raw", "clean", {"limit": 3}]
+
+
+def test_a_function_may_ask_for_entries_of_the_context():
+    def asks(run_id, audit_config):
+        return run_id == "r1" and audit_config["limit"] == 3
+
+    assert run_audit(asks, **STAGES).result is AuditResult.MATCHED
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (True, "matched"),
+        (False, "mismatched"),
+        ("pending", "pending"),
+        ({"audit_result": "MISMATCHED"}, "mismatched"),
+        ({"result": True, "rows": 5}, "matched"),
+        ({"status": AuditResult.PENDING}, "pending"),
+    ],
+)
+def test_answers_are_understood(answer, result):
+    assert judge(answer).result.value == result
+
+
+def test_everything_returned_is_kept_as_evidence():
+    assert judge({"audit_result": True, "rows": 5, 7: "x"}).metadata == {"audit_result": True, "rows": 5, "7": "x"}
+
+
+@pytest.mark.parametrize("answer", [None, 1, [], {}, {"rows": 5}, {"audit_result": "maybe"}, "fine", {"result": None}])
+def test_nonsense_is_an_error_and_never_a_match(answer):
+    with pytest.raises(AuditError, match="the audit returned"):
+        judge(answer)
+
+
+def test_what_the_function_raises_passes_through():
+    def breaks(source_stage, target_stage, audit_config):
+        raise ZeroDivisionError("no rows")
+
+    with pytest.raises(ZeroDivisionError, match="no rows"):
+        run_audit(breaks, **STAGES)
