@@ -87,10 +87,9 @@ def task_states(
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
-    try:
-        from airflow.sdk.log import redact as mask
-    except ImportError:  # moved between versions
-        from airflow.sdk.execution_time.secrets_masker import redact as mask
+    import airflow.sdk.log as masking
+
+    mask: Any = masking.redact  # type: ignore[attr-defined]
     return str(mask(text))
 
 

@@ -245,10 +245,10 @@ class Attempt:
     def _first_start(self) -> datetime:
         if not self._went_on:
             return utc_now()
+        first = None
         with tracking_step("find the attempt's first start"):
-            first = self.ti.get_first_reschedule_date(self.context)
-            return first or self.ti.start_date or utc_now()
-        return utc_now()
+            first = self.ti.get_first_reschedule_date(self.context) or self.ti.start_date
+        return first or utc_now()
 
     def _insist(self) -> None:
         if not self.store.keeps():

@@ -29,14 +29,14 @@ log = logging.getLogger("airflow_provider_pipetrack.closing")
 
 _OPEN = (PENDING, IN_PROGRESS)
 #: What Airflow's final state means for an attempt that has begun, and for one that never did.
-_BEGUN = {
+_BEGUN: dict[str | None, Outcome] = {
     "success": Outcome(COMPLETED, decision="Airflow says success; the task itself did not report its end"),
     "failed": Outcome(FAILED, error_message="the task ended without a word; Airflow says failed"),
     "skipped": Outcome(COMPLETED, decision="skipped by Airflow after it had begun"),
     "removed": Outcome(FAILED, error_message="the task was removed from the Dag while it ran"),
     "upstream_failed": Outcome(FAILED, error_message="the task ended without a word; Airflow says upstream_failed"),
 }
-_NOT_BEGUN = {
+_NOT_BEGUN: dict[str | None, Outcome] = {
     "success": Outcome(COMPLETED, decision="set to success without running"),
     "failed": Outcome(FAILED, error_message="failed before it began; Airflow says failed"),
     "skipped": Outcome(PENDING, decision="skipped before it began"),
@@ -122,7 +122,7 @@ def _closing_changes(
 
 def _outcome(record: Mapping[str, Any], states: Mapping[str, str | None], reason: str | None) -> Outcome | None:
     state = state_of(record["task_id"], record["map_index"], states)
-    outcomes: Mapping[str | None, Outcome] = _BEGUN if record["transfer_status"] == IN_PROGRESS else _NOT_BEGUN
+    outcomes = _BEGUN if record["transfer_status"] == IN_PROGRESS else _NOT_BEGUN
     outcome = outcomes.get(state)
     if outcome is not None and reason == "timed_out" and state == "skipped":
         if record["transfer_status"] == IN_PROGRESS:

@@ -95,13 +95,8 @@ class _Resolver:
         try:
             made = call_within(FUNCTION_LIMIT, f"what makes {name}", make)
         except Exception as error:  # noqa: BLE001  it is the user's code
-            log.error(
-                "%s of %s: %s: %s; the record has no such text",
-                name,
-                self.transfer.name,
-                type(error).__name__,
-                error,
-            )
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("%s of %s: %s; the record has no such text", name, self.transfer.name, reason)
             return None
         if made is not None and not isinstance(made, (str, int, float)):
             log.error("%s of %s: expected a text, got %r; the record has no such text", name, self.transfer.name, made)

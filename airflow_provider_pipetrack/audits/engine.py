@@ -66,7 +66,7 @@ def judge(answer: Any) -> Finding:
 
     :raises AuditError: when it is neither a bool, nor one of the three words, nor a dict that holds one of them.
     """
-    if isinstance(answer, bool) or isinstance(answer, str):
+    if isinstance(answer, (bool, str)):
         return Finding(_result(answer, answer))
     if not isinstance(answer, Mapping):
         raise AuditError(f"the audit returned {_short(answer)}; expected a dict with audit_result, or a bool")

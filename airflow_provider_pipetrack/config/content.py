@@ -108,23 +108,30 @@ def mistakes(
     except ContentError as error:
         return str(error), ""
     if parts is not None:
-        known = {*variables, *RUN_NAMES}
-        unknown = next((name for is_name, name in parts if is_name and name not in known), None)
-        if unknown is None:
-            return None
-        return f"{unknown!r} is neither in variables nor a name of the run", suggest(unknown, known)
+        return _name_mistake(parts, {*variables, *RUN_NAMES})
     if is_template(value):
         return _template_mistake(value)
     call = parse_call(value)
-    if call is None or functions.get(call.function) is not None:
+    return None if call is None else _call_mistake(call, functions, has_module=has_module)
+
+
+def _name_mistake(parts: Iterable[tuple[bool, str]], known: set[str]) -> tuple[str, str] | None:
+    unknown = next((name for is_name, name in parts if is_name and name not in known), None)
+    if unknown is None:
         return None
-    if not has_module:
-        return (
-            f"{call.function!r} looks like a call of a user function, but the file names no user_functions; "
-            "write {literal: …} for plain text",
-            "",
-        )
-    return f"there is no function {call.function!r} in user_functions", suggest(call.function, functions.names())
+    return f"{unknown!r} is neither in variables nor a name of the run", suggest(unknown, known)
+
+
+def _call_mistake(call: Call, functions: Functions, *, has_module: bool) -> tuple[str, str] | None:
+    if functions.get(call.function) is not None:
+        return None
+    if has_module:
+        return f"there is no function {call.function!r} in user_functions", suggest(call.function, functions.names())
+    message = (
+        f"{call.function!r} looks like a call of a user function, but the file names no user_functions; "
+        "write {literal: …} for plain text"
+    )
+    return message, ""
 
 
 def resolve(

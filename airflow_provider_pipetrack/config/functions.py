@@ -83,7 +83,7 @@ class UserFunctions:
                 self._loaded = _load_file(path) if path else importlib.import_module(self.module)
             except FunctionError:
                 raise
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's module
                 text = f"{type(error).__name__}: {error}"
                 raise FunctionError(f"{self.module!r} cannot be imported: {text}") from None
         return self._loaded
@@ -115,7 +115,7 @@ def _by_path(text: str) -> Callable[..., Any]:
     module_name, _, name = text.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's module
         raise FunctionError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from None
     found = getattr(module, name, None)
     if not callable(found):

@@ -105,14 +105,14 @@ def _decode(text: str | bytes, file: str) -> str:
     if len(text) > MAX_BYTES:
         size = f"{len(text) / 1e6:.1f} MB; a pipeline file may have {MAX_BYTES / 1e6:.0f} MB"
         raise ConfigError([Problem(file, 1, 1, "", f"the file has {size}")])
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
-            column = error.start - text.rfind(b"\n", 0, error.start)
-            raise ConfigError([Problem(file, line, column, "", "the file is not UTF-8 text")]) from None
-    return text.removeprefix("\ufeff")
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        column = error.start - text.rfind(b"\n", 0, error.start)
+        raise ConfigError([Problem(file, line, column, "", "the file is not UTF-8 text")]) from None
 
 
 def _check_json(content: str, file: str) -> None:

@@ -23,7 +23,7 @@ def _duration(value: Any) -> Any:
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, str):
-        raise ValueError(f"{value!r} is no duration; {FORMS}")
+        raise ValueError(f"{value!r} is no duration; {FORMS}")  # noqa: TRY004  pydantic wants ValueError
     parsed = parse_duration(value)
     if parsed is None:
         raise ValueError("continuous is no limit; " + FORMS)

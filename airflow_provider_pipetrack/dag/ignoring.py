@@ -51,6 +51,6 @@ class Ignored:
 
 def _pattern(line: str) -> re.Pattern[str] | None:
     try:
-        return re.compile(line.split("#")[0].strip())
+        return re.compile(line.partition("#")[0].strip())
     except re.error:
         return None

@@ -64,10 +64,15 @@ def report_problems(folder: str | Path | None = None) -> None:
 
 
 def find_all_problems(root: Path) -> list[Problem]:
-    """Return the problems of every pipeline file in a folder and below, Dag ids that appear twice included."""
+    """Return the problems of every pipeline file in a folder and below."""
+    return find_problems_in(path for path, _ in pipeline_files(root))
+
+
+def find_problems_in(paths: Iterable[Path]) -> list[Problem]:
+    """Return the problems of pipeline files, Dag ids that appear twice included."""
     problems: list[Problem] = []
     owners: dict[str, Path] = {}
-    for path, _ in pipeline_files(root):
+    for path in paths:
         verdict = read_pipeline(path)
         problems.extend(verdict.problems)
         config = verdict.config

@@ -25,7 +25,7 @@ class OperatorError(PipetrackError):
         super().__init__(message)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def find_operator(path: str) -> type[BaseOperator]:
     """Return the operator class at a dotted path.
 
@@ -38,7 +38,7 @@ def find_operator(path: str) -> type[BaseOperator]:
         )
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is somebody else's module
         raise OperatorError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from None
     found = getattr(module, name, None)
     if inspect.isclass(found) and issubclass(found, BaseOperator):
@@ -49,7 +49,7 @@ def find_operator(path: str) -> type[BaseOperator]:
     raise OperatorError(f"{path!r} is no Airflow operator")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def arguments_of(operator: type[BaseOperator]) -> frozenset[str]:
     """Return the names of all arguments of an operator, those of every task included."""
     names: set[str] = set()

@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.compat import (
     SUCCESSFUL_EXITS,
     AirflowException,
     AirflowSkipException,
+    current_dag,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
             self._pipetrack_spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id, pipeline=pipeline)
         super().__init__(**with_task_callbacks(kwargs))
         self._pipetrack_name = transfer if isinstance(transfer, str) else None
-        if self.has_dag():
+        if self.get_dag() is not None:
             self._bind(self.dag)
 
     @property
@@ -106,11 +107,6 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         if self._pipetrack_spec is None:
             self._pipetrack_spec = declare(self.dag, self._pipetrack_name or self.task_id)
         return self._pipetrack_spec
-
-    @classmethod
-    def _operator_class(cls) -> type[BaseOperator]:
-        """Return the operator class that is tracked."""
-        return next(base for base in cls.__mro__[1:] if not issubclass(base, TrackedOperator))  # type: ignore[return-value]
 
     def execute(self, context: Any) -> Any:
         """Run the operator, between the record's start and its end."""
@@ -224,7 +220,7 @@ def _tracked(operator: type[BaseOperator]) -> type[Any]:
         "inherits_from_empty_operator": False,
     }
     generated: type[Any] = _TrackedMeta(name, (TrackedOperator, operator), namespace)
-    generated.__signature__ = _signature(operator)  # type: ignore[attr-defined]
+    generated.__signature__ = _signature(operator)
     return generated
 
 
@@ -251,10 +247,3 @@ def _partial(owner: type[Any], **kwargs: Any) -> Any:
     kwargs.pop("pipeline", None)
     kwargs.pop("pipeline_id", None)
     return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, dag=dag))
-
-
-def current_dag() -> DAG | None:
-    """Return the Dag of the ``with DAG(…)`` block we are in."""
-    from airflow_provider_pipetrack.compat import current_dag as find
-
-    return find()

@@ -81,7 +81,7 @@ class AuditSensor(BaseSensorOperator):
         if self.execution_timeout is None:
             # A function that hangs is ended too, not only one that stays pending.
             self.execution_timeout = timedelta(seconds=self.timeout + 60)
-        if self.has_dag():
+        if self.get_dag() is not None:
             self._bind(self.dag)
 
     @property

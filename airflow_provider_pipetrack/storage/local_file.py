@@ -174,8 +174,9 @@ def _append(descriptor: int, data: bytes, size: int) -> None:
         written = os.write(descriptor, data)
         if written != len(data):
             # A full disk takes a part without an error; asking for the rest says why.
-            os.write(descriptor, data[written:])
-            raise OSError(f"only {written} of {len(data)} bytes were written")
+            written += os.write(descriptor, data[written:])
+        if written != len(data):
+            raise OSError(f"only {written} of {len(data)} bytes were written")  # noqa: TRY301  undone below
         os.fdatasync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)

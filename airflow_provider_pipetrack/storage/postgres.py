@@ -130,31 +130,33 @@ class PostgresAdapter(SqlAdapter):
 
     def _explained(self, error: BaseException) -> StorageError:
         """Say what happened and what to do, without repeating the connection's secrets."""
-        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
         text = " ".join(str(error).split()) or type(error).__name__
         name = f"connection {self.conn_id!r}"
         table = f"{self.statements.schema}.{self.statements.table}"
-        if "isn't defined" in text or type(error).__name__ == "AirflowNotFoundException":
-            return StorageError(
-                self.location,
-                f"there is no Airflow {name}; define it, or name another with "
-                f"postgres@conn_id||… or tracking.connections",
-                transient=False,
-            )
-        if state == "28P01" or "password authentication failed" in text:
-            return StorageError(self.location, f"{name}: wrong user or password", transient=False)
-        if state == "3D000" or ("database" in text and "does not exist" in text):
-            return StorageError(self.location, f"{name}: there is no database {self.database!r}", transient=False)
-        if state == "42501":
-            message = (
-                f"{name} may not write {table}: GRANT SELECT, INSERT, UPDATE ON {table}, {table}_history TO its user "
-                f"(and USAGE, CREATE ON SCHEMA {self.statements.schema} if the tables are to be made)"
-            )
-            return StorageError(self.location, message, transient=False)
-        if state == "42703":
-            return StorageError(self.location, f"{table} has other columns than pipetrack's ({text})", transient=False)
+        for applies, message in self._lasting_reasons(state, text, table):
+            if applies:
+                return StorageError(self.location, f"{name}: {message}", transient=False)
         if state == "57014":
             return StorageError(self.location, f"{name} did not answer within {STATEMENT_TIMEOUT} s")
-        if state is None or state.startswith(("08", "57")):
+        if not state or state.startswith(("08", "57")):
             return StorageError(self.location, f"{name} cannot be reached: {text}")
         return StorageError(self.location, f"{name}: {text}")
+
+    def _lasting_reasons(self, state: str, text: str, table: str) -> Iterator[tuple[bool, str]]:
+        """Yield what stays wrong until a person changes something: whether it is this, and what to do."""
+        yield (
+            "isn't defined" in text,
+            "there is no such Airflow connection; define it, or name another under tracking.connections",
+        )
+        yield state == "28P01" or "password authentication failed" in text, "wrong user or password"
+        missing = "database" in text and "does not exist" in text
+        yield state == "3D000" or missing, f"there is no database {self.database!r}"
+        yield (
+            state == "42501",
+            (
+                f"its user may not write {table}: GRANT SELECT, INSERT, UPDATE ON {table}, {table}_history TO it, and "
+                f"USAGE, CREATE ON SCHEMA {self.statements.schema} if the tables are to be made"
+            ),
+        )
+        yield state == "42703", f"{table} has other columns than pipetrack's ({text})"

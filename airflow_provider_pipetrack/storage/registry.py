@@ -35,8 +35,8 @@ def make_adapter(
     if own is not None:
         return _users_adapter(own, location)
     if location.type in _BUILT_IN:
-        adapter: StorageAdapter = _load(_BUILT_IN[location.type], location)(location, conn_id)
-        return adapter
+        made: StorageAdapter = _load(_BUILT_IN[location.type], location)(location, conn_id)
+        return made
     found = _entry_point(location)
     if found is not None:
         return _users_adapter(found, location)
@@ -58,13 +58,13 @@ def _users_adapter(adapter: str | type[Any], location: Location) -> StorageAdapt
     kind = _load(adapter, location) if isinstance(adapter, str) else adapter
     try:
         takes = [p for p in inspect.signature(kind).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        made = kind(location.text) if takes else kind()
+        made: Any = kind(location.text) if takes else kind()
     except Exception as error:
         text = f"{getattr(kind, '__name__', kind)} cannot be made: {type(error).__name__}: {error}"
         raise StorageError(location.name, text, transient=False) from error
     if not isinstance(made, StorageAdapter):
-        made = _Wrapped(made, location)
-    if not made.location:
+        return _Wrapped(made, location)
+    if not getattr(made, "location", ""):
         made.location = location.name
     return made
 

@@ -98,7 +98,7 @@ class SqliteAdapter(SqlAdapter):
             return self.path
         from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 
-        return Path(SqliteHook(sqlite_conn_id=self._conn_id).get_connection(self._conn_id).host or self.path)
+        return Path(SqliteHook.get_connection(self._conn_id).host or self.path)
 
     def _is_missing_table(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and "no such table" in str(error)

@@ -195,10 +195,14 @@ def _take_slot(folder: Path) -> int:
 
 
 def _lock(path: Path, *, create: bool) -> int | None:
-    """Return the slot's descriptor with its lock, or None when it has a living owner."""
+    """Return the slot's descriptor with its lock, or None when it has a living owner or is another user's."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return None
     except FileNotFoundError:
         if not create:
             return None

@@ -1,0 +1,47 @@
+# Everything a fresh machine with Python and make needs. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install test lint format demo ui bench wheel clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv with the package and all its tools
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("pipetrack needs Python 3.10 to 3.13") if not (3, 10) <= sys.version_info[:2] <= (3, 13) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[all]' $$($(PYTHON) .ci/groups.py test lint)
+	touch $@
+
+test: $(INSTALLED) ## run every test
+	$(BIN)/python -m pytest tests
+
+lint: $(INSTALLED) ## check style, types and the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(INSTALLED) ## run the demo pipeline in a real Airflow and print what was tracked
+	$(BIN)/python demo/run.py
+
+ui: $(INSTALLED) ## start Airflow with the demo's folder and print URL and login
+	$(BIN)/python demo/run.py --ui
+
+bench: $(INSTALLED) ## measure speed against hand-written Dags
+	$(BIN)/python benchmarks/run.py
+
+wheel: $(INSTALLED) ## build the package
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what make has made
+	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

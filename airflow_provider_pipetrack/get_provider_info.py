@@ -1,0 +1,66 @@
+"""What Airflow is told about this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PACKAGE = "airflow_provider_pipetrack"
+
+
+def _option(kind: str, default: str, description: str, example: str | None = None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description for Airflow's provider manager."""
+    from airflow_provider_pipetrack import __version__
+
+    return {
+        "package-name": "airflow-provider-pipetrack",
+        "name": "pipetrack",
+        "description": "Data pipelines from YAML files, with one tracking record per attempt that is never lost.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "pipetrack",
+                "tags": ["software"],
+            }
+        ],
+        "operators": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.operators.tracked"]}],
+        "sensors": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.sensors.audit"]}],
+        "task-decorators": [{"name": "tracked", "class-name": f"{_PACKAGE}.operators.decorator.tracked_task"}],
+        "cli": [f"{_PACKAGE}.cli.airflow_commands.get_commands"],
+        "config": {"pipetrack": {"description": "How tracking records are kept.", "options": _options()}},
+    }
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "tracking_location": _option(
+            "string",
+            "",
+            "JSON list of the locations that keep the records of pipelines which name none, in the order of "
+            "preference. Empty: SQLite under AIRFLOW_HOME.",
+            '["postgres||tracking||public||pipeline_tracking", "local_file||/var/lib/pipetrack/tracking.json"]',
+        ),
+        "mode": _option("string", "fallback", "`fallback`: the first location that answers; `mirror`: all of them."),
+        "journal_dir": _option(
+            "string",
+            "",
+            "Folder of the local journal, on a disk that outlives the worker's processes. Empty: under AIRFLOW_HOME.",
+            "/var/lib/pipetrack/journal",
+        ),
+        "delivery_deadline": _option("float", "5.0", "Seconds that a task waits at most for its record's delivery."),
+        "strict": _option(
+            "boolean", "False", "Whether a transfer may only start when its tracking can be kept somewhere."
+        ),
+        "mask_fields": _option(
+            "string", "", "More names of configuration keys whose values are secrets, separated by commas."
+        ),
+    }

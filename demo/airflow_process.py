@@ -1,0 +1,289 @@
+"""A whole Airflow on this machine: api-server, scheduler, dag-processor and triggerer, on free loopback ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+T = TypeVar("T")
+
+USER = "admin"
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+_END_STATES = {"success", "failed"}
+
+
+class AirflowError(RuntimeError):
+    """Airflow did not do what was waited for; the text holds the end of its logs."""
+
+
+class AirflowStack:
+    """Airflow with LocalExecutor and SQLite, in a folder of its own.
+
+    :param home: ``AIRFLOW_HOME``; made when it is missing, and kept.
+    :param dags: the dags folder.
+    :param env: more environment variables.
+    :param parallelism: how many tasks run at once.
+    """
+
+    def __init__(self, home: Path, dags: Path, env: dict[str, str] | None = None, *, parallelism: int = 2) -> None:
+        self.home = Path(home).resolve()
+        self.dags = Path(dags).resolve()
+        self.port, self._worker_port, self._trigger_port = _free_ports(3)
+        self._password = self._kept_password()
+        self._env = {**os.environ, **self._settings(parallelism), **(env or {})}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._client: httpx.Client | None = None
+
+    @property
+    def url(self) -> str:
+        """Where Airflow's pages are."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def login(self) -> str:
+        """User and password of Airflow's pages."""
+        return f"{USER} / {self._password}"
+
+    def start(self) -> AirflowStack:
+        """Start everything and wait until Airflow answers."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.dags.mkdir(parents=True, exist_ok=True)
+        (self.home / "passwords.json").write_text(json.dumps({USER: self._password}))
+        try:
+            self._run("db", "migrate")
+            for component in COMPONENTS:
+                self._launch(component)
+            self._wait("Airflow's health", self._healthy, 180)
+            self._log_in()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything, by process group."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            living = [process for process in self._processes.values() if process.poll() is None]
+            for process in living:
+                _signal_group(process, number)
+            deadline = time.monotonic() + 10
+            for process in living:
+                try:
+                    process.wait(max(0.1, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+        for process in self._processes.values():
+            _signal_group(process, signal.SIGKILL)
+        self._processes.clear()
+
+    def __enter__(self) -> AirflowStack:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait_dag(self, dag_id: str, timeout: float = 120) -> dict[str, Any]:
+        """Wait until Airflow knows a Dag, and return it."""
+
+        def known() -> dict[str, Any] | None:
+            answer = self._request("GET", f"/api/v2/dags/{quote(dag_id)}")
+            return answer.json() if answer.status_code == 200 else None
+
+        return self._wait(f"the Dag {dag_id}", known, timeout)
+
+    def unpause(self, dag_id: str) -> None:
+        """Let a Dag run."""
+        self._request("PATCH", f"/api/v2/dags/{quote(dag_id)}", json={"is_paused": False}).raise_for_status()
+
+    def trigger(self, dag_id: str, **body: Any) -> str:
+        """Start a run and return its id."""
+        body.setdefault("logical_date", None)
+        answer = self._request("POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def wait_run(self, dag_id: str, run_id: str, timeout: float = 180) -> str:
+        """Wait for a run's end and return its state."""
+
+        def ended() -> str | None:
+            state = self.run_state(dag_id, run_id)
+            return state if state in _END_STATES else None
+
+        return self._wait(f"the end of {dag_id} {run_id}", ended, timeout)
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return a run's state."""
+        answer = self._request("GET", f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}")
+        answer.raise_for_status()
+        return str(answer.json()["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return a run's task instances."""
+        path = f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances?limit=1000"
+        answer = self._request("GET", path)
+        answer.raise_for_status()
+        return list(answer.json()["task_instances"])
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        """Return what Airflow lists as import errors."""
+        answer = self._request("GET", "/api/v2/importErrors")
+        answer.raise_for_status()
+        return list(answer.json()["import_errors"])
+
+    def wait_import_errors(self, timeout: float = 60) -> list[dict[str, Any]]:
+        """Wait until Airflow lists an import error, and return all."""
+        return self._wait("an import error", self.import_errors, timeout)
+
+    def logs(self, lines: int = 30) -> str:
+        """Return the end of each component's log."""
+        parts = []
+        for path in sorted(self.home.glob("*.out")):
+            tail = path.read_text(errors="replace").splitlines()[-lines:]
+            parts.append(f"--- {path.name}\n" + "\n".join(tail))
+        return "\n".join(parts)
+
+    def _settings(self, parallelism: int) -> dict[str, str]:
+        key = self._kept_secret("secret_key")
+        options = {
+            "core": {
+                "dags_folder": str(self.dags),
+                "load_examples": "False",
+                "executor": "LocalExecutor",
+                "parallelism": str(parallelism),
+                "fernet_key": "",
+                "execution_api_server_url": f"{self.url}/execution/",
+                "simple_auth_manager_users": f"{USER}:admin",
+                "simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
+            },
+            "api": {
+                "port": str(self.port),
+                "host": "127.0.0.1",
+                "workers": "1",
+                "secret_key": key,
+                "base_url": self.url,
+            },
+            "api_auth": {"jwt_secret": key},
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}"},
+            "dag_processor": {"refresh_interval": "5", "min_file_process_interval": "5", "parsing_processes": "1"},
+            "scheduler": {"scheduler_heartbeat_sec": "1", "enable_health_check": "False"},
+            "workers": {"execution_api_timeout": "60", "min_heartbeat_interval": "1"},
+            "logging": {
+                "worker_log_server_port": str(self._worker_port),
+                "trigger_log_server_port": str(self._trigger_port),
+                "base_log_folder": str(self.home / "logs"),
+            },
+            "triggerer": {"default_capacity": "50"},
+        }
+        variables = {
+            f"AIRFLOW__{section.upper()}__{option.upper()}": value
+            for section, values in options.items()
+            for option, value in values.items()
+        }
+        return {
+            **variables,
+            "AIRFLOW_HOME": str(self.home),
+            "PYTHONUNBUFFERED": "1",
+            "DO_NOT_TRACK": "1",
+            "SCARF_NO_ANALYTICS": "true",
+        }
+
+    def _kept_password(self) -> str:
+        return self._kept_secret("password")
+
+    def _kept_secret(self, name: str) -> str:
+        """Return a secret that stays the same for this folder."""
+        path = self.home / f".{name}"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(12 if name == "password" else 32))
+        return path.read_text()
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "airflow", *arguments]
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            self._command(*arguments), env=self._env, capture_output=True, text=True, timeout=180, check=False
+        )
+        if done.returncode:
+            raise AirflowError(f"airflow {' '.join(arguments)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+
+    def _launch(self, component: str) -> None:
+        arguments = ["--host", "127.0.0.1", "--port", str(self.port)] if component == "api-server" else []
+        with (self.home / f"{component}.out").open("wb") as log:
+            self._processes[component] = subprocess.Popen(
+                self._command(component, *arguments),
+                env=self._env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _healthy(self) -> bool:
+        try:
+            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+        except httpx.HTTPError:
+            return False
+        states = answer.json() if answer.status_code == 200 else {}
+        return all((states.get(part) or {}).get("status") == "healthy" for part in ("metadatabase", "scheduler"))
+
+    def _log_in(self) -> None:
+        answer = httpx.post(f"{self.url}/auth/token", json={"username": USER, "password": self._password}, timeout=30)
+        answer.raise_for_status()
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        if self._client is None:
+            raise AirflowError("Airflow is not running")
+        return self._client.request(method, path, **more)
+
+    def _wait(self, what: str, ask: Callable[[], T | None], timeout: float) -> T:
+        """Ask until there is an answer; give up when a component has died or the time is over."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            answer = ask()
+            if answer:
+                return answer
+            dead = [name for name, process in self._processes.items() if process.poll() is not None]
+            if dead:
+                raise AirflowError(f"{', '.join(dead)} ended while waiting for {what}\n{self.logs()}")
+            time.sleep(0.3)
+        raise AirflowError(f"waited {timeout:.0f} s in vain for {what}\n{self.logs()}")
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -1,0 +1,45 @@
+"""Settings that must stand before Airflow is imported, and the servers that tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HOME = Path(tempfile.mkdtemp(prefix="pipetrack-tests-"))
+os.environ["AIRFLOW_HOME"] = str(_HOME)
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(_HOME / "dags")
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME / 'airflow.db'}"
+os.environ["DO_NOT_TRACK"] = "1"
+for _name in [name for name in os.environ if name.startswith("AIRFLOW__PIPETRACK__")]:
+    del os.environ[_name]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    """An AIRFLOW_HOME with a migrated metadata database; the one that this process uses."""
+    (_HOME / "dags").mkdir(exist_ok=True)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
+    return _HOME
+
+
+@pytest.fixture(scope="session")
+def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
+    from demo.airflow_process import AirflowStack
+
+    folder = tmp_path_factory.mktemp("stack")
+    with AirflowStack(home=folder / "airflow", dags=folder / "dags") as stack:
+        yield stack

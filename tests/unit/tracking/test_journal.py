@@ -1,0 +1,341 @@
+"""The local journal: what was appended is found again, whatever happens to the process, the disk or the bytes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_pipetrack.errors import JournalError
+from airflow_provider_pipetrack.tracking import journal as journal_module
+from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots, undelivered
+
+#: Opens a journal in the folder it is given, appends three entries, says so and waits to be killed.
+OWNER = """
+import sys
+from pathlib import Path
+from airflow_provider_pipetrack.tracking.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+for number in range(3):
+    journal.append(b"entry %d" % number, durable=True)
+print(sorted(path.name for path in Path(sys.argv[1]).iterdir()), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def opened():
+    """Open journals that are given back at the end."""
+    journals = []
+
+    def open_one(folder: Path) -> Journal:
+        journals.append(Journal(folder))
+        return journals[-1]
+
+    yield open_one
+    for one in journals:
+        one.close()
+
+
+@contextmanager
+def owner(folder: Path):
+    """Another process that holds a slot with three entries."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file may grow beyond ``size`` bytes: a write over it is short, and the next one fails, as on a full disk."""
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+
+
+def payloads(entries) -> list[bytes]:
+    return [entry.payload for entry in entries]
+
+
+def slot(folder: Path, number: int = 0) -> Path:
+    return folder / f"slot-{number:03d}.seg"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.binary(max_size=300), st.booleans(), st.booleans()), max_size=12))
+def test_what_was_appended_and_not_acknowledged_is_found_again(steps):
+    with tempfile.TemporaryDirectory() as name:
+        first = Journal(Path(name))
+        expected = []
+        for payload, durable, acknowledged in steps:
+            number = first.append(payload, durable=durable)
+            if acknowledged:
+                first.acknowledge([number])
+            else:
+                expected.append(payload)
+        assert payloads(first.pending()) == expected
+        assert payloads(undelivered(Path(name))) == expected
+        first.close()
+        second = Journal(Path(name))
+        assert payloads(second.pending()) == expected
+        second.close()
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.data())
+def test_numbers_are_never_used_twice_by_the_next_owner(contents, data):
+    with tempfile.TemporaryDirectory() as name:
+        first = Journal(Path(name))
+        numbers = [first.append(payload, durable=False) for payload in contents]
+        first.acknowledge(data.draw(st.lists(st.sampled_from(numbers[:-1] or [0]), unique=True)))
+        waiting = payloads(first.pending())
+        first.close()
+        second = Journal(Path(name))
+        assert second.append(b"new", durable=False) > max(numbers)
+        assert payloads(second.pending()) == [*waiting, b"new"]
+        second.close()
+
+
+@pytest.fixture
+def small_slot(folder) -> bytes:
+    """The bytes of a slot with four entries, of which the second is acknowledged."""
+    one = Journal(folder)
+    numbers = [one.append(f"entry {number}".encode() * 3, durable=False) for number in range(4)]
+    one.acknowledge(numbers[1:2])
+    data = slot(folder).read_bytes()
+    one.close()
+    return data
+
+
+def test_a_slot_cut_at_any_byte_gives_only_whole_entries_and_takes_new_ones(folder, small_slot, opened):
+    whole = [f"entry {number}".encode() * 3 for number in range(4)]
+    frame = len(small_slot[: small_slot.index(b"\xabPT\x01", 1)])
+    for length in range(len(small_slot)):
+        slot(folder).write_bytes(small_slot[:length])
+        found = payloads(undelivered(folder))
+        assert found == whole[: min(4, length // frame)], f"cut to {length} bytes"
+        one = opened(folder)
+        one.append(b"after the cut", durable=False)
+        assert payloads(one.pending()) == [*found, b"after the cut"], f"cut to {length} bytes"
+        one.close()
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_a_flipped_byte_never_gives_a_wrong_entry_and_costs_one_at_most(folder, small_slot, opened, flip):
+    whole = {f"entry {number}".encode() * 3 for number in range(4)}
+    expected = whole - {b"entry 1" * 3}
+    for position in range(len(small_slot)):
+        damaged = bytearray(small_slot)
+        damaged[position] ^= flip
+        slot(folder).write_bytes(damaged)
+        found = payloads(undelivered(folder))
+        assert set(found) <= whole, f"byte {position}"
+        assert len(expected - set(found)) <= 1, f"byte {position}"
+        one = opened(folder)
+        one.append(b"after the damage", durable=False)
+        assert payloads(one.pending()) == [*found, b"after the damage"], f"byte {position}"
+        one.close()
+
+
+def test_a_slot_whose_owner_was_killed_is_taken_over_with_its_entries(folder, opened):
+    with owner(folder) as process:
+        process.kill()
+        process.wait()
+        one = opened(folder)
+    assert payloads(one.pending()) == [b"entry 0", b"entry 1", b"entry 2"]
+    assert [path.name for path in folder.iterdir()] == ["slot-000.seg"]
+    one.acknowledge([entry.number for entry in one.pending()])
+    assert one.pending() == []
+
+
+def test_a_drainer_sees_the_slots_of_killed_owners_and_none_of_living_ones(folder):
+    with owner(folder) as killed, owner(folder):
+        killed.kill()
+        killed.wait()
+        with idle_slots(folder) as slots:
+            idle = list(slots)
+            assert [one.path.name for one in idle] == ["slot-000.seg"]
+            assert payloads(idle[0].entries()) == [b"entry 0", b"entry 1", b"entry 2"]
+            idle[0].acknowledge([entry.number for entry in idle[0].entries()][:2])
+            assert payloads(idle[0].entries()) == [b"entry 2"]
+            idle[0].acknowledge([entry.number for entry in idle[0].entries()])
+        assert slot(folder, 0).stat().st_size == 0
+        assert payloads(undelivered(folder)) == [b"entry 0", b"entry 1", b"entry 2"]
+
+
+def test_a_slot_under_the_drainer_is_not_given_to_a_new_process(folder, opened):
+    opened(folder).close()
+    with idle_slots(folder) as slots:
+        assert [one.path.name for one in slots] == ["slot-000.seg"]
+        one = opened(folder)
+        one.append(b"mine", durable=False)
+    assert slot(folder, 0).stat().st_size == 0
+    assert slot(folder, 1).stat().st_size > 0
+
+
+def test_processes_never_share_a_slot(folder, opened):
+    first, second = opened(folder), opened(folder)
+    with owner(folder) as third, owner(folder) as fourth:
+        assert third.poll() is None
+        assert fourth.poll() is None
+        first.append(b"first", durable=False)
+        second.append(b"second", durable=False)
+        assert [path.name for path in sorted(folder.iterdir())] == [f"slot-{number:03d}.seg" for number in range(4)]
+        assert payloads(undelivered(folder)) == [b"first", b"second", *[b"entry 0", b"entry 1", b"entry 2"] * 2]
+    first.close()
+    assert slot(folder, 0).exists(), "a slot is emptied, never removed"
+
+
+def in_child(work) -> int:
+    """Run ``work`` in a forked child and return its exit code."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = work() or 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_forked_child_lets_go_of_the_slot_and_the_parent_keeps_it(folder, opened):
+    one = opened(folder)
+    one.append(b"before", durable=False)
+
+    def child() -> int:
+        try:
+            one.append(b"from the child", durable=False)
+        except JournalError as error:
+            return 42 if str(error) == "the journal is closed" else 43
+        return 44
+
+    assert in_child(child) == 42
+    one.append(b"after", durable=False)
+    assert payloads(one.pending()) == [b"before", b"after"]
+    assert payloads(undelivered(folder)) == [b"before", b"after"]
+
+
+def test_a_living_child_of_a_dead_owner_does_not_keep_the_slot_from_the_drainer(folder):
+    script = """
+import os, sys
+from pathlib import Path
+from airflow_provider_pipetrack.tracking.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+journal.append(b"left behind", durable=True)
+if os.fork() == 0:
+    print("child lives", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+os.wait()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "child lives\n"
+    process.kill()
+    process.wait()
+    try:
+        with idle_slots(folder) as slots:
+            assert [payloads(one.entries()) for one in slots] == [[b"left behind"]]
+    finally:
+        process.communicate()
+
+
+def test_a_short_write_is_an_error_and_costs_nothing_that_was_there(folder, opened):
+    one = opened(folder)
+    one.append(b"kept", durable=True)
+    with largest_file(slot(folder).stat().st_size + 50):
+        with pytest.raises(JournalError, match=r"the disk of the journal in .*/journal is full"):
+            one.append(b"x" * 200, durable=True)
+        with pytest.raises(JournalError, match=r"the journal in .*/journal cannot be written: File too large"):
+            one.append(b"y", durable=True)
+    assert payloads(one.pending()) == [b"kept"]
+    one.append(b"after", durable=True)
+    assert payloads(one.pending()) == [b"kept", b"after"]
+    one.close()
+    again = opened(folder)
+    assert payloads(again.pending()) == [b"kept", b"after"]
+
+
+def test_a_full_slot_refuses_more_until_it_is_acknowledged(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "MAX_SLOT", 2_000)
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 1_000)
+    one = opened(folder)
+    numbers = [one.append(b"x" * 900, durable=False) for _ in range(2)]
+    with pytest.raises(JournalError, match=r"the journal in .*/journal is full \(0 MB undelivered\)"):
+        one.append(b"x" * 900, durable=False)
+    one.acknowledge(numbers)
+    one.append(b"x" * 900, durable=False)
+    assert payloads(one.pending()) == [b"x" * 900]
+    assert slot(folder).stat().st_size < 1_000, "a slot in which all is acknowledged is emptied"
+
+
+def test_an_acknowledged_slot_does_not_grow_for_ever(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 5_000)
+    one = opened(folder)
+    for _ in range(200):
+        one.acknowledge([one.append(b"x" * 500, durable=False)])
+    assert slot(folder).stat().st_size < 6_000
+    one.close()
+    assert slot(folder).stat().st_size == 0
+
+
+def test_acknowledging_what_is_unknown_writes_nothing(folder, opened):
+    one = opened(folder)
+    one.append(b"kept", durable=False)
+    size = slot(folder).stat().st_size
+    one.acknowledge([999])
+    assert slot(folder).stat().st_size == size
+    assert payloads(one.pending()) == [b"kept"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_journal_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(JournalError, match=r"the journal folder .*/file/journal cannot be used: Not a directory"):
+        Journal(tmp_path / "file" / "journal")
+
+
+def test_a_slot_of_another_user_is_passed_over(opened):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        opened(folder).append(b"of the first user", durable=False)
+        slot(folder).chmod(0o600)
+        folder.chmod(0o777)
+
+        def another_user() -> int:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            mine = Journal(folder)
+            mine.append(b"of another", durable=True)
+            with idle_slots(folder) as slots:
+                return 42 if payloads(mine.pending()) == [b"of another"] and not list(slots) else 43
+
+        assert in_child(another_user) == 42
+        assert slot(folder, 1).stat().st_size > 0
