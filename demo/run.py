@@ -30,7 +30,7 @@ COLUMNS = (
     "records_succeeded AS ok",
     "records_failed AS failed",
     "coalesce(audit_result, '') AS audit",
-    "coalesce(decision, error_message, '') AS remark",
+    "trim(coalesce(error_message, '') || char(10) || coalesce(decision, ''), char(10)) AS remark",
     "transfer_process_owner_name AS owner",
 )
 
