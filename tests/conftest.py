@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,13 +32,3 @@ def airflow_home() -> Path:
     (_HOME / "dags").mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
     return _HOME
-
-
-@pytest.fixture(scope="session")
-def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
-    from demo.airflow_process import AirflowStack
-
-    folder = tmp_path_factory.mktemp("stack")
-    with AirflowStack(home=folder / "airflow", dags=folder / "dags") as stack:
-        yield stack

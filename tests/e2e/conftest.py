@@ -1,0 +1,40 @@
+"""One running Airflow for all end-to-end tests, with a PostgreSQL beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from demo.airflow_process import AirflowStack
+from tests.postgres_server import PostgresServer, start
+
+#: Airflow connections of the stack.
+TRACKING, WAREHOUSE, DOWN = "tracking_pg", "warehouse", "tracking_down"
+
+
+@pytest.fixture(scope="session")
+def postgres_of_stack() -> Iterator[PostgresServer]:
+    """The PostgreSQL that the running Airflow knows as connection ``tracking_pg``."""
+    server, handle = start()
+    try:
+        yield server
+    finally:
+        handle.cleanup()
+
+
+@pytest.fixture(scope="session")
+def airflow_stack(
+    tmp_path_factory: pytest.TempPathFactory, postgres_of_stack: PostgresServer
+) -> Iterator[AirflowStack]:
+    """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
+    folder = tmp_path_factory.mktemp("stack")
+    refused = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "a", "password": "secret-Pa55"}
+    env = {
+        **postgres_of_stack.environment(TRACKING),
+        f"AIRFLOW_CONN_{WAREHOUSE.upper()}": json.dumps({"conn_type": "sqlite", "host": str(folder / "warehouse.db")}),
+        f"AIRFLOW_CONN_{DOWN.upper()}": json.dumps(refused),
+    }
+    with AirflowStack(home=folder / "airflow", dags=folder / "dags", env=env, parallelism=3) as stack:
+        yield stack
