@@ -112,3 +112,38 @@ def is_cron(text: str) -> bool:
     from croniter import croniter
 
     return bool(croniter.is_valid(text))
+
+
+def plain_constructor(function: Any, operator: Any, parameters: Sequence[str]) -> Any:
+    """Make ``function`` a constructor that Airflow's operator metaclass leaves as it is.
+
+    The metaclass wraps every constructor to fill in default arguments, which costs as much as the rest of making a
+    task. The operator's own constructor, which is called next, is wrapped already.
+
+    :param operator: the operator class whose constructor ``function`` calls.
+    :param parameters: the names that ``function`` takes itself; they may be used in ``partial()``.
+    """
+    function.__wrapped__ = operator.__init__.__wrapped__
+    function._BaseOperatorMeta__param_names = set(parameters)  # noqa: SLF001  read by the metaclass
+    function._BaseOperatorMeta__non_optional_args = set()  # noqa: SLF001
+    function.pipetrack_plain = True
+    return function
+
+
+def is_plain_constructor(function: Any) -> bool:
+    """Return whether :func:`plain_constructor` made this constructor."""
+    return bool(getattr(function, "pipetrack_plain", False))
+
+
+def connect(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str]]) -> None:
+    """Make each task wait for its upstream tasks, all of them tasks of one Dag outside of task groups.
+
+    ``set_upstream`` hashes the whole Dag for every edge, so that it takes ever longer for large Dags. What it leaves
+    behind for such tasks are these two sets.
+
+    :param upstream: ids of the upstream tasks, by the id of the task that waits.
+    """
+    for task_id, names in upstream.items():
+        tasks[task_id].upstream_task_ids.update(names)
+        for name in names:
+            tasks[name].downstream_task_ids.add(task_id)

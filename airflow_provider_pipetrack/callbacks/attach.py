@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.callbacks.dag import close_run
-from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry, record_skip
+from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 _TASK_CALLBACKS: dict[str, Callable[[Any], None]] = {
     "on_failure_callback": record_failure,
     "on_retry_callback": record_retry,
-    "on_skipped_callback": record_skip,
 }
+#: Marks a Dag that has our callbacks; looked at once for each of its tasks.
+_HOOKED = "_pipetrack_hooked"
 _DAG_CALLBACKS = ("on_success_callback", "on_failure_callback")
 
 
@@ -28,7 +29,9 @@ def with_task_callbacks(kwargs: Mapping[str, Any], dag: DAG | None = None) -> di
     from airflow_provider_pipetrack.compat import current_dag
 
     dag = dag or kwargs.get("dag") or current_dag()
-    inherited = {**(dag.default_args if dag is not None else {}), **(kwargs.get("default_args") or {})}
+    inherited: Mapping[str, Any] = dag.default_args if dag is not None else {}
+    if kwargs.get("default_args"):
+        inherited = {**inherited, **kwargs["default_args"]}
     arguments = dict(kwargs)
     for name, ours in _TASK_CALLBACKS.items():
         theirs = _as_list(kwargs.get(name, inherited.get(name)))
@@ -38,6 +41,9 @@ def with_task_callbacks(kwargs: Mapping[str, Any], dag: DAG | None = None) -> di
 
 def hook_dag(dag: DAG) -> None:
     """Have the end of each run close the records that its tasks could not close themselves."""
+    if getattr(dag, _HOOKED, False):
+        return
+    setattr(dag, _HOOKED, True)
     for name in _DAG_CALLBACKS:
         callbacks = _as_list(getattr(dag, name, None))
         if close_run not in callbacks:

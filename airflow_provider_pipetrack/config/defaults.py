@@ -36,6 +36,8 @@ def default_name(source: str | None, target: str | None, order: Any) -> str:
 
 def merge_defaults(defaults: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``row`` over ``defaults``: scalars and lists replace, mappings merge."""
+    if not defaults:
+        return dict(row)
     merged = dict(defaults)
     for key, value in row.items():
         below = merged.get(key)

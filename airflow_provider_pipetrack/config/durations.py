@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ _SHORT = re.compile(
 _ISO = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_duration(text: str) -> timedelta | None:
     """Return the duration that ``text`` means, or None for ``continuous``.
 

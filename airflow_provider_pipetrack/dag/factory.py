@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline
+from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
@@ -80,9 +81,7 @@ class _Factory:
         for node in self.graph.nodes.values():
             if node.task_id not in self.tasks:
                 self.tasks[node.task_id] = self._task(node)
-        for task_id, upstream in self.graph.upstream.items():
-            if upstream:
-                self.tasks[task_id].set_upstream([self.tasks[name] for name in upstream])
+        connect(self.tasks, self.graph.upstream)
         return self.dag
 
     def _task(self, node: Node) -> Any:
@@ -226,8 +225,6 @@ def _schedule_problem(config: PipelineConfig) -> Problem | None:
     text = config.dag.schedule
     if not text or text.startswith("@") or not isinstance(_schedule(text), str):
         return None
-    from airflow_provider_pipetrack.compat import is_cron
-
     if is_cron(text):
         return None
     return config.problem(None, "dag.schedule", f"{text!r} is neither a cron expression nor a preset nor a duration")

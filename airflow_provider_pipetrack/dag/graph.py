@@ -8,6 +8,7 @@ join ``pipeline_done``.
 
 from __future__ import annotations
 
+import bisect
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,15 +103,20 @@ class _Planner:
             grouped[transfer.transfer_order_number].append(transfer)
         self.orders = orders
         self.levels = [grouped[order] for order in orders]
-        # What a later level waits for: the names of the nearest earlier level that ends at all.
-        self._waited_for = [tuple(t.name for t in level if not t.is_continuous) for level in self.levels]
+        # For each level, the names of the nearest earlier level that ends at all.
+        self._before: list[tuple[str, ...]] = []
+        waited_for: tuple[str, ...] = ()
+        for level in self.levels:
+            self._before.append(waited_for)
+            waited_for = tuple(t.name for t in level if not t.is_continuous) or waited_for
+        self._last = waited_for
         self._filling: dict[str, list[str]] | None = None
 
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Return what each enabled transfer depends on."""
         found = {}
         for number, level in enumerate(self.levels):
-            shared = self._previous_level(level[0].transfer_order_number)
+            shared = self._before[number]
             for transfer in level:
                 names = self._direct(transfer, shared)
                 found[transfer.name] = names
@@ -128,10 +134,8 @@ class _Planner:
         return ()
 
     def _previous_level(self, order: float) -> tuple[str, ...]:
-        for number in range(len(self.orders) - 1, -1, -1):
-            if self.orders[number] < order and self._waited_for[number]:
-                return self._waited_for[number]
-        return ()
+        place = bisect.bisect_left(self.orders, order)
+        return self._before[place] if place < len(self._before) else self._last
 
     def _fill(self, stage: str) -> list[str]:
         """Return the transfers whose target is this stage."""

@@ -78,12 +78,14 @@ def check_required(operator: type[BaseOperator], given: Iterable[str]) -> None:
 
     :raises OperatorError: names what is missing.
     """
-    init: Any = operator.__init__
-    needed = [
-        parameter.name
-        for parameter in inspect.signature(init).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
-    ]
-    missing = sorted(set(needed) - set(given) - {"task_id"})
+    missing = sorted(_required(operator) - set(given))
     if missing:
         raise OperatorError(f"{operator.__name__} needs {', '.join(missing)}")
+
+
+@functools.cache
+def _required(operator: type[BaseOperator]) -> frozenset[str]:
+    init: Any = operator.__init__
+    parameters = inspect.signature(init).parameters.values()
+    needed = (p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY)
+    return frozenset(needed) - {"task_id"}

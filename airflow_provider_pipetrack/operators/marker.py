@@ -14,7 +14,6 @@ class MarkerOperator(BaseOperator):
     """
 
     ui_color = "#e8f7e4"
-    custom_operator_name = "Marker"
 
     def execute(self, context: Any) -> None:
         """Succeed at once."""

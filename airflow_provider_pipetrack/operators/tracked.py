@@ -17,12 +17,15 @@ from airflow.sdk import BaseOperator
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, declared_name, spec_from
 from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
+from airflow_provider_pipetrack.callbacks.task import record_skip
 from airflow_provider_pipetrack.compat import (
     CONTROL_FLOW,
     SUCCESSFUL_EXITS,
     AirflowException,
     AirflowSkipException,
     current_dag,
+    is_plain_constructor,
+    plain_constructor,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ _OWN_ARGUMENTS = ("operator", "operator_args", "python_callable")
 
 class _TrackedMeta(type(BaseOperator)):  # type: ignore[misc]
     """Turns ``TrackedOperator(operator=X, …)`` into an instance of the tracked ``X``."""
+
+    @classmethod
+    def _apply_defaults(cls, func: Any) -> Any:
+        return func if is_plain_constructor(func) else super()._apply_defaults(func)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is not TrackedOperator:
@@ -73,22 +80,24 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 
     partial = _TrackedPartial()
 
-    def __init__(
-        self,
-        *,
-        transfer: StageTransfer | Mapping[str, Any] | str | None = None,
-        pipeline_id: str | None = None,
-        pipeline: PipelineConfig | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._pipetrack_spec: Spec | None = None
-        self._pipetrack_attempt: Any = None
-        if not isinstance(transfer, str):
-            self._pipetrack_spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id, pipeline=pipeline)
-        super().__init__(**with_task_callbacks(kwargs))
-        self._pipetrack_name = transfer if isinstance(transfer, str) else None
-        if self.get_dag() is not None:
-            self._bind(self.dag)
+    _pipetrack_spec: Spec | None = None
+    _pipetrack_name: str | None = None
+    _pipetrack_attempt: Any = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            task_id: str,
+            operator: type[BaseOperator] | None = None,
+            operator_args: Mapping[str, Any] | None = None,
+            python_callable: Callable[..., Any] | None = None,
+            transfer: StageTransfer | Mapping[str, Any] | str | None = None,
+            pipeline_id: str | None = None,
+            pipeline: PipelineConfig | None = None,
+            **kwargs: Any,
+        ) -> None: ...
 
     @property
     def dag(self) -> DAG:
@@ -107,6 +116,12 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         if self._pipetrack_spec is None:
             self._pipetrack_spec = declare(self.dag, self._pipetrack_name or self.task_id)
         return self._pipetrack_spec
+
+    def prepare_for_execution(self) -> Any:
+        """Return the task as the task process runs it, with the callback that only this process needs."""
+        prepared = super().prepare_for_execution()
+        prepared.on_skipped_callback = [*_as_list(prepared.on_skipped_callback), record_skip]
+        return prepared
 
     def execute(self, context: Any) -> Any:
         """Run the operator, between the record's start and its end."""
@@ -209,29 +224,58 @@ def _tracked(operator: type[BaseOperator]) -> type[Any]:
 
         operator = MarkerOperator
     name = f"Tracked{operator.__name__}"
-    shown = getattr(operator, "custom_operator_name", None) or operator.__name__
-    namespace = {
+    namespace: dict[str, Any] = {
         "__module__": operator.__module__,
         "__qualname__": name,
         "__doc__": operator.__doc__,
-        "custom_operator_name": f"Tracked {shown}",
+        "__init__": _constructor(operator),
         "operator_path": f"{operator.__module__}.{operator.__qualname__}",
         # Airflow's scheduler would mark it done without running it, and nothing would be recorded.
         "inherits_from_empty_operator": False,
     }
+    shown = getattr(operator, "custom_operator_name", None)
+    if shown:
+        namespace["custom_operator_name"] = f"Tracked {shown}"
     generated: type[Any] = _TrackedMeta(name, (TrackedOperator, operator), namespace)
     generated.__signature__ = _signature(operator)
     return generated
 
 
+def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
+    """Return the constructor of a tracked class; it takes what is ours and leaves the rest to the operator's own."""
+
+    def __init__(  # noqa: N807  it becomes one
+        self: Any,
+        *,
+        transfer: StageTransfer | Mapping[str, Any] | str | None = None,
+        pipeline_id: str | None = None,
+        pipeline: PipelineConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(transfer, str):
+            object.__setattr__(self, "_pipetrack_name", transfer)
+        else:
+            spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id, pipeline=pipeline)
+            object.__setattr__(self, "_pipetrack_spec", spec)
+        operator.__init__(self, **with_task_callbacks(kwargs))
+
+    made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id", "pipeline"))
+    return made
+
+
 def _signature(operator: type[BaseOperator]) -> inspect.Signature:
     """Return the arguments of the operator and ours, for editors and ``help()``."""
     parameters: dict[str, inspect.Parameter] = {}
-    for init in (TrackedOperator.__init__, operator.__init__, BaseOperator.__init__):
-        for parameter in inspect.signature(init).parameters.values():
+    ours = inspect.signature(_constructor(operator), follow_wrapped=False)
+    for signature in (ours, inspect.signature(operator.__init__), inspect.signature(BaseOperator.__init__)):
+        for parameter in signature.parameters.values():
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and parameter.name != "self":
                 parameters.setdefault(parameter.name, parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     return inspect.Signature(list(parameters.values()))
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
 
 
 def _partial(owner: type[Any], **kwargs: Any) -> Any:

@@ -170,7 +170,7 @@ def test_airflow_and_the_records_agree(airflow_stack, run, records):
 
 def test_operators_keep_their_names_and_their_results(airflow_stack, run, records):
     names = {ti["task_id"]: ti["operator_name"] for ti in airflow_stack.task_instances("every_kind", run)}
-    assert names["bash"] == "Tracked BashOperator"
+    assert names["bash"] == "TrackedBashOperator"
     assert names["decorated"] == "Tracked @task"
     assert records["bash", -1]["operator"] == "airflow.providers.standard.operators.bash.BashOperator"
     rendered = {ti["task_id"]: ti["rendered_fields"] for ti in airflow_stack.task_instances("every_kind", run)}

@@ -1,0 +1,47 @@
+"""The options of ``[pipetrack]``, and what is said when one is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.settings import SettingError
+
+
+def set_option(monkeypatch, name, value):
+    monkeypatch.setenv(f"AIRFLOW__PIPETRACK__{name.upper()}", value)
+
+
+def test_a_chain_is_a_json_list_or_one_location(monkeypatch):
+    set_option(monkeypatch, "tracking_location", '["a||b", "c||d"]')
+    assert settings.tracking_location() == ["a||b", "c||d"]
+    set_option(monkeypatch, "tracking_location", "sqlite||/x/y.db")
+    assert settings.tracking_location() == ["sqlite||/x/y.db"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("tracking_location", '["a"', r"\[pipetrack\] tracking_location = '\[\"a\"': expected a JSON list of texts"),
+        ("tracking_location", "[1]", "expected a JSON list of texts"),
+        (
+            "mode",
+            "both",
+            r"mode = 'both': expected fallback or mirror; set it in airflow.cfg or as AIRFLOW__PIPETRACK__MODE",
+        ),
+        ("delivery_deadline", "soon", "delivery_deadline = 'soon': expected seconds above 0 and up to 600"),
+        ("delivery_deadline", "0", "expected seconds above 0"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_was_expected(monkeypatch, option, value, message):
+    set_option(monkeypatch, option, value)
+    with pytest.raises(SettingError, match=message):
+        getattr(settings, option)()
+
+
+def test_files_of_this_host_are_under_airflow_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    assert settings.default_location() == f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"
+    assert settings.journal_dir() == tmp_path / "pipetrack" / "journal"
+    set_option(monkeypatch, "journal_dir", "~/journal")
+    assert settings.journal_dir().is_absolute()
