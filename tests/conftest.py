@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ for _name in [name for name in os.environ if name.startswith("AIRFLOW__PIPETRACK
 
 
 def pytest_unconfigure() -> None:
+    # A server's handle logs once more when the interpreter exits, behind the summary.
+    logging.raiseExceptions = False
     shutil.rmtree(_HOME, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -35,22 +35,41 @@ def clean_value(name: str, value: Any) -> Any:
     if kind == "timestamp":
         return _moment(value)
     if kind == "boolean":
-        return bool(value)
+        return _truth(value)
     if kind in {"integer", "float"}:
         return _number(value, whole=kind == "integer")
     return _text(value if isinstance(value, (str, bytes)) else str(_scalar(value)))
 
 
-def clean_json(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no cycles without end."""
+def clean_json(value: Any) -> Any:
+    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no more than ``MAX_ITEMS`` values."""
+    return _plain(value, 0, iter(range(MAX_ITEMS)))
+
+
+def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
+    """Return a part of a JSON value.
+
+    :param room: counts the values that may still follow, here and in all other parts.
+    """
     if depth > _MAX_DEPTH:
         return "… [nested too deeply]"
     if isinstance(value, Mapping):
-        items = list(value.items())[:MAX_ITEMS]
-        return {_text(str(key)): clean_json(item, depth + 1) for key, item in items}
+        items = value.items()
+        # The room comes last, so that the end of one part does not use it up for the next.
+        return {
+            _text(_written(key, str)): _plain(item, depth + 1, room)
+            for (key, item), _ in zip(items, room, strict=False)
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [clean_json(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
+        return [_plain(item, depth + 1, room) for item, _ in zip(value, room, strict=False)]
     return _scalar(value)
+
+
+def _written(value: Any, write: Callable[[Any], str]) -> str:
+    try:
+        return write(value)
+    except Exception as error:  # noqa: BLE001  a user's own class
+        return f"<{type(value).__name__}: {type(error).__name__}>"
 
 
 def _scalar(value: Any) -> Any:
@@ -61,13 +80,12 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
     if isinstance(value, (float, Decimal)):
-        number = float(value)
-        return number if math.isfinite(number) else None
+        return _number(value, whole=False)
     if isinstance(value, (datetime, date)):
         return _moment(value).isoformat() if isinstance(value, datetime) else value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return _text(value if isinstance(value, (str, bytes)) else repr(value))
+    return _text(value if isinstance(value, (str, bytes)) else _written(value, repr))
 
 
 def _text(value: str | bytes) -> str:
@@ -89,6 +107,13 @@ def _moment(value: Any) -> Any:
     return None
 
 
+def _truth(value: Any) -> bool | None:
+    try:
+        return bool(value)
+    except Exception:  # noqa: BLE001  a user's own class
+        return None
+
+
 def _number(value: Any, *, whole: bool) -> int | float | None:
     try:
         number = float(value)
@@ -97,6 +122,6 @@ def _number(value: Any, *, whole: bool) -> int | float | None:
         if not whole:
             return number
         exact = int(value) if not isinstance(value, float) else int(number)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # noqa: BLE001  a user's own class
         return None
     return exact if -(2**63) <= exact < 2**63 else None

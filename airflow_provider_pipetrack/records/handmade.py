@@ -69,7 +69,8 @@ def change_from_updates(record: Mapping[str, Any], updates: Mapping[str, Any]) -
             **unknown,
         }
     touched = {BY_NAME[name].group for name in updates if name in BY_NAME} | ({"free"} if unknown else set())
-    columns: dict[str, Any] = {name: record.get(name) for name in NAMES_BY_GROUP["identity"]}
+    # The pipeline goes along, since a user's storage finds a record only by it.
+    columns: dict[str, Any] = {name: record.get(name) for name in (*NAMES_BY_GROUP["identity"], "pipeline_id")}
     keys: dict[Group, str] = {}
     for group in MERGED_GROUPS:
         if group in touched:
@@ -81,6 +82,7 @@ def change_from_updates(record: Mapping[str, Any], updates: Mapping[str, Any]) -
 def change_of_record(record: Mapping[str, Any]) -> Change:
     """Return a stored record as one change, to bring it to another storage as it stands."""
     columns = {name: record.get(name) for name in BY_NAME if BY_NAME[name].group != "system"}
+    columns["created_timestamp"] = record.get("created_timestamp")
     keys: dict[Group, str] = {g: record[KEY_COLUMN[g]] for g in MERGED_GROUPS if record.get(KEY_COLUMN[g])}
     event_id = max(keys.values(), default="0")
     return Change(str(record["record_id"]), columns, keys, "reconcile", f"copy-{event_id}", record["updated_timestamp"])
@@ -130,7 +132,9 @@ def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_words(record: Mapping[str, Any]) -> None:
     status, result = record.get("transfer_status"), record.get("audit_result")
-    if status is not None and status not in STATUS_RANKS:
+    if not isinstance(record.get("extra_columns") or {}, Mapping):
+        raise RecordError("extra_columns must be a mapping of names to values")
+    if status is not None and status not in tuple(STATUS_RANKS):
         raise RecordError(f"transfer_status {status!r}: expected {', '.join(STATUS_RANKS)}")
     if result is not None and result not in AUDIT_RESULTS:
         raise RecordError(f"audit_result {result!r}: expected {', '.join(AUDIT_RESULTS)}")

@@ -21,7 +21,8 @@ def record_of(change: Change) -> Record:
     record.update(change.columns)
     for group in MERGED_GROUPS:
         record[KEY_COLUMN[group]] = change.keys.get(group, "")
-    record["created_timestamp"] = record["updated_timestamp"] = change.at
+    record["created_timestamp"] = change.columns.get("created_timestamp") or change.at
+    record["updated_timestamp"] = change.at
     record["record_version"] = 1
     return record
 

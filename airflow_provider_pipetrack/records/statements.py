@@ -53,6 +53,10 @@ class Dialect:
     placeholder: str
     key_type: str
 
+    def beside_bound(self, name: str) -> str:
+        """Return an identifier for a statement that has placeholders, whose sign it must not contain."""
+        return name.replace("%", "%%") if self.placeholder.startswith("%") else name
+
     def bound(self, name: str, kind: str) -> str:
         """Return the placeholder of a value."""
         written = self.placeholder.format(name)
@@ -143,7 +147,7 @@ class Statements:
         places = ", ".join(self.dialect.bound(column.name, column.kind) for column in COLUMNS)
         newer = " OR ".join(self._wins(KEY_COLUMN[group]) for group in MERGED_GROUPS)
         return (
-            f"INSERT INTO {self.name} AS old ({', '.join(_NAMES)}) VALUES ({places}) "
+            f"INSERT INTO {self._bound_name} AS old ({', '.join(_NAMES)}) VALUES ({places}) "
             f"ON CONFLICT (record_id) DO UPDATE SET {', '.join(self._assignments())} WHERE {newer}"
         )
 
@@ -152,31 +156,40 @@ class Statements:
         """The statement that appends to the history; an event that is there already stays as it is."""
         places = ", ".join(self.dialect.bound(name, kind) for name, kind in _HISTORY.items())
         names = ", ".join(quoted(name) for name in _HISTORY)
-        return f"INSERT INTO {self.history_name} ({names}) VALUES ({places}) ON CONFLICT (event_id) DO NOTHING"
+        return f"INSERT INTO {self._bound_history} ({names}) VALUES ({places}) ON CONFLICT (event_id) DO NOTHING"
 
     def select(self, *names: str) -> str:
         """Return the query for the records in which the columns ``names`` have given values."""
         where = " AND ".join(f"{name} = {self.dialect.placeholder.format(name)}" for name in names)
-        return f"SELECT {', '.join(_NAMES)} FROM {self.name} WHERE {where} ORDER BY transfer_order_number, record_id"
+        names_read, order = ", ".join(_NAMES), "transfer_order_number, record_id"
+        return f"SELECT {names_read} FROM {self._bound_name} WHERE {where} ORDER BY {order}"
 
     @cached_property
     def owed(self) -> str:
         """The query for records that another location lacks."""
-        return f"SELECT {', '.join(_NAMES)} FROM {self.name} WHERE owed <> '[]' ORDER BY record_id"
+        return f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE owed <> '[]' ORDER BY record_id"
 
     @cached_property
     def settle(self) -> str:
         """The statement that notes what is still owed, unless the record has changed meanwhile."""
         owed = self.dialect.bound("owed", "json")
         record, version = (self.dialect.placeholder.format(name) for name in ("record_id", "record_version"))
-        return f"UPDATE {self.name} SET owed = {owed} WHERE record_id = {record} AND record_version = {version}"
+        return f"UPDATE {self._bound_name} SET owed = {owed} WHERE record_id = {record} AND record_version = {version}"
 
     @cached_property
     def events(self) -> str:
         """The query for a record's history."""
         names = ", ".join(quoted(name) for name in _HISTORY)
         place = self.dialect.placeholder.format("record_id")
-        return f"SELECT {names} FROM {self.history_name} WHERE record_id = {place} ORDER BY changed_at, event_id"
+        return f"SELECT {names} FROM {self._bound_history} WHERE record_id = {place} ORDER BY changed_at, event_id"
+
+    @property
+    def _bound_name(self) -> str:
+        return self.dialect.beside_bound(self.name)
+
+    @property
+    def _bound_history(self) -> str:
+        return self.dialect.beside_bound(self.history_name)
 
     def _qualified(self, table: str) -> str:
         return f"{quoted(self.schema)}.{quoted(table)}" if self.schema else quoted(table)

@@ -8,12 +8,16 @@ from typing import Any, ClassVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.columns import KEY_COLUMN, MERGED_GROUPS
+from airflow_provider_pipetrack.records.clean import clean_value
+from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS
+from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
 Record = dict[str, Any]
+
+_TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 
 
 class StorageAdapter:
@@ -65,8 +69,10 @@ class StorageAdapter:
         """
         del owed  # noted only by storages that keep it
         for record_id, group in grouped(changes).items():
-            known = self._find(record_id, str(group[0].columns.get("pipeline_id") or ""))
+            known = self._known(record_id, group)
             merged = fold(group) if known is None else _merged(known, group)
+            # A change without its start group does not know its pipeline; whatever knows better wins later.
+            merged["pipeline_id"] = merged["pipeline_id"] or merged["dag_id"]
             if known is None:
                 done = self.write_tracking_record(merged)
             else:
@@ -84,8 +90,12 @@ class StorageAdapter:
         return [record for record in found if record.get("dag_id") == dag_id and record.get("run_id") == run_id]
 
     def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
-        """Return one record, or None."""
-        for pipeline_id in pipeline_ids:
+        """Return one record, or None.
+
+        :param pipeline_ids: the pipelines that it may belong to, for storages that find records only by them; when
+            there is none, the record's Dag id is taken for its pipeline's.
+        """
+        for pipeline_id in tuple(pipeline_ids) or _dag_of(record_id):
             found = self._find(record_id, pipeline_id)
             if found is not None:
                 return found
@@ -124,6 +134,10 @@ class StorageAdapter:
     def abandon(self) -> None:
         """Break off what another thread is doing with this storage, without waiting."""
 
+    def _known(self, record_id: str, changes: Sequence[Change]) -> Record | None:
+        named = [change.columns.get(name) for name in ("pipeline_id", "dag_id") for change in changes]
+        return self.read_record(record_id, dict.fromkeys(str(name) for name in named if name))
+
     def _find(self, record_id: str, pipeline_id: str) -> Record | None:
         versions = [r for r in self.read_tracking_records(pipeline_id) if r.get("record_id") == record_id]
         if not versions:
@@ -143,9 +157,17 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[Change]]:
 
 
 def complete(record: Record) -> Record:
-    """Return a user's stored record with its keys as the merge wants them."""
+    """Return a user's stored record as the merge wants it: with its keys, and with times that JSON made texts of."""
     keys = {KEY_COLUMN[group]: record.get(KEY_COLUMN[group]) or "" for group in MERGED_GROUPS}
-    return {**record, **keys}
+    times = {name: clean_value(name, record[name]) for name in _TIMES if isinstance(record.get(name), str)}
+    return {**record, **keys, **times}
+
+
+def _dag_of(record_id: str) -> tuple[str, ...]:
+    try:
+        return (RecordKey.parse(record_id).dag_id,)
+    except ValueError:
+        return ()
 
 
 def _merged(known: Record, changes: Iterable[Change]) -> Record:

@@ -23,8 +23,11 @@ FORMS = {
     "sqlite": ("/path/of/a/file", "table"),
 }
 _DOTTED_TYPES = ("snowflake", "postgres", "local_postgres", "mongodb")
+_POSTGRES_TYPES = ("postgres", "local_postgres")
 _PATH_TYPES = ("local_file", "sqlite")
 _LONGEST_NAME = 255
+#: PostgreSQL cuts longer names off; the history's name is the table's with ``_history``.
+_LONGEST_IN_POSTGRES = 63 - len("_history")
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,17 @@ def _checked(kind: str, parts: list[str], text: str) -> tuple[str, ...]:
     for name in names:
         if len(name) > _LONGEST_NAME or not name.isprintable():
             raise LocationError(text, f"{name[:40]!r} cannot be the name of a table or database")
+    if kind in _POSTGRES_TYPES and len(parts[-1].encode("utf-8", "replace")) > _LONGEST_IN_POSTGRES:
+        message = "the name of the table is too long: PostgreSQL cuts names at 63 bytes, of which pipetrack needs 8"
+        raise LocationError(text, message)
     return tuple(parts)
 
 
 def _dotted(written: str, text: str, custom_types: Collection[str]) -> Location:
     kind, _, rest = written.partition(".")
     base, _, conn_id = kind.partition("@")
+    if "@" in kind and not conn_id:
+        raise LocationError(text, f"names no connection after {base}@")
     if base in custom_types:
         return Location(base, conn_id or None, tuple(part for part in rest.split(".") if part), text)
     if base not in _DOTTED_TYPES:
@@ -119,7 +127,7 @@ def _dotted(written: str, text: str, custom_types: Collection[str]) -> Location:
 
 def _bucket(uri: str, text: str) -> str:
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or " " in bucket:
+    if not uri.startswith("s3://") or not bucket or " " in bucket or SEPARATOR in uri:
         raise LocationError(text, "expected aws_s3||s3://bucket/prefix/")
     return f"s3://{bucket}/{prefix.strip('/')}/".replace("//", "/").replace("s3:/", "s3://")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ class PostgresAdapter(SqlAdapter):
         super().__init__(location.name, Statements(POSTGRES, table, schema))
         self.conn_id = conn_id or DEFAULT_CONN_ID
         self._connection: Any = None
+        self._given_up = False
 
     def load(self) -> None:
         """Import the hook and the driver."""
@@ -51,6 +53,8 @@ class PostgresAdapter(SqlAdapter):
         create = self.statements.create()
         with self._transaction() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
+            if self._has_tables(cursor):
+                return
             if self._has_schema(cursor):
                 create = create[1:]
             for statement in create:
@@ -65,6 +69,7 @@ class PostgresAdapter(SqlAdapter):
 
     def abandon(self) -> None:
         """Shut the connection's socket, so that a thread that waits on it goes on at once."""
+        self._given_up = True
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -74,6 +79,24 @@ class PostgresAdapter(SqlAdapter):
                 copy.shutdown(socket.SHUT_RDWR)
             finally:
                 copy.close()
+
+    def _with_tables(self, work: Any) -> Any:
+        """Do ``work``, once more on a fresh connection when the server has dropped the one that was kept."""
+        kept = self._connection is not None
+        try:
+            return super()._with_tables(work)
+        except StorageError as error:
+            state = getattr(error.__cause__, "sqlstate", None) or ""
+            dropped = type(error.__cause__).__name__ in {"OperationalError", "InterfaceError", "AdminShutdown"}
+            if not (kept and dropped and not self._given_up and state in {"", "57P01", "08006", "08003"}):
+                raise
+        return super()._with_tables(work)
+
+    def _has_tables(self, cursor: Any) -> bool:
+        # Asking for an index that is there already locks out writers, and stops one of two that wait for each other.
+        names = (self.statements.name, self.statements.history_name)
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL", names)
+        return bool(cursor.fetchone()[0])
 
     def _has_schema(self, cursor: Any) -> bool:
         # Making a schema needs a right that a user of an existing schema often lacks.
@@ -121,7 +144,7 @@ class PostgresAdapter(SqlAdapter):
             password=connection.password,
             port=connection.port,
             schema=self.database,
-            extra=extra,
+            extra=json.dumps(extra),
         )
         return PostgresHook(postgres_conn_id=self.conn_id, connection=limited, database=self.database, log_sql=False)
 

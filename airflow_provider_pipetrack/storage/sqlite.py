@@ -105,19 +105,23 @@ class SqliteAdapter(SqlAdapter):
 
     def _explained(self, error: BaseException) -> StorageError:
         text = str(error)
-        folder = self.path.parent
-        if "unable to open" in text or isinstance(error, PermissionError):
-            writable = os.access(folder, os.W_OK) if folder.exists() else False
-            reason = "cannot be opened" if writable else f"the folder {folder} is missing or not writable"
-            return StorageError(self.location, f"{reason} ({text}); let Airflow's user write there", transient=False)
-        if "readonly" in text or "read-only" in text.lower():
-            return StorageError(self.location, f"the file is read-only ({text})", transient=False)
+        for applies, message in self._lasting_reasons(error, text):
+            if applies:
+                return StorageError(self.location, message, transient=False)
         if "disk is full" in text or "No space left" in text:
             return StorageError(self.location, f"the disk is full ({text}); free some space")
-        if "not a database" in text or "malformed" in text:
-            return StorageError(self.location, f"the file is damaged or no SQLite file ({text})", transient=False)
-        if "no column named" in text or "has no column" in text or "no such column" in text:
-            return StorageError(
-                self.location, f"the table has other columns than pipetrack's ({text})", transient=False
-            )
         return StorageError(self.location, f"SQLite says: {text}")
+
+    def _lasting_reasons(self, error: BaseException, text: str) -> Iterator[tuple[bool, str]]:
+        """Yield what stays wrong until a person changes something: whether it is this, and what to do."""
+        folder = self.path.parent
+        in_the_way = isinstance(error, (NotADirectoryError, FileExistsError)) or folder.is_file()
+        yield in_the_way, f"the folder {folder} cannot be a folder ({text})"
+        reason = "cannot be opened" if os.access(folder, os.W_OK) else f"the folder {folder} is missing or not writable"
+        shut = "unable to open" in text or isinstance(error, PermissionError)
+        yield shut, f"{reason} ({text}); let Airflow's user write there"
+        yield "readonly" in text or "read-only" in text.lower(), f"the file is read-only ({text})"
+        damaged = "not a database" in text or "malformed" in text
+        yield damaged, f"the file is damaged or no SQLite file ({text})"
+        other = "no column named" in text or "has no column" in text or "no such column" in text
+        yield other, f"the table has other columns than pipetrack's ({text})"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 #: Seconds for which a location is left alone after its first failure; doubled with each further one.
@@ -28,6 +29,11 @@ class Breaker:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.json"
         self._probe: int | None = None
+
+    def is_open(self) -> bool:
+        """Return whether the location is left alone for now, so that its client need not even be loaded."""
+        until, failures = self._state()
+        return failures > 0 and time.time() < until
 
     def may_try(self) -> bool:
         """Return whether this process may try the location now; it must report how that went."""
@@ -67,7 +73,8 @@ class Breaker:
             fresh.write_text(json.dumps({"until": until, "failures": failures}))
             fresh.replace(self.path)
         except OSError:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                fresh.unlink()
 
     def _take_probe(self) -> bool:
         try:

@@ -41,11 +41,13 @@ class Batch:
 
     :param entry: their number in the journal, or None when the journal could not take them.
     :param deadline: when their delivery ends, by the monotonic clock.
+    :param outcome: whether a location confirmed them, once that is known.
     """
 
     changes: Sequence[Change]
     entry: int | None
     deadline: float
+    outcome: list[bool] = field(default_factory=list)
 
 
 def deliver(legs: Sequence[Leg], mode: str, changes: Sequence[Change], deadline: float) -> Delivered:
@@ -119,6 +121,12 @@ class Delivery:
             done = self._idle.wait_for(lambda: self._waiting == 0, seconds)
             return done and self._complete
 
+    def wait(self, batch: Batch, seconds: float) -> bool:
+        """Wait until a batch is delivered or given up; return whether it was confirmed."""
+        with self._idle:
+            self._idle.wait_for(lambda: batch.outcome, seconds)
+            return batch.outcome == [True]
+
     def stop(self) -> None:
         """End the thread once it has nothing left to do."""
         if self._thread is not None and self._thread.is_alive():
@@ -134,7 +142,7 @@ class Delivery:
                 self._deliver(batches)
             except Exception:
                 log.exception("pipetrack: the delivery failed; the journal keeps what it has")
-                self._finish(len(batches), confirmed=False)
+                self._finish(batches, confirmed=False)
 
     def _next(self) -> list[Batch]:
         """Return what waits, several batches at once: an end that overtakes its start is written with it."""
@@ -155,11 +163,13 @@ class Delivery:
         delivered = deliver(self._legs, self._mode, changes, max(batch.deadline for batch in batches))
         for batch in batches:
             self._settled(batch, delivered)
-        self._finish(len(batches), confirmed=delivered.confirmed)
+        self._finish(batches, confirmed=delivered.confirmed)
 
-    def _finish(self, number: int, *, confirmed: bool) -> None:
+    def _finish(self, batches: Sequence[Batch], *, confirmed: bool) -> None:
         with self._idle:
-            self._waiting -= number
+            for batch in batches:
+                batch.outcome.append(confirmed)
+            self._waiting -= len(batches)
             self._complete = self._complete and confirmed
             self._idle.notify_all()
 

@@ -57,9 +57,11 @@ class Leg:
 
         :raises StorageError: when the location refused, failed, did not answer, or is left alone for a while.
         """
+        if self._breaker.is_open():
+            raise self._left_alone()
         adapter = self._ready()
         if not self._breaker.may_try():
-            raise StorageError(self.name, "did not answer a moment ago and is left alone for a while")
+            raise self._left_alone()
         try:
             result = self._bounded(adapter, work, limit)
         except StorageError as error:
@@ -80,6 +82,9 @@ class Leg:
         adapter, self._adapter = self._adapter, None
         if adapter is not None:
             adapter.close()
+
+    def _left_alone(self) -> StorageError:
+        return StorageError(self.name, "did not answer a moment ago and is left alone for a while")
 
     def _ready(self) -> StorageAdapter:
         adapter = self.adapter

@@ -98,6 +98,7 @@ class TrackingStore:
     @property
     def legs(self) -> Sequence[Leg]:
         """The locations of the chain."""
+        self._start_anew_in_child()
         return self._legs
 
     def write_tracking_record(self, record: Mapping[str, Any]) -> bool:
@@ -157,7 +158,7 @@ class TrackingStore:
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them."""
         events: dict[str, dict[str, Any]] = {}
-        for leg in self._legs:
+        for leg in self.legs:
             try:
                 found = leg.call(lambda adapter: adapter.history(record_id), READ_LIMIT)
             except StorageError as error:
@@ -177,12 +178,14 @@ class TrackingStore:
         :param durable: True when they must survive a power failure.
         :return: whether the journal has them.
         """
-        if os.getpid() != self._pid:
-            self._begin()
+        return self._submit(changes, durable=durable).entry is not None
+
+    def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
+        self._start_anew_in_child()
         cleaned = [replace(change, columns=clean_columns(change.columns)) for change in changes]
-        entry = self._journaled(cleaned, durable=durable)
-        self._delivery.submit(Batch(cleaned, entry, time.monotonic() + self.deadline))
-        return entry is not None
+        batch = Batch(cleaned, self._journaled(cleaned, durable=durable), time.monotonic() + self.deadline)
+        self._delivery.submit(batch)
+        return batch
 
     def flush(self, seconds: float | None = None) -> bool:
         """Wait until everything submitted is delivered or given up.
@@ -190,6 +193,7 @@ class TrackingStore:
         :param seconds: how long at most; the deadline when not given.
         :return: whether a location has confirmed all of it.
         """
+        self._start_anew_in_child()
         return self._delivery.flush(self.deadline if seconds is None else seconds)
 
     def keeps(self) -> bool:
@@ -200,7 +204,7 @@ class TrackingStore:
             log.warning("pipetrack: %s", error)
         else:
             return True
-        return any(self._answers(leg) for leg in self._legs)
+        return any(self._answers(leg) for leg in self.legs)
 
     def close(self) -> None:
         """Deliver what is under way, and give back connections and the journal's slot."""
@@ -211,7 +215,7 @@ class TrackingStore:
 
     def close_legs(self) -> None:
         """Give back the connections."""
-        for leg in self._legs:
+        for leg in self.legs:
             leg.close()
 
     def __enter__(self) -> TrackingStore:
@@ -235,16 +239,22 @@ class TrackingStore:
             adapters=chain["adapters"],
         )
 
+    def _start_anew_in_child(self) -> None:
+        """In a forked child, start with connections and a thread of its own; nothing of the parent is touched."""
+        if os.getpid() != self._pid:
+            # Kept, since to forget the parent's connections is to close them.
+            _OF_PARENTS.append(self._legs)
+            self._begin()
+
     def _begin(self) -> None:
-        """Start with connections and a thread of this process; nothing of a parent process is shared."""
         self._pid = os.getpid()
         folder = self.journal_folder / "breakers"
         self._legs = [Leg(place, self._connections, self._adapters, folder) for place in self._locations]
         self._delivery = Delivery(self._legs, self.mode, self._settled)
 
     def _write(self, change: Change) -> bool:
-        journaled = self.submit([change], durable=True)
-        return self.flush() or journaled
+        batch = self._submit([change], durable=True)
+        return self._delivery.wait(batch, self.deadline) or batch.entry is not None
 
     def _chain(self) -> dict[str, Any]:
         named = {kind: adapter for kind, adapter in self._adapters.items() if isinstance(adapter, str)}
@@ -269,7 +279,7 @@ class TrackingStore:
     def _settled(self, batch: Batch, delivered: Delivered) -> None:
         if batch.entry is not None:
             if delivered.released:
-                self._own_journal().acknowledge([batch.entry])
+                self.acknowledge([batch.entry])
         elif not delivered.confirmed:
             LOSSES.log(batch.changes, delivered.failures)
 
@@ -281,13 +291,16 @@ class TrackingStore:
             return []
 
     def acknowledge(self, numbers: Sequence[int]) -> None:
-        """Forget entries of this process's own slot."""
-        self._own_journal().acknowledge(numbers)
+        """Forget entries of this process's own slot; those that cannot be forgotten are only delivered again."""
+        try:
+            self._own_journal().acknowledge(numbers)
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
 
     def _read(self, ask: Any, wanted: Any) -> Reading:
         records: dict[str, Record] = {}
         unreachable: dict[str, str] = {}
-        for leg in self._legs:
+        for leg in self.legs:
             try:
                 found = leg.call(ask, READ_LIMIT)
             except StorageError as error:
@@ -354,6 +367,7 @@ def get_store(
 
 
 _STORES: dict[Any, TrackingStore] = {}
+_OF_PARENTS: list[Sequence[Leg]] = []
 _JOURNALS: dict[tuple[int, Path], Journal] = {}
 
 

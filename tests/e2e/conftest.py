@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,7 @@ def postgres_of_stack() -> Iterator[PostgresServer]:
         yield server
     finally:
         handle.cleanup()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

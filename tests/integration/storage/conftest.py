@@ -1,0 +1,68 @@
+"""Every storage that comes with the package, and two that a user wrote, each real and empty."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import make_adapter
+from tests.postgres_server import CONN_ID, DATABASE, postgres  # noqa: F401  a fixture
+
+USERS = {
+    "custom_storage": "tests.integration.storage.users_adapter.JsonFileAdapter",
+    "plain_storage": "tests.integration.storage.users_adapter.PlainDictAdapter",
+}
+KINDS = ("sqlite", "postgres", "local_file", "custom_storage", "plain_storage")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An empty place to keep records.
+
+    :param kind: its type.
+    :param text: its location string.
+    """
+
+    kind: str
+    text: str
+
+    def adapter(self) -> StorageAdapter:
+        """Return a new adapter for it."""
+        return make_adapter(parse_location_string(self.text, USERS), connections={}, adapters=USERS)
+
+
+@pytest.fixture
+def place_of(tmp_path, request) -> Callable[..., Place]:
+    """A function that gives a new place of a type; ``table`` names its table or file."""
+
+    def place(kind: str, table: str | None = None) -> Place:
+        name = table or f"tracking_{uuid.uuid4().hex}"
+        if kind == "postgres":
+            request.getfixturevalue("postgres")
+            return Place(kind, f"postgres@{CONN_ID}||{DATABASE}||public||{name}")
+        if kind == "sqlite":
+            return Place(kind, f"sqlite||{tmp_path}/{uuid.uuid4().hex}.db||{name}")
+        if kind == "plain_storage":
+            return Place(kind, "plain_storage||memory")
+        return Place(kind, f"{kind}||{tmp_path}/{name}.json")
+
+    return place
+
+
+@pytest.fixture(params=KINDS)
+def place(request, place_of) -> Place:
+    return place_of(request.param)
+
+
+@pytest.fixture
+def adapter(place) -> Iterator[Any]:
+    made = place.adapter()
+    made.load()
+    yield made
+    made.close()

@@ -1,0 +1,163 @@
+"""Cleaning: whatever a user puts into a record, a storage can keep it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_pipetrack.records.clean import MAX_ITEMS, MAX_TEXT, clean_columns, clean_json, clean_value
+from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Unreadable:
+    def __repr__(self) -> str:
+        return "<unreadable>"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("error_message", "plain", "plain"),
+        ("error_message", b"caf\xc3\xa9 \xff", "café \ufffd"),
+        ("error_message", "nul\0 and \ud800", "nul\ufffd and ?"),
+        ("error_message", 7, "7"),
+        ("error_message", True, "True"),
+        ("error_message", Colour.RED, "red"),
+        ("error_message", None, None),
+        ("error_message", PurePosixPath("/a/b"), "PurePosixPath('/a/b')"),
+        ("records_succeeded", "12", 12),
+        ("records_succeeded", 12.9, 12),
+        ("records_succeeded", Decimal(12), 12),
+        ("records_succeeded", 2**63 - 1, 2**63 - 1),
+        ("records_succeeded", 2**63, None),
+        ("records_succeeded", 10**400, None),
+        ("records_succeeded", "many", None),
+        ("records_succeeded", float("nan"), None),
+        ("records_succeeded", float("inf"), None),
+        ("records_succeeded", [1], None),
+        ("actual_seconds", "1.5", 1.5),
+        ("actual_seconds", float("-inf"), None),
+        ("transfer_enabled", 0, False),
+        ("transfer_enabled", "x", True),
+        ("logical_date", datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        ("logical_date", "2026-01-01T02:00:00+02:00", datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        ("logical_date", "2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        ("logical_date", date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        ("logical_date", "tomorrow", None),
+        ("logical_date", 5, None),
+    ],
+)
+def test_a_value_becomes_what_its_column_keeps(name, value, expected):
+    cleaned = clean_value(name, value)
+    assert cleaned == expected
+    assert type(cleaned) is type(expected)
+    if isinstance(cleaned, datetime):
+        assert cleaned.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": (1, 2), 3: {4}}, {"a": [1, 2], "3": [4]}),
+        ({"nan": math.nan, "inf": [math.inf]}, {"nan": None, "inf": [None]}),
+        (2**63, str(2**63)),
+        (-(2**63), -(2**63)),
+        (Decimal("1.5"), 1.5),
+        (datetime(2026, 1, 1), "2026-01-01T00:00:00+00:00"),
+        (date(2026, 1, 1), "2026-01-01"),
+        (timedelta(minutes=1), 60.0),
+        (Colour.RED, "red"),
+        (b"x\0", "x\ufffd"),
+        (Unreadable(), "<unreadable>"),
+        (True, True),
+        (None, None),
+    ],
+)
+def test_anything_becomes_plain_json(value, expected):
+    assert clean_json(value) == expected
+
+
+def test_a_long_text_is_cut_and_says_so():
+    cleaned = clean_value("error_message", "x" * (MAX_TEXT + 10))
+    assert cleaned == "x" * MAX_TEXT + f"… [cut by pipetrack: {MAX_TEXT + 10} characters in all]"
+    assert clean_value("error_message", "x" * MAX_TEXT) == "x" * MAX_TEXT
+
+
+def test_a_long_list_is_cut():
+    assert len(clean_json(list(range(MAX_ITEMS + 1)))) == MAX_ITEMS
+    assert len(clean_json({str(number): number for number in range(MAX_ITEMS + 1)})) == MAX_ITEMS
+
+
+def test_a_value_that_contains_itself_comes_to_an_end():
+    endless: dict = {}
+    endless["again"] = endless
+    assert "[nested too deeply]" in json.dumps(clean_json(endless), ensure_ascii=False)
+
+
+def test_many_values_in_deep_lists_are_not_multiplied():
+    wide: list = [0]
+    for _ in range(15):
+        wide = [wide] * 10
+    text = json.dumps(clean_json(wide))
+    assert len(text) < 100 * MAX_ITEMS
+
+
+def test_a_value_whose_own_methods_fail_does_no_harm():
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+        def __bool__(self) -> bool:
+            raise RuntimeError("no")
+
+        def __float__(self) -> float:
+            raise RuntimeError("no")
+
+    for column in COLUMNS:
+        json.dumps(clean_value(column.name, Broken()), default=str)
+    assert clean_json({"a": Broken(), "b": 1})["b"] == 1
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.datetimes()
+    | st.dates()
+    | st.timedeltas()
+    | st.decimals()
+    | st.sampled_from([Colour.RED, Unreadable(), object(), type]),
+    lambda inner: (
+        st.lists(inner) | st.tuples(inner) | st.dictionaries(st.none() | st.text() | st.integers() | st.binary(), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(st.sampled_from(sorted(BY_NAME)), anything))
+def test_every_record_can_be_cleaned_and_cleaning_again_changes_nothing(columns):
+    cleaned = clean_columns(columns)
+    text = json.dumps(cleaned, default=lambda moment: moment.isoformat(), allow_nan=False)
+    assert "\\u0000" not in text
+    text.encode()
+    for name, value in cleaned.items():
+        if isinstance(value, datetime):
+            assert BY_NAME[name].kind == "timestamp"
+            assert value.utcoffset() == timedelta(0)
+    assert clean_columns(cleaned) == cleaned

@@ -1,0 +1,170 @@
+"""What is particular to the two storages that are files: torn lines, folding, and what a person reads on failure."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from contextlib import contextmanager
+
+import pytest
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage import local_file
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import make_adapter
+
+
+def made(text: str):
+    return make_adapter(parse_location_string(text), connections={}, adapters={})
+
+
+def change(name: str = "t1", **columns):
+    return change_from_record({"pipeline_id": "orders", "transfer_unique_id": name, **columns})
+
+
+def names(adapter) -> list[str]:
+    return [record["transfer_unique_id"] for record in adapter.read_tracking_records("orders")]
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file may grow beyond ``size`` bytes, as on a full disk."""
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new folder" / "tracking.json"
+
+
+def test_each_change_is_one_line_of_json(path):
+    made(f"local_file||{path}").apply([change("t1"), change("t2")])
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["columns"]["transfer_unique_id"] for line in lines] == ["t1", "t2"]
+
+
+def test_a_line_cut_anywhere_is_passed_over_and_removed_by_the_next_writer(path):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    first = path.read_bytes()
+    adapter.apply([change("t2")])
+    whole = path.read_bytes()
+    for length in [0, 1, len(first) - 1, *range(len(first), len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        kept = ["t1"] if length >= len(first) else []
+        assert set(names(adapter)) <= {"t1", "t2"}
+        adapter.apply([change("t3")])
+        assert names(adapter) == [*kept, "t3"], length
+        assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_torn_line_longer_than_what_is_read_at_once_is_removed(path):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    with path.open("ab") as file:
+        file.write(b"x" * 200_000)
+    adapter.apply([change("t2")])
+    assert names(adapter) == ["t1", "t2"]
+
+
+def test_lines_that_are_no_changes_are_passed_over(path):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    with path.open("ab") as file:
+        file.write(b'\n[]\n{}\n{"keys": 1}\nnull\n\xff\xfe\n')
+    adapter.apply([change("t2")])
+    assert names(adapter) == ["t1", "t2"]
+
+
+def test_a_full_disk_takes_all_changes_or_none(path):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    before = path.read_bytes()
+    with largest_file(len(before) + 100), pytest.raises(StorageError, match="File too large") as raised:
+        adapter.apply([change("t2"), change("t3")])
+    assert raised.value.transient
+    assert path.read_bytes() == before
+    adapter.apply([change("t4")])
+    assert names(adapter) == ["t1", "t4"]
+
+
+def test_a_large_file_is_folded_to_a_line_for_each_record(path, monkeypatch):
+    adapter = made(f"local_file||{path}")
+    for number in range(30):
+        adapter.apply([change(f"t{number % 3}", records_succeeded=number)])
+    before = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
+    monkeypatch.setattr(local_file, "COMPACT_ABOVE", 1_000)
+    adapter.apply([])
+    assert len(path.read_text().splitlines()) == 3
+    after = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
+    assert after == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_writer_that_waited_while_the_file_was_folded_writes_into_the_new_one(path, monkeypatch):
+    first, second = made(f"local_file||{path}"), made(f"local_file||{path}")
+    first.apply([change("t1")])
+    with second._locked() as old:
+        fresh = path.with_name("fresh")
+        fresh.write_bytes(path.read_bytes())
+        fresh.replace(path)
+        assert not local_file._same_file(old, path)
+    first.apply([change("t2")])
+    assert names(second) == ["t1", "t2"]
+
+
+def test_a_path_that_is_a_folder_or_below_a_file_is_explained(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="folder cannot be a file: Is a directory") as raised:
+        made(f"local_file||{tmp_path}/folder").apply([change()])
+    assert not raised.value.transient
+    with pytest.raises(StorageError, match="cannot be a file: Not a directory|cannot be a file: File exists"):
+        made(f"local_file||{tmp_path}/file/x.json").check()
+
+
+def test_sqlite_explains_what_stands_in_its_way(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "damaged.db").write_bytes(b"this is no database" * 100)
+    (tmp_path / "folder").mkdir()
+    for name, words in {
+        "file/t.db": f"the folder {tmp_path}/file cannot be a folder",
+        "damaged.db": "the file is damaged or no SQLite file",
+        "folder": "cannot be opened",
+    }.items():
+        with pytest.raises(StorageError) as raised:
+            made(f"sqlite||{tmp_path}/{name}").apply([change()])
+        assert words in raised.value.message
+        assert not raised.value.transient
+
+
+def test_sqlite_refuses_a_table_of_somebody_else(tmp_path):
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        connection.execute("CREATE TABLE pipeline_tracking (record_id TEXT PRIMARY KEY)")
+    connection.close()
+    with pytest.raises(StorageError, match="the table has other columns than pipetrack's") as raised:
+        made(f"sqlite||{tmp_path}/t.db").apply([change()])
+    assert not raised.value.transient
+
+
+def test_sqlite_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path):
+    adapter = made(f"sqlite||{tmp_path}/t.db")
+    adapter.apply([change("t1")])
+    many = [change(f"big{number}", stage_i_details="x" * 5_000) for number in range(100)]
+    with largest_file(60_000), pytest.raises(StorageError) as raised:
+        adapter.apply(many)
+    assert raised.value.transient
+    adapter.apply([change("t2")])
+    assert names(adapter) == ["t1", "t2"]
+    adapter.close()

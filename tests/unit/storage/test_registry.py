@@ -1,0 +1,98 @@
+"""From a location to its adapter: the package's own, and a user's in whatever shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.storage.local_file import LocalFileAdapter
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import custom_types, make_adapter
+from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
+
+USERS = "tests.integration.storage.users_adapter"
+CHANGE = change_from_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
+
+
+def made(text: str, **adapters) -> StorageAdapter:
+    return make_adapter(parse_location_string(text, adapters), connections={}, adapters=adapters)
+
+
+def failure(text: str, **adapters) -> StorageError:
+    with pytest.raises(StorageError) as raised:
+        made(text, **adapters)
+    assert not raised.value.transient
+    assert raised.value.location == text
+    return raised.value
+
+
+def test_the_built_in_types_give_their_adapters(tmp_path):
+    assert isinstance(made(f"sqlite||{tmp_path}/t.db"), SqliteAdapter)
+    assert isinstance(made(f"local_file||{tmp_path}/t.json"), LocalFileAdapter)
+    assert made("postgres@c||db||public||t").conn_id == "c"
+    assert made("local_postgres||db||public||t").conn_id == "postgres_default"
+
+
+def test_a_users_class_is_given_the_location_and_knows_its_name(tmp_path):
+    adapter = made(f"own||{tmp_path}/x.json", own=f"{USERS}.JsonFileAdapter")
+    assert (adapter.location, adapter.path) == (f"own||{tmp_path}/x.json", tmp_path / "x.json")
+
+
+def test_a_users_class_needs_no_base_class_and_no_argument():
+    adapter = made("own||x", own=f"{USERS}.PlainDictAdapter")
+    adapter.apply([CHANGE])
+    assert adapter.location == "own||x"
+    assert [record["transfer_unique_id"] for record in adapter.read_tracking_records("orders")] == ["t1"]
+
+
+def test_a_users_class_may_be_given_itself_and_may_replace_a_built_in_type():
+    class Own(StorageAdapter):
+        pass
+
+    assert isinstance(made("sqlite||/t.db", sqlite=Own), Own)
+
+
+def test_a_class_that_lacks_methods_is_refused_by_their_names():
+    error = failure("own||x", own=f"{USERS}.OnlyWrites")
+    assert error.message == "OnlyWrites lacks read_tracking_records, update_tracking_record"
+
+
+def test_a_class_that_cannot_be_made_or_found_is_refused_with_the_reason():
+    assert failure("own||x", own=f"{USERS}.BreakingAdapter").message == (
+        "BreakingAdapter cannot be made: RuntimeError: no licence"
+    )
+    assert failure("own||x", own="no.such.Module").message == (
+        "the adapter 'no.such.Module' cannot be imported: ModuleNotFoundError: No module named 'no'"
+    )
+    assert f"the adapter '{USERS}.Missing' cannot be imported: AttributeError" in (
+        failure("own||x", own=f"{USERS}.Missing").message
+    )
+    assert "cannot be imported: ValueError" in failure("own||x", own="JustAName").message
+
+
+def test_a_type_without_an_adapter_is_refused():
+    error = failure("mongodb||db||tracking")
+    assert error.message == "there is no adapter for 'mongodb' in this version; name your own under storage_adapters"
+
+
+def test_a_refusal_is_an_error_with_the_record():
+    adapter = made("own||x", own=f"{USERS}.RefusingAdapter")
+    with pytest.raises(StorageError, match="RefusingAdapter did not store record orders/none/t1/-1/1"):
+        adapter.apply([CHANGE])
+
+
+def test_the_users_types_are_known_by_name():
+    assert "own" in custom_types({"own": "x.Y"})
+
+
+def test_the_base_class_says_which_methods_are_missing():
+    adapter = StorageAdapter("own||x")
+    for call in (
+        lambda: adapter.write_tracking_record({}),
+        lambda: adapter.read_tracking_records("p"),
+        lambda: adapter.update_tracking_record("id", {}),
+    ):
+        with pytest.raises(NotImplementedError, match="StorageAdapter must define"):
+            call()

@@ -1,0 +1,116 @@
+"""The breaker: a location that does not answer is left alone, by all processes of the host, for a while."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from airflow_provider_pipetrack.tracking import breaker as breaker_module
+from airflow_provider_pipetrack.tracking.breaker import Breaker
+
+PROBER = """
+import sys
+from pathlib import Path
+from airflow_provider_pipetrack.tracking.breaker import Breaker
+breaker = Breaker(Path(sys.argv[1]), "a")
+print(breaker.may_try(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "breakers"
+
+
+def state(one: Breaker) -> dict:
+    return json.loads(one.path.read_text())
+
+
+def over(one: Breaker) -> None:
+    """Let the pause be over."""
+    one.path.write_text(json.dumps({**state(one), "until": time.time() - 1}))
+
+
+def test_everybody_may_try_a_location_that_never_failed(folder):
+    assert all(Breaker(folder, "a").may_try() for _ in range(3))
+
+
+def test_a_failure_keeps_all_processes_from_that_location_and_from_no_other(folder):
+    Breaker(folder, "a").failed()
+    assert not Breaker(folder, "a").may_try()
+    assert Breaker(folder, "b").may_try()
+
+
+def test_the_pause_doubles_with_each_failure_up_to_the_longest(folder):
+    one = Breaker(folder, "a")
+    pauses = []
+    for _ in range(12):
+        one.failed()
+        pauses.append(round(state(one)["until"] - time.time()))
+    assert pauses == [5, 10, 20, 40, *[60] * 8]
+
+
+def test_after_the_pause_one_tries_alone_and_success_lets_everybody_in(folder):
+    prober, other = Breaker(folder, "a"), Breaker(folder, "a")
+    prober.failed()
+    over(prober)
+    assert prober.may_try()
+    assert not other.may_try()
+    prober.succeeded()
+    assert other.may_try()
+    assert state(other)["failures"] == 0
+
+
+def test_a_probe_that_fails_lengthens_the_pause_and_frees_the_probe(folder):
+    prober, other = Breaker(folder, "a"), Breaker(folder, "a")
+    prober.failed()
+    over(prober)
+    assert prober.may_try()
+    prober.failed()
+    assert not other.may_try()
+    over(prober)
+    assert other.may_try()
+
+
+def test_a_killed_prober_does_not_keep_others_away(folder):
+    one = Breaker(folder, "a")
+    one.failed()
+    over(one)
+    command = [sys.executable, "-c", PROBER, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True\n"
+    assert not one.may_try()
+    process.kill()
+    process.communicate()
+    assert one.may_try()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"until": "x", "failures": 1}', b'{"until": 1}'])
+def test_a_damaged_state_counts_as_none(folder, content):
+    one = Breaker(folder, "a")
+    one.failed()
+    one.path.write_bytes(content)
+    assert one.may_try()
+
+
+def test_a_clock_that_was_set_back_does_not_shut_a_location_for_ever(folder, monkeypatch):
+    one = Breaker(folder, "a")
+    one.failed()
+    one.path.write_text(json.dumps({"until": time.time() + 10**6, "failures": 1}))
+    assert not one.may_try()
+    later = time.time() + 10**6 + 1
+    monkeypatch.setattr(breaker_module.time, "time", lambda: later)
+    assert one.may_try()
+
+
+def test_without_a_folder_to_write_the_breaker_never_opens(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    one = Breaker(tmp_path / "file" / "breakers", "a")
+    one.failed()
+    assert one.may_try()
+    one.succeeded()

@@ -1,0 +1,471 @@
+"""TrackingStore: what it says is safe is safe, and every location ends up with the same truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_pipetrack.errors import LocationError, PipetrackError
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.handmade import RecordError, change_from_record, change_from_updates
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking import store as store_module
+from airflow_provider_pipetrack.tracking.delivery import LOSSES
+from airflow_provider_pipetrack.tracking.journal import undelivered
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+RECORD = {"pipeline_id": "orders", "transfer_unique_id": "t1", "transfer_status": "in_progress"}
+RECORD_ID = "orders/none/t1/-1/1"
+
+
+class Site:
+    """Locations that can be shut and opened: a file stands where the folder of a shut one would be."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stores: list[TrackingStore] = []
+
+    def location(self, name: str, kind: str = "sqlite") -> str:
+        return f"{kind}||{self.root}/{name}/tracking" + ("||t" if kind == "sqlite" else "")
+
+    def shut(self, *names: str) -> None:
+        for name in names:
+            (self.root / name).write_text("in the way")
+
+    def open(self, *names: str) -> None:
+        for name in names:
+            (self.root / name).unlink()
+
+    def store(self, *locations: str, **options) -> TrackingStore:
+        texts = [text if "||" in text else self.location(text) for text in locations]
+        options = {"journal_dir": self.root / "journal", "deadline": 3.0, **options}
+        self.stores.append(TrackingStore(texts, **options))
+        return self.stores[-1]
+
+    def ids(self, location: str) -> list[str]:
+        """The records that one location has on its own."""
+        alone = self.store(location, journal_dir=self.root / "journal-of-the-reader")
+        return [record["record_id"] for record in alone.read_tracking_records("orders")]
+
+    def waiting(self) -> int:
+        folder = self.stores[0].journal_folder
+        return len(undelivered(folder))
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    yield made
+    for store in made.stores:
+        store.close()
+
+
+def test_a_written_record_is_read_back_and_leaves_the_journal(site):
+    store = site.store("a")
+    assert store.write_tracking_record({**RECORD, "cost": 3}) is True
+    (record,) = store.read_tracking_records("orders")
+    assert record["record_id"] == RECORD_ID
+    assert (record["transfer_status"], record["extra_columns"]) == ("in_progress", {"cost": 3})
+    assert site.waiting() == 0
+
+
+def test_an_unknown_pipeline_has_no_records(site):
+    store = site.store("a", site.location("b", "local_file"))
+    assert store.read_tracking_records("nobody") == []
+    assert store.read("nobody").unreachable == {}
+    assert store.read_run("nobody", "never").records == []
+    assert store.read_record("nobody/never/x/-1/1") is None
+    assert store.history("nobody/never/x/-1/1") == []
+
+
+def test_the_first_location_that_takes_a_record_has_it_alone(site):
+    site.shut("a")
+    store = site.store("a", "b", "c")
+    assert store.write_tracking_record(RECORD) is True
+    assert (site.ids("b"), site.ids("c")) == ([RECORD_ID], [])
+    (record,) = store.read_tracking_records("orders")
+    assert record["owed"] == [f"sqlite||{site.root}/a/tracking||t"]
+    assert site.waiting() == 0
+
+
+def test_what_a_fallback_took_is_brought_home_exactly_once(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    for number in range(3):
+        store.write_tracking_record({**RECORD, "transfer_unique_id": f"t{number}"})
+    still = store.reconcile()
+    assert (still.healed, still.still_owed) == (0, 3)
+    assert list(still.unreachable) == [site.location("a")]
+    site.open("a")
+    assert store.reconcile().healed == 3
+    again = store.reconcile()
+    assert (again.healed, again.drained, again.still_owed, again.unreachable) == (0, 0, 0, {})
+    assert len(site.ids("a")) == 3
+    assert len(store.read_tracking_records("orders")) == 3
+
+
+def test_a_record_is_brought_home_to_every_location_that_lacks_it(site):
+    site.shut("a", "b")
+    store = site.store("a", "b", "c")
+    store.write_tracking_record(RECORD)
+    site.open("b")
+    first = store.reconcile()
+    assert (first.healed, first.still_owed) == (1, 1)
+    site.open("a")
+    assert store.reconcile().healed == 1
+    assert [site.ids(name) for name in "abc"] == [[RECORD_ID]] * 3
+
+
+def test_a_change_after_the_record_was_brought_home_is_brought_home_too(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    store.write_tracking_record(RECORD)
+    site.open("a")
+    store.reconcile()
+    (site.root / "a").rename(site.root / "away")
+    site.shut("a")
+    assert site.store("a", "b").update_tracking_record(RECORD_ID, {"transfer_status": "completed"})
+    site.open("a")
+    (site.root / "away").rename(site.root / "a")
+    assert store.reconcile().healed == 1
+    alone = site.store("a", journal_dir=site.root / "another-journal")
+    assert [record["transfer_status"] for record in alone.read_tracking_records("orders")] == ["completed"]
+
+
+def test_a_fallback_that_cannot_note_debts_leaves_the_record_in_the_journal(site):
+    site.shut("a")
+    fallback = site.location("b", "local_file")
+    store = site.store("a", fallback)
+    assert store.write_tracking_record(RECORD) is True
+    assert site.ids(fallback) == [RECORD_ID]
+    assert site.waiting() == 1
+    assert store.reconcile().waiting == 1
+    site.open("a")
+    assert store.reconcile().drained == 1
+    assert (store.reconcile().drained, site.waiting()) == (0, 0)
+    assert site.ids("a") == [RECORD_ID]
+    assert len(store.read_tracking_records("orders")) == 1
+
+
+def test_a_record_that_no_location_took_is_safe_in_the_journal_and_readable(site):
+    site.shut("a", "b")
+    store = site.store("a", "b")
+    assert store.write_tracking_record(RECORD) is True
+    reading = store.read("orders")
+    assert [record["record_id"] for record in reading.records] == [RECORD_ID]
+    assert set(reading.unreachable) == {site.location("a"), site.location("b")}
+    assert all("not writable" in reason or "cannot be" in reason for reason in reading.unreachable.values())
+    site.open("a", "b")
+    assert store.reconcile().drained == 1
+    assert (site.ids("a"), site.ids("b"), site.waiting()) == ([RECORD_ID], [], 0)
+
+
+def test_without_a_journal_records_are_delivered_directly(site, caplog):
+    site.shut("no-journal", "a")
+    store = site.store("a", "b", journal_dir=site.root / "no-journal")
+    with caplog.at_level(logging.WARNING):
+        assert store.write_tracking_record(RECORD) is True
+    assert "cannot be used: Not a directory; the record is delivered directly" in caplog.text
+    assert site.ids("b") == [RECORD_ID]
+    site.open("a")
+    assert store.reconcile().healed == 1
+    assert site.ids("a") == [RECORD_ID]
+
+
+def test_a_record_that_can_be_kept_nowhere_stands_whole_in_the_log(site, caplog):
+    site.shut("no-journal", "a", "b")
+    store = site.store("a", "b", journal_dir=site.root / "no-journal")
+    before = LOSSES.lost
+    with caplog.at_level(logging.ERROR):
+        assert store.write_tracking_record({**RECORD, "stage_i_details": "only here"}) is False
+    assert LOSSES.lost == before + 1
+    (line,) = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert line.startswith("pipetrack could not keep this record anywhere")
+    lost = Change.from_json(json.loads(line.split("Keep this line: ", 1)[1]))
+    assert (lost.record_id, lost.columns["stage_i_details"]) == (RECORD_ID, "only here")
+    assert store.keeps() is False
+
+
+def test_a_store_says_beforehand_whether_it_could_keep_a_record(site):
+    site.shut("no-journal", "a")
+    assert site.store("a").keeps() is True
+    assert site.store("a", "b", journal_dir=site.root / "no-journal").keeps() is True
+    assert site.store("a", journal_dir=site.root / "no-journal").keeps() is False
+
+
+def test_mirror_writes_every_location_and_reconcile_catches_up_the_ones_that_were_away(site):
+    site.shut("b")
+    store = site.store("a", "b", "c", mode="mirror")
+    assert store.write_tracking_record(RECORD) is True
+    assert [site.ids(name) for name in "ac"] == [[RECORD_ID]] * 2
+    assert site.waiting() == 1
+    site.open("b")
+    assert store.reconcile().drained == 1
+    assert [site.ids(name) for name in "abc"] == [[RECORD_ID]] * 3
+    assert (store.reconcile().drained, site.waiting()) == (0, 0)
+    assert len(store.read_tracking_records("orders")) == 1
+
+
+def test_reading_merges_what_the_locations_know_of_a_record(site):
+    site.store("a").write_tracking_record(RECORD)
+    second = site.store("b")
+    second.write_tracking_record({**RECORD, "transfer_status": "pending"})
+    second.update_tracking_record(RECORD_ID, {"audit_result": "matched"})
+    (record,) = site.store("a", "b").read_tracking_records("orders")
+    assert (record["transfer_status"], record["audit_result"]) == ("in_progress", "matched")
+    history = site.store("a", "b").history(RECORD_ID)
+    assert len(history) == 3
+    assert history == sorted(history, key=lambda event: event["changed_at"])
+
+
+def test_entries_of_another_chain_go_to_that_chain(site):
+    site.shut("a", "b")
+    assert site.store("a", site.location("b", "local_file")).write_tracking_record(RECORD)
+    assert site.store("a", mode="mirror").write_tracking_record({**RECORD, "transfer_unique_id": "t2"})
+    site.open("a", "b")
+    other = site.store("z")
+    summary = other.reconcile()
+    assert (summary.drained, summary.waiting) == (2, 0)
+    assert (site.ids("a"), site.ids("z"), site.waiting()) == ([RECORD_ID, "orders/none/t2/-1/1"], [], 0)
+
+
+def test_entries_of_a_chain_that_cannot_be_made_here_wait(site, tmp_path):
+    class InMemory(StorageAdapter):
+        def write_tracking_record(self, record):
+            return False
+
+        def read_tracking_records(self, pipeline_id):
+            return []
+
+    owner = site.store("memory||x", adapters={"memory": InMemory})
+    assert owner.write_tracking_record(RECORD) is True
+    summary = site.store("z").reconcile()
+    assert (summary.drained, summary.waiting, site.waiting()) == (0, 1, 1)
+    assert owner.reconcile().waiting == 1
+
+
+def test_a_user_adapter_that_raises_or_refuses_is_only_a_location_that_failed(site):
+    class Raising(StorageAdapter):
+        def write_tracking_record(self, record):
+            raise ZeroDivisionError("a user's mistake")
+
+        def read_tracking_records(self, pipeline_id):
+            return []
+
+    store = site.store("own||x", "b", adapters={"own": Raising})
+    assert store.write_tracking_record(RECORD) is True
+    assert site.ids("b") == [RECORD_ID]
+    (record,) = store.read_tracking_records("orders")
+    assert record["owed"] == ["own||x"]
+    assert "Raising failed: ZeroDivisionError: a user's mistake" in store.reconcile().unreachable["own||x"]
+
+
+def test_a_record_without_anything_to_identify_it_is_refused(site):
+    store = site.store("a")
+    with pytest.raises(RecordError, match="a record needs record_id, or dag_id or pipeline_id together with"):
+        store.write_tracking_record({"transfer_status": "pending"})
+    with pytest.raises(RecordError, match="transfer_status 'done': expected pending, in_progress, completed, failed"):
+        store.write_tracking_record({**RECORD, "transfer_status": "done"})
+    assert store.read_tracking_records("orders") == []
+
+
+def test_an_update_names_a_record_by_its_id_or_the_users_and_means_the_latest_attempt(site):
+    store = site.store("a")
+    store.write_tracking_record({**RECORD, "transfer_status": "failed"})
+    store.write_tracking_record({**RECORD, "retry_attempt_number": 1})
+    assert store.update_tracking_record("t1", {"transfer_status": "completed", "note": "by hand"}) is True
+    assert store.update_tracking_record(RECORD_ID, {"error_message": "disk"}) is True
+    first, second = store.read_tracking_records("orders")
+    assert (first["transfer_status"], first["error_message"]) == ("failed", "disk")
+    assert (second["transfer_status"], second["extra_columns"]) == ("completed", {"note": "by hand"})
+    assert store.update_tracking_record("nobody", {"transfer_status": "failed"}) is False
+    with pytest.raises(RecordError, match="dag_id, owed cannot be updated"):
+        store.update_tracking_record("t1", {"owed": [], "dag_id": "x"})
+
+
+def test_a_user_adapter_with_three_methods_can_be_updated_through_the_store(site):
+    class InMemory(StorageAdapter):
+        kept: dict = {}
+
+        def write_tracking_record(self, record):
+            self.kept[record["record_id"]] = record
+            return True
+
+        def read_tracking_records(self, pipeline_id):
+            return [record for record in self.kept.values() if record["pipeline_id"] == pipeline_id]
+
+        def update_tracking_record(self, transfer_id, updates):
+            self.kept[transfer_id].update(updates)
+            return True
+
+    store = site.store("memory||x", adapters={"memory": InMemory})
+    store.write_tracking_record({**RECORD, "records_succeeded": 4})
+    assert store.update_tracking_record(RECORD_ID, {"transfer_status": "completed"}) is True
+    (record,) = store.read_tracking_records("orders")
+    assert (record["transfer_status"], record["records_succeeded"]) == ("completed", 4)
+    assert len(InMemory.kept) == 1
+
+
+def test_what_is_handed_over_without_waiting_arrives(site):
+    store = site.store("a")
+    changes = [change_from_record({**RECORD, "transfer_unique_id": f"t{number}"}) for number in range(50)]
+    assert all(store.submit([change], durable=False) for change in changes)
+    assert store.flush() is True
+    assert len(site.ids("a")) == 50
+    assert site.waiting() == 0
+
+
+def test_an_end_that_overtakes_its_start_is_written_with_it(site):
+    store = site.store("a")
+    start = change_from_record(RECORD)
+    (record,) = [store_module.record_of(start)]
+    end = change_from_updates(record, {"transfer_status": "completed"})
+    store.submit([end], durable=True)
+    store.submit([start], durable=False)
+    assert store.flush() is True
+    (found,) = store.read_tracking_records("orders")
+    assert (found["transfer_status"], found["transfer_unique_id"]) == ("completed", "t1")
+
+
+def test_true_means_safe_for_every_thread_even_without_a_journal(site):
+    site.shut("no-journal")
+    kept = set()
+
+    class Fussy(StorageAdapter):
+        """Keeps one record of two."""
+
+        def apply(self, changes, *, owed=()):
+            if any(int(change.columns["transfer_unique_id"]) % 2 for change in changes):
+                raise ValueError("odd")
+            kept.update(change.columns["transfer_unique_id"] for change in changes)
+
+    store = site.store("fussy||x", adapters={"fussy": Fussy}, journal_dir=site.root / "no-journal")
+    answers = {}
+
+    def write(worker: int) -> None:
+        for step in range(20):
+            number = str(worker * 20 + step)
+            answers[number] = store.write_tracking_record({**RECORD, "transfer_unique_id": number})
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 160
+    assert {number for number, safe in answers.items() if safe} == kept
+
+
+def test_a_forked_child_writes_with_a_connection_and_a_slot_of_its_own(site):
+    store = site.store("a")
+    store.write_tracking_record(RECORD)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            seen = len(store.read_tracking_records("orders"))
+            safe = store.write_tracking_record({**RECORD, "transfer_unique_id": "child"})
+            code = 42 if seen >= 1 and safe is True else 2
+        finally:
+            os._exit(code)
+    assert store.write_tracking_record({**RECORD, "transfer_unique_id": "parent"})
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert len(store.read_tracking_records("orders")) == 3
+    assert store.reconcile().waiting == 0
+
+
+def test_a_forked_child_reads_and_reconciles_while_the_parent_is_delivering(site):
+    store = site.store("a")
+    store.submit([change_from_record(RECORD)], durable=False)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            store.reconcile()
+            reading = store.read("orders")
+            code = 42 if not reading.unreachable and store.legs else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert store.flush() is True
+    assert site.ids("a") == [RECORD_ID]
+
+
+def test_a_closed_store_leaves_an_empty_journal_and_can_be_used_again(site):
+    with site.store("a") as store:
+        store.write_tracking_record(RECORD)
+    assert [path.stat().st_size for path in store.journal_folder.glob("slot-*.seg")] == [0]
+    assert store.write_tracking_record({**RECORD, "transfer_unique_id": "t2"}) is True
+    assert len(site.ids("a")) == 2
+
+
+def test_a_store_that_was_killed_is_reconciled_by_the_next_process(site):
+    site.shut("a")
+    script = (
+        "import os, signal, sys; from airflow_provider_pipetrack.tracking.store import TrackingStore;"
+        "store = TrackingStore([sys.argv[1]], journal_dir=sys.argv[2]);"
+        f"print(store.write_tracking_record({RECORD!r}), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, site.location("a"), str(site.root / "journal")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-9, "True\n")
+    site.open("a")
+    assert site.store("a").reconcile().drained == 1
+    assert site.ids("a") == [RECORD_ID]
+
+
+@pytest.mark.parametrize(
+    ("locations", "options", "message"),
+    [
+        ([], {}, "needs a list with at least one location"),
+        ("sqlite||/tmp/x||t", {}, "needs a list with at least one location"),
+        (["sqlite||/tmp/x"], {"mode": "both"}, "mode 'both': expected fallback or mirror"),
+        (["sqlite||/tmp/x"], {"deadline": 0}, "deadline 0: expected seconds above 0"),
+    ],
+)
+def test_a_store_that_makes_no_sense_is_refused_at_once(locations, options, message):
+    with pytest.raises(PipetrackError, match=message):
+        TrackingStore(locations, **options)
+
+
+def test_a_location_that_makes_no_sense_is_refused_at_once():
+    with pytest.raises(LocationError, match="did you mean 'postgres'"):
+        TrackingStore(["postgre||a||b||c"])
+
+
+def test_using_sqlite_imports_no_database_client_and_nothing_of_airflow(tmp_path):
+    script = f"""
+import sys
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+with TrackingStore(["sqlite||{tmp_path}/t.db"], journal_dir="{tmp_path}/journal") as store:
+    assert store.write_tracking_record({RECORD!r})
+    assert len(store.read_tracking_records("orders")) == 1
+heavy = ("airflow", "psycopg", "psycopg2", "sqlalchemy", "pydantic", "boto3", "pymongo", "snowflake")
+print(sorted(name for name in sys.modules if name.split(".")[0] in heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_store_of_the_settings_is_sqlite_under_airflows_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    for option in ("TRACKING_LOCATION", "MODE", "JOURNAL_DIR", "DELIVERY_DEADLINE"):
+        monkeypatch.delenv(f"AIRFLOW__PIPETRACK__{option}", raising=False)
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", "")
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__DELIVERY_DEADLINE", "2.5")
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__MODE", "mirror")
+    with TrackingStore.from_settings() as store:
+        assert (store.mode, store.deadline) == ("mirror", 2.5)
+        assert store.write_tracking_record(RECORD) is True
+    assert (tmp_path / "pipetrack" / "tracking.db").exists()
