@@ -37,11 +37,17 @@ demo: $(INSTALLED) ## run the demo pipeline in a real Airflow and print what was
 ui: $(INSTALLED) ## start Airflow with the demo's folder and print URL and login
 	$(BIN)/python demo/run.py --ui
 
-bench: $(INSTALLED) ## measure speed against hand-written Dags
-	$(BIN)/python benchmarks/run.py
+bench: .venv-bench/.installed ## measure speed against hand-written Dags and other factories
+	.venv-bench/bin/python benchmarks/run.py
+
+.venv-bench/.installed: pyproject.toml constraints.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[all]' $$($(PYTHON) .ci/groups.py bench)
+	touch $@
 
 wheel: $(INSTALLED) ## build the package
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what make has made
-	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

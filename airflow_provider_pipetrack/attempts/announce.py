@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from airflow_provider_pipetrack.tracking.describe import pending_change
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 _KEPT_DAYS = 7
 _SWEEP_ABOVE = 2000
@@ -41,7 +44,10 @@ def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any]) -> 
     for target, changes in by_store.values():
         if changes:
             target.submit(changes, durable=False)
-    _mark(marker)
+    try:
+        _mark(marker)
+    except OSError as error:
+        log.debug("this run will be announced again: %s", error)
 
 
 def announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> Change:

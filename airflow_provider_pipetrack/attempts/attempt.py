@@ -97,9 +97,10 @@ class Attempt:
         """
         counting.forget()
         self._started = self._first_start()
-        with tracking_step("write the start record"):
+        with tracking_step("announce the run's transfers"):
             if not self._went_on and is_root(self.task.dag, self.task.task_id):
                 announce_run(self.store, self.task.dag, self.context)
+        with tracking_step("write the start record"):
             self._start = self._make_start()
             if not self._went_on:
                 self.store.submit([self._start], durable=False)
@@ -145,6 +146,7 @@ class Attempt:
         self._finish(
             Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped"))
         )
+        self.rollback.settle()
 
     def pause(self) -> None:
         """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
@@ -198,7 +200,9 @@ class Attempt:
             outcome = _with_seconds(outcome, self._started)
             self.end = end_change(start, outcome, by="task", sequence=1)
             self.store.submit([self.end], durable=True)
+        with tracking_step("tell later tasks how it ended"):
             self._tell_downstream(outcome)
+        with tracking_step("deliver the end record"):
             self.store.flush()
 
     def _tell_downstream(self, outcome: Outcome) -> None:
@@ -217,19 +221,22 @@ class Attempt:
         )
 
     def _counts(self, result: Any) -> counting.Counts:
-        function = self.spec.transfer.counts
-        counter: Callable[[], Any] | None = None
-        if function:
-
-            def counter() -> Any:
-                return call_user_function(self.spec, function, {"result": result, "context": self.context})
-
         try:
-            return call_within(COUNTS_LIMIT, "the counts function", lambda: counting.collect(result, counter))
+            return counting.collect(result, self._counter(result))
         except Exception as error:  # noqa: BLE001  the load is done; only its numbers are unknown
             log.warning("pipetrack knows no counts of %s: %s", self.key.record_id, error)
             self.note(f"counts unknown: {redact(str(error))}")
             return counting.Counts()
+
+    def _counter(self, result: Any) -> Callable[[], Any] | None:
+        """Return what calls the user's ``counts`` function, or None when there is none."""
+        function = self.spec.transfer.counts
+        if not function:
+            return None
+        given = {"result": result, "context": self.context}
+        return lambda: call_within(
+            COUNTS_LIMIT, "the counts function", lambda: call_user_function(self.spec, function, given)
+        )
 
     def _make_start(self) -> Change:
         described = describe_attempt(self.spec, self.context, self.key, self.store)

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_pipetrack.attempts.announce import announced, announced_index
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare
-from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -60,7 +60,7 @@ def close_attempt(
 ) -> None:
     """Write the end of one attempt that did not write it itself, with its duration where its start is known."""
     store = store_for(spec)
-    record = next((r for r in store.read_run(key.dag_id, key.run_id).records if r["record_id"] == key.record_id), None)
+    record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
     outcome = replace(outcome, ended=utc_now())
     if record is not None and record.get("transfer_start_timestamp"):
         outcome = replace(outcome, seconds=seconds_between(record["transfer_start_timestamp"], outcome.ended))
@@ -81,7 +81,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     binding = binding_of(dag)
     states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
-        records = store.read_run(dag.dag_id, run_id).records
+        known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
+        records = store.read_run(dag.dag_id, run_id, known).records
         still_open = [r for r in records if r["transfer_status"] in _OPEN and not r.get("decision")]
         missing = task_ids - {r["task_id"] for r in records}
         if not still_open and not missing:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
-from airflow_provider_pipetrack.attempts.stores import locations_of
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.config import content as fields
 from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
 from airflow_provider_pipetrack.config.functions import UserFunctions
@@ -42,7 +42,7 @@ def describe_attempt(spec: Spec, context: Mapping[str, Any], key: RecordKey, sto
     if not any(_is_computed(spec, name) for name in _TEXTS):
         return describe_announced(spec, context, key)
     pipeline_id = _pipeline_id(spec, context, key)
-    texts = _earlier_texts(context, key, store)
+    texts = _earlier_texts(spec, context, key, store)
     if texts is None:
         texts = _with_defaults(_Resolver(spec, context, pipeline_id).all(), pipeline_id, key)
         _remember(context, texts)
@@ -132,7 +132,7 @@ def _described(spec: Spec, context: Mapping[str, Any], content: Content) -> Desc
     return Described(
         transfer=spec.transfer,
         content=content,
-        locations=locations_of(spec),
+        locations=store_for(spec).shown_locations,
         facts={
             "logical_date": logical_date,
             "pipeline_version": pipeline.pipeline_version if pipeline else None,
@@ -194,7 +194,9 @@ def _functions(spec: Spec) -> UserFunctions:
     return spec.pipeline.functions if spec.pipeline else UserFunctions()
 
 
-def _earlier_texts(context: Mapping[str, Any], key: RecordKey, store: TrackingStore) -> dict[str, str | None] | None:
+def _earlier_texts(
+    spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore
+) -> dict[str, str | None] | None:
     """Return what an earlier attempt resolved, from Airflow's task state or from its record."""
     if key.attempt == 1:
         return None
@@ -204,7 +206,7 @@ def _earlier_texts(context: Mapping[str, Any], key: RecordKey, store: TrackingSt
         if isinstance(known, Mapping) and set(known) == set(_TEXTS):
             return dict(known)
     previous = RecordKey(key.dag_id, key.run_id, key.name, key.map_index, key.attempt - 1)
-    record = store.read_record(previous.record_id)
+    record = store.read_record(previous.record_id, pipeline_ids(spec, key.dag_id))
     if record is None or record.get("transfer_start_timestamp") is None:
         return None
     return {name: record.get(name) for name in _TEXTS}

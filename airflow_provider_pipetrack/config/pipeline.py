@@ -64,9 +64,9 @@ class DagSettings(Model):
     """Runs at once."""
     max_active_tasks: Annotated[StrictInt, Field(ge=1)] | None = None
     """Tasks at once."""
-    default_args: dict[str, Any] = {}
+    default_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of every task."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of a run."""
     deadline: Duration | None = None
     """How long a run may take."""
@@ -74,7 +74,7 @@ class DagSettings(Model):
     """After this time Airflow stops a run."""
     is_paused_upon_creation: StrictBool | None = None
     """Whether the Dag starts paused."""
-    owner_links: dict[str, StrictStr] = {}
+    owner_links: dict[str, StrictStr] = Field(default_factory=dict)
     """Link of each owner."""
     fail_fast: StrictBool = False
     """Whether the first failure ends the run."""
@@ -87,7 +87,7 @@ class TrackingSettings(Model):
 
     mode: Literal["fallback", "mirror"] | None = None
     """`fallback`: the first location that answers; `mirror`: all of them."""
-    connections: dict[str, StrictStr] = {}
+    connections: dict[str, StrictStr] = Field(default_factory=dict)
     """Airflow connection of each type of location."""
     conn_id: StrictStr | None = None
     """Connection of type `pipetrack` that holds a whole chain."""
@@ -102,26 +102,26 @@ class AlertSettings(Model):
     """Class of an Airflow notifier."""
     on: tuple[Literal["failed", "mismatched", "overdue"], ...] = ("failed",)
     """What to tell."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the notifier."""
 
 
 class PipelineConfig(Model):
     """A pipeline file: what it is, how Airflow runs it, and its transfers."""
 
-    pipeline_metadata: PipelineMetadata = PipelineMetadata()
+    pipeline_metadata: PipelineMetadata = Field(default_factory=PipelineMetadata)
     """What the pipeline is."""
-    dag: DagSettings = DagSettings()
+    dag: DagSettings = Field(default_factory=DagSettings)
     """Arguments of the Airflow Dag."""
     user_functions: StrictStr = ""
     """Module, or `.py` file beside this file, with the user's functions."""
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = Field(default_factory=dict)
     """Names for f-strings and templates."""
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = Field(default_factory=dict)
     """Merged under every transfer: scalars and lists replace, mappings merge."""
-    tracking: TrackingSettings = TrackingSettings()
+    tracking: TrackingSettings = Field(default_factory=TrackingSettings)
     """How records are kept."""
-    storage_adapters: dict[str, DottedPath] = {}
+    storage_adapters: dict[str, DottedPath] = Field(default_factory=dict)
     """Class of each type of location of the user's own."""
     alerts: tuple[AlertSettings, ...] = ()
     """Whom to tell beside the mail addresses."""

@@ -25,7 +25,7 @@ class AuditSettings(Model):
 
     function: StrictStr | None = None
     """Function of `user_functions`, or a dotted path. Default: `execute_audit` of `user_functions`."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the function as `audit_config`."""
     on_mismatch: Literal["fail", "warn"] = "fail"
     """`fail` stops what comes after; `warn` records the mismatch and goes on."""
@@ -90,7 +90,7 @@ class StageTransfer(Model):
     """Whether an audit follows the transfer."""
     audit_result: None = None
     """Filled while the pipeline runs."""
-    audit_metadata: dict[str, Any] = {}
+    audit_metadata: dict[str, Any] = Field(default_factory=dict)
     """Base of the audit's configuration; the audit's results are merged over it."""
 
     transfer_process_owner_name: StrictStr = ""
@@ -107,7 +107,7 @@ class StageTransfer(Model):
     """Airflow operator to run, as `package.module.Operator`."""
     python_callable: StrictStr | None = None
     """Function to run: of `user_functions`, or a dotted path."""
-    operator_args: dict[str, Any] = {}
+    operator_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the operator, or of the function."""
     rollback: StrictStr | None = None
     """Function that undoes a failed attempt; it must be harmless to run it twice."""
@@ -127,7 +127,7 @@ class StageTransfer(Model):
     """Arguments to map over: lists, or `transfer.<name>` for what another transfer returned."""
     asset: StrictStr | None = None
     """Airflow asset of the target stage."""
-    extra_columns: dict[str, Scalar] = {}
+    extra_columns: dict[str, Scalar] = Field(default_factory=dict)
     """The user's own columns of the record."""
 
     @cached_property

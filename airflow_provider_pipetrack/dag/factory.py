@@ -23,6 +23,11 @@ from airflow_provider_pipetrack.operators.tracked import tracked
 DEFAULT_START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TAG = "pipetrack"
 _PASSED_ON = (
+    "default_args",
+    "params",
+    "owner_links",
+    "fail_fast",
+    "render_template_as_native_obj",
     "end_date",
     "max_active_runs",
     "max_active_tasks",
@@ -39,9 +44,9 @@ def build_dag(pipeline: str | Path | PipelineConfig) -> DAG:
     :param pipeline: a pipeline file, or its model.
     :raises ConfigError: with every mistake in it.
     """
-    config = pipeline if isinstance(pipeline, PipelineConfig) else PipelineConfig.from_file(pipeline)
-    graph = plan_graph(config.stage_transfers)
     with collector_paused():
+        config = pipeline if isinstance(pipeline, PipelineConfig) else PipelineConfig.from_file(pipeline)
+        graph = plan_graph(config.stage_transfers)
         problems = find_problems(config, graph)
         if problems:
             raise ConfigError(problems)
@@ -198,16 +203,11 @@ def _dag_arguments(config: PipelineConfig) -> dict[str, Any]:
         "catchup": settings.catchup,
         "tags": list(dict.fromkeys([*settings.tags, TAG])),
         "description": settings.description or metadata.pipeline_description or metadata.pipeline_name or None,
-        "default_args": dict(settings.default_args),
-        "params": dict(settings.params),
-        "owner_links": dict(settings.owner_links),
-        "fail_fast": settings.fail_fast,
-        "render_template_as_native_obj": settings.render_template_as_native_obj,
     }
     for name in _PASSED_ON:
         value = getattr(settings, name)
-        if value is not None:
-            arguments[name] = value
+        if value is not None and value != {}:
+            arguments[name] = dict(value) if isinstance(value, dict) else value
     return arguments
 
 

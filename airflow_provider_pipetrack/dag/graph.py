@@ -13,7 +13,7 @@ import graphlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_pipetrack.config.checks import AUDIT_SUFFIX, RESERVED_NAME, TURN_SUFFIX
 from airflow_provider_pipetrack.config.content import plain_text
@@ -31,8 +31,7 @@ class Kind(str, Enum):
     JOIN = "join"
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A task of the Dag.
 
     :param task_id: the task's id.

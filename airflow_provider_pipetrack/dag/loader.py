@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, get_parsing_context
 
+from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
 from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline
 from airflow_provider_pipetrack.dag.graph import plan_graph
@@ -29,18 +30,9 @@ def load_pipelines(namespace: MutableMapping[str, Any], folder: str | Path | Non
     :return: the Dags by their ids.
     """
     root = Path(folder) if folder is not None else Path(namespace["__file__"]).parent
-    dags: dict[str, DAG] = {}
-    for verdict in _wanted(root, get_parsing_context().dag_id):
-        dag = _build(verdict)
-        if dag is None:
-            continue
-        if dag.dag_id in dags:
-            log.error(
-                "%s: the Dag id %r is already that of another file; this one is left out", verdict.path, dag.dag_id
-            )
-            continue
-        dags[dag.dag_id] = dag
-        namespace[f"pipetrack_{dag.dag_id}"] = dag
+    with collector_paused():
+        dags = _build_all(_wanted(root, get_parsing_context().dag_id))
+    namespace.update((f"pipetrack_{dag_id}", dag) for dag_id, dag in dags.items())
     return dags
 
 
@@ -85,6 +77,17 @@ def find_problems_in(paths: Iterable[Path]) -> list[Problem]:
             problems.append(config.problem(None, key, message))
         owners.setdefault(config.dag_id, path)
     return problems
+
+
+def _build_all(verdicts: Iterable[Verdict]) -> dict[str, DAG]:
+    dags: dict[str, DAG] = {}
+    for verdict in verdicts:
+        dag = _build(verdict)
+        if dag is not None and dag.dag_id in dags:
+            log.error("%s: the Dag id %r is already that of another file; this is left out", verdict.path, dag.dag_id)
+        elif dag is not None:
+            dags[dag.dag_id] = dag
+    return dags
 
 
 def _wanted(root: Path, dag_id: str | None) -> Iterable[Verdict]:

@@ -32,8 +32,13 @@ class Authority(IntEnum):
 
 
 def new_event_id() -> str:
-    """A unique text that sorts roughly by time: milliseconds, then randomness."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """Return a unique text that sorts by time: exactly within a process, roughly between processes."""
+    global _last_moment  # noqa: PLW0603  two events of a process never share a moment
+    _last_moment = max(time.time_ns(), _last_moment + 1)
+    return f"{_last_moment:016x}{secrets.token_hex(8)}"
+
+
+_last_moment = 0
 
 
 def utc_now() -> datetime:

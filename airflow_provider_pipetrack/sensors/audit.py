@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.attempts.attempt import tracking_step
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
-from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
 from airflow_provider_pipetrack.callbacks.attach import hook_dag
@@ -222,7 +222,8 @@ class AuditSensor(BaseSensorOperator):
         """Ask the store, for a transfer that was set to success by hand and so said nothing itself."""
         ti = context["ti"]
         latest: dict[int, RecordKey] = {}
-        for record in store_for(self.pipetrack_spec).read_run(ti.dag_id, ti.run_id).records:
+        known = pipeline_ids(self.pipetrack_spec, ti.dag_id)
+        for record in store_for(self.pipetrack_spec).read_run(ti.dag_id, ti.run_id, known).records:
             if record["task_id"] == self._pipetrack_name:
                 key = RecordKey.parse(record["record_id"])
                 if key.attempt >= latest.get(key.map_index, key).attempt:
@@ -235,4 +236,5 @@ class AuditSensor(BaseSensorOperator):
         base = announced(self.pipetrack_spec, context, key).columns
         if base.get("stage_i_details") is not None and base.get("stage_i_plus_1_details") is not None:
             return base
-        return store_for(self.pipetrack_spec).read_record(key.record_id) or base
+        known = pipeline_ids(self.pipetrack_spec, key.dag_id)
+        return store_for(self.pipetrack_spec).read_record(key.record_id, known) or base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +11,8 @@ from pathlib import PurePosixPath
 from airflow_provider_pipetrack.errors import LocationError
 
 SEPARATOR = "||"
+_URL_PASSWORD = re.compile(r"(://[^/:@|\s]*:)[^@/|]+@")
+_NAMED_SECRET = re.compile(r"(?i)\b((?:password|passwd|pwd|secret|token|[a-z_]*key)\s*=\s*)[^;&|,\s]+")
 DEFAULT_TABLE = "pipeline_tracking"
 
 #: For each type, what follows it. The database types may leave out schema and table in the dotted form.
@@ -54,12 +57,18 @@ class Location:
 
     @property
     def name(self) -> str:
-        """A stable name: the location written in its full form."""
+        """A stable name: the location written in its full form, without secrets."""
         head = f"{self.type}@{self.conn_id}" if self.conn_id else self.type
-        return SEPARATOR.join((head, *self.parts))
+        return masked(SEPARATOR.join((head, *self.parts)))
 
     def __iter__(self) -> Iterator[str]:
         return iter((self.type, self.details))
+
+
+def masked(text: str) -> str:
+    """Return a location without the secrets that a user's own form may hold: passwords in URLs and ``key=value``."""
+    text = _URL_PASSWORD.sub(r"\1***@", text)
+    return _NAMED_SECRET.sub(r"\1***", text)
 
 
 def parse_location_string(text: str, custom_types: Collection[str] = ()) -> Location:

@@ -13,6 +13,7 @@ from airflow_provider_pipetrack.records.handmade import change_of_record
 from airflow_provider_pipetrack.storage.base import Record
 from airflow_provider_pipetrack.tracking.delivery import deliver
 from airflow_provider_pipetrack.tracking.journal import Entry, idle_slots
+from airflow_provider_pipetrack.tracking.shared import changes_of
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.leg import Leg
@@ -74,8 +75,6 @@ class Reconciler:
 
     def _drain(self, entries: Iterable[Entry]) -> list[int]:
         """Deliver entries along their own chains; return those that may be forgotten."""
-        from airflow_provider_pipetrack.tracking.store import changes_of
-
         done = []
         for entry in entries:
             chain, changes = changes_of(entry.payload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -19,12 +18,13 @@ from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
 from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
-from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import custom_types
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Entry, Journal, undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary
+from airflow_provider_pipetrack.tracking.shared import changes_of, entry_payload, own_journal, release_journal
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
@@ -100,6 +100,11 @@ class TrackingStore:
         """The locations of the chain."""
         self._start_anew_in_child()
         return self._legs
+
+    @property
+    def shown_locations(self) -> list[str]:
+        """The chain for people and records, without secrets."""
+        return [masked(text) for text in self._texts]
 
     def write_tracking_record(self, record: Mapping[str, Any]) -> bool:
         """Write a record given as a dict of columns.
@@ -211,7 +216,7 @@ class TrackingStore:
         self.flush()
         self._delivery.stop()
         self.close_legs()
-        _release_journal(self.journal_folder)
+        release_journal(self.journal_folder)
 
     def close_legs(self) -> None:
         """Give back the connections."""
@@ -266,15 +271,14 @@ class TrackingStore:
         }
 
     def _journaled(self, changes: Sequence[Change], *, durable: bool) -> int | None:
-        payload = {"chain": self._chain(), "changes": [change.to_json() for change in changes]}
         try:
-            return self._own_journal().append(json.dumps(payload, separators=(",", ":")).encode(), durable=durable)
+            return self._own_journal().append(entry_payload(self._chain(), changes), durable=durable)
         except JournalError as error:
             log.warning("pipetrack: %s; the record is delivered directly", error)
             return None
 
     def _own_journal(self) -> Journal:
-        return _journal(self.journal_folder)
+        return own_journal(self.journal_folder)
 
     def _settled(self, batch: Batch, delivered: Delivered) -> None:
         if batch.entry is not None:
@@ -333,24 +337,18 @@ class TrackingStore:
         return True
 
 
-def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
-    """Return the chain and the changes that stand in a journal entry; nothing for one that cannot be read."""
-    try:
-        data = json.loads(payload)
-        return data["chain"], [Change.from_json(change) for change in data["changes"]]
-    except (ValueError, KeyError, TypeError) as error:
-        log.error("pipetrack: a journal entry cannot be read (%s): %r", error, payload[:500])  # noqa: TRY400
-        return {}, []
-
-
 def get_store(
     locations: Sequence[str],
     *,
     mode: str,
     connections: Mapping[str, str],
     adapters: Mapping[str, str],
+    deadline: float | None = None,
 ) -> TrackingStore:
-    """Return this process's store of a chain; the same chain gives the same store."""
+    """Return this process's store of a chain; the same chain gives the same store.
+
+    :param deadline: seconds that a write waits at most; that of ``[pipetrack]`` when not given.
+    """
     key = (
         os.getpid(),
         tuple(locations),
@@ -360,29 +358,15 @@ def get_store(
         str(settings.journal_dir()),
     )
     if key not in _STORES:
+        deadline = settings.delivery_deadline() if deadline is None else deadline
         _STORES[key] = TrackingStore(
-            locations, mode=mode, connections=connections, deadline=settings.delivery_deadline(), adapters=adapters
+            locations, mode=mode, connections=connections, deadline=deadline, adapters=adapters
         )
     return _STORES[key]
 
 
 _STORES: dict[Any, TrackingStore] = {}
 _OF_PARENTS: list[Sequence[Leg]] = []
-_JOURNALS: dict[tuple[int, Path], Journal] = {}
-
-
-def _journal(folder: Path) -> Journal:
-    """Return this process's slot in a journal folder; all its stores share it."""
-    key = (os.getpid(), folder)
-    if key not in _JOURNALS:
-        _JOURNALS[key] = Journal(folder)
-    return _JOURNALS[key]
-
-
-def _release_journal(folder: Path) -> None:
-    journal = _JOURNALS.pop((os.getpid(), folder), None)
-    if journal is not None:
-        journal.close()
 
 
 def _may_be_custom(locations: Sequence[str]) -> bool:

@@ -1,0 +1,1 @@
+"""One module a factory: NAME, IMPORT, write(folder, shape), build(folder, shape)."""

@@ -1,0 +1,130 @@
+"""Run the benchmarks and print ratios; see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.shapes import Shape, check, cpu_seconds
+
+FACTORIES = ("pipetrack", "pipetrack_unchanged", "dagfactory", "gusty_yaml", "blueprint_yaml")
+SHAPES = ("1x50", "1x500", "1x2000", "200x10", "1x500:bash")
+LIMITS = {"pipetrack": 2.0, "pipetrack_unchanged": 1.5}
+PROBE = """
+import json, sys, time, logging, warnings
+warnings.simplefilter("ignore"); logging.disable(logging.WARNING)
+from airflow.sdk import DAG
+begin, modules = time.process_time(), len(sys.modules)
+{statement}
+print(json.dumps([time.process_time() - begin, len(sys.modules) - modules]))
+"""
+
+
+def available(name: str) -> bool:
+    """Return whether a factory is installed."""
+    statement = factory(name).IMPORT
+    done = subprocess.run([sys.executable, "-c", statement], capture_output=True, timeout=120, check=False)
+    return done.returncode == 0
+
+
+def factory(name: str) -> Any:
+    """Return the module of a factory."""
+    return importlib.import_module(f"benchmarks.factories.{name}")
+
+
+def compare(name: str, shape: Shape, runs: int) -> tuple[float, float, float, float]:
+    """Return a factory's median ratio to the hand-written loop, its least and greatest, and the ratio of the sizes."""
+    ours, base = factory(name), factory("handwritten")
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    ours.write(folder / "files", shape)
+    check(base.build(folder, shape), shape, base.NAME)
+    check(ours.build(folder / "files", shape), shape, ours.NAME)
+    ratios = []
+    for _ in range(runs):
+        base_seconds, base_dags = cpu_seconds(lambda: base.build(folder, shape))
+        seconds, dags = cpu_seconds(lambda: ours.build(folder / "files", shape))
+        ratios.append(seconds / base_seconds)
+    return statistics.median(ratios), min(ratios), max(ratios), size(dags) / size(base_dags)
+
+
+def size(dags: list[Any]) -> int:
+    """Return the bytes of the Dags as Airflow stores them."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return sum(len(json.dumps(DagSerialization.to_dict(dag))) for dag in dags)
+
+
+def import_cost(name: str, runs: int) -> tuple[float, int]:
+    """Return the CPU milliseconds and the modules of an import over a bare SDK, in fresh processes."""
+    found = []
+    for _ in range(runs):
+        code = PROBE.format(statement=factory(name).IMPORT)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    return statistics.median(row[0] for row in found) * 1000, found[0][1]
+
+
+def root_import(runs: int) -> float:
+    """Return the milliseconds of importing the package root alone."""
+    code = "import time; b = time.perf_counter(); import airflow_provider_pipetrack; print(time.perf_counter() - b)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(runs)
+    ]
+    return statistics.median(times) * 1000
+
+
+def main() -> int:
+    """Print the report; return 1 when pipetrack misses a limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer runs and shapes")
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, help="such as 1x500 or 1x500:bash")
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
+    if options.quick:
+        options.shapes, options.runs = ("1x50", "1x500"), 3
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="bench-home-")
+    os.environ.update(AIRFLOW__DAG_FACTORY__ENABLE_TELEMETRY="False", DO_NOT_TRACK="1", SCARF_NO_ANALYTICS="1")
+    missed = 0
+    names = [name for name in FACTORIES if available(name)]
+    print(f"{'files to Dags, ratio to hand-written':38}" + "".join(f"{shape!s:>24}" for shape in options.shapes))
+    sizes = {}
+    for name in names:
+        cells = []
+        for text in options.shapes:
+            ratio, least, most, sizes[name, text] = compare(name, Shape.parse(text), options.runs)
+            cells.append(f"{ratio:6.2f} [{least:.2f}-{most:.2f}]")
+            missed += ratio > LIMITS.get(name, 99)
+        print(f"{factory(name).NAME:38}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
+    print("\nserialized size, ratio to hand-written")
+    for name in names:
+        print(f"{factory(name).NAME:38}" + "".join(f"{sizes[name, text]:>24.2f}" for text in options.shapes))
+    print("\nimport over a bare airflow.sdk")
+    for name in names:
+        milliseconds, modules = import_cost(name, 3 if options.quick else 5)
+        print(f"{factory(name).NAME:38}{milliseconds:8.0f} ms, {modules} modules")
+    print(f"{'the package root alone':38}{root_import(5):8.1f} ms")
+    from benchmarks.tracking import report
+
+    print("\ntracking")
+    for what, measured, wanted in report():
+        print(f"{what:54}{measured:32} (to reach: {wanted})")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
