@@ -84,7 +84,7 @@ def _sentence(detail: Any) -> str:
     limits = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
     if kind in limits:
         words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-        return f"expected {words[limits[kind]]} {context[limits[kind]]}, not {short(given)}"
+        return f"expected {words[limits[kind]]} {context[limits[kind]]:g}, not {short(given)}"
     sentence = _WORDS.get(kind)
     if sentence is None:
         return f"{short(given)} is not allowed: {detail['msg'][:1].lower()}{detail['msg'][1:]}"

@@ -1,0 +1,368 @@
+"""What a right pipeline file means: defaults, contents, user functions, identity, the model on disk."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_pipetrack.config import PipelineConfig, content, parse_duration
+from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults, slug
+from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
+from airflow_provider_pipetrack.config.pipeline import without_secrets
+from airflow_provider_pipetrack.config.reader import looks_like_pipeline
+from airflow_provider_pipetrack.config.schema import pipeline_schema
+from airflow_provider_pipetrack.config.types import LiteralText
+from airflow_provider_pipetrack.errors import ConfigError, ContentError
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "dags_examples").glob("*.yaml"))
+
+ETL = """
+pipeline_metadata:
+  pipeline_id: "daily_customer_etl_20250807_001"
+  pipeline_name: "Daily Customer Data ETL"
+
+stage_transfers:
+  - stage_i_details: "salesforce_raw"
+    stage_i_plus_1_details: "customer_staging"
+    transfer_order_number: 1.0
+    estimated_duration: "30m"
+    can_partial_data_be_collected: false
+    upstream_completion_required: true
+    audit_enabled: true
+    transfer_process_owner_name: "navneeth"
+    transfer_process_email_alerts: ["data-team@company.com"]
+
+  - stage_i_details: "customer_staging"
+    stage_i_plus_1_details: "customer_production"
+    transfer_order_number: 2.0
+    estimated_duration: "45m"
+    can_partial_data_be_collected: true
+    upstream_completion_required: true
+    audit_enabled: true
+    transfer_process_owner_name: "analytics_team"
+    transfer_process_email_alerts: ["analytics@company.com", "ops@company.com"]
+"""
+STREAM = """
+stage_transfers:
+  - stage_i_details: "kafka_stream_topic_orders"
+    stage_i_plus_1_details: "orders_buffer"
+    transfer_order_number: 1.0
+    can_partial_data_be_collected: true
+    upstream_completion_required: false    # Stream processing
+    can_process_be_parallelized: true
+    estimated_duration: "continuous"
+"""
+
+
+def one(text: str, name: str = "orders.yaml"):
+    return PipelineConfig.from_text(text, name).stage_transfers[0]
+
+
+def test_the_etl_example_loads_as_it_stands():
+    config = PipelineConfig.from_text(ETL, "etl.yaml")
+    assert config.pipeline_id == config.dag_id == "daily_customer_etl_20250807_001"
+    first, second = config.stage_transfers
+    assert (first.name, second.name) == ("salesforce_raw__customer_staging", "customer_staging__customer_production")
+    assert (first.estimated_seconds, second.estimated_seconds) == (1800.0, 2700.0)
+    assert second.transfer_process_email_alerts == ("analytics@company.com", "ops@company.com")
+
+
+def test_the_stream_example_loads_as_it_stands():
+    config = PipelineConfig.from_text(STREAM, "clicks.yaml")
+    assert (config.pipeline_id, config.dag_id) == ("clicks", "clicks")
+    (transfer,) = config.stage_transfers
+    assert transfer.is_continuous
+    assert transfer.estimated_seconds is None
+
+
+def test_fields_have_the_values_of_the_template_by_default():
+    transfer = one("stage_transfers: [{name: a}]")
+    assert (transfer.transfer_order_number, transfer.max_retry_attempts) == (1.0, 3)
+    assert transfer.estimated_duration == "1d12h30m"
+    assert transfer.estimated_seconds == timedelta(days=1, hours=12, minutes=30).total_seconds()
+    assert transfer.transfer_enabled
+    assert transfer.audit_enabled
+    assert transfer.dependent_on_previous_transfer
+    assert not transfer.upstream_completion_required
+
+
+def test_an_empty_text_is_not_set():
+    config = PipelineConfig.from_text(
+        'pipeline_metadata: {pipeline_id: "", created_timestamp: ""}\nstage_transfers: [{estimated_duration: ""}]',
+        "x.yaml",
+    )
+    assert config.pipeline_id == "x"
+    assert config.stage_transfers[0].name == "transfer_1"
+    assert config.stage_transfers[0].estimated_duration == "1d12h30m"
+
+
+def test_a_templated_pipeline_id_leaves_the_dag_the_files_name():
+    config = PipelineConfig.from_text(
+        'pipeline_metadata: {pipeline_id: "orders_{{ ds }}"}\nstage_transfers: [{name: a}]', "daily orders.yaml"
+    )
+    assert config.pipeline_id == "orders_{{ ds }}"
+    assert config.dag_id == "daily_orders"
+
+
+def test_dates_are_utc_and_durations_are_lengths_of_time():
+    config = PipelineConfig.from_text(
+        "dag: {start_date: 2026-01-02, dagrun_timeout: 2h}\nstage_transfers: [{retry_delay: 90s}]", "x.yaml"
+    )
+    assert config.dag.start_date == datetime(2026, 1, 2, tzinfo=timezone.utc)
+    assert config.dag.dagrun_timeout == timedelta(hours=2)
+    assert config.stage_transfers[0].retry_delay == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "order", "name"),
+    [
+        ("a", "b", 1.0, "a__b"),
+        ("customer||demographics||daily", "b c", 1, "customer_demographics_daily__b_c"),
+        (None, "b", 1.5, "transfer_1_5"),
+        ("", "", 2.0, "transfer_2"),
+        ("Größe", "b", 1, "Gr_e__b"),
+        ("///", "b", 3, "transfer_3"),
+    ],
+)
+def test_names_come_from_the_stages_or_from_the_order(source, target, order, name):
+    assert default_name(source, target, order) == name
+
+
+CONTENTS = {
+    "plain": ("customer_raw_data", "customer_raw_data"),
+    "hierarchical": ("customer||demographics||daily_snapshot", "customer||demographics||daily_snapshot"),
+    "call": ('get_stage_description(env="prod", type="customer", date="2025-08-07")', "prod/customer/2025-08-07"),
+    "json-like": (
+        "{source:salesforce,category:leads,env:production}",
+        "{source:salesforce,category:leads,env:production}",
+    ),
+    "formatted": ('f"{business_unit}_{data_domain}_{processing_frequency}"', "retail_orders_daily"),
+    "formatted from the run": ('f"{business_unit}_{run_id}"', "retail_r1"),
+    "template": ("orders_{{ run_id }}", "rendered orders_{{ run_id }}"),
+    "braces": ('f"{{{business_unit}}}"', "{retail}"),
+    "almost a call": ("orders (daily)", "orders (daily)"),
+    "call with a name": ("describe(env)", "describe(env)"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_every_form_of_content_means_what_it_says(kind, tmp_path):
+    (tmp_path / "f.py").write_text("def get_stage_description(env, type, date):\n    return f'{env}/{type}/{date}'\n")
+    text, meant = CONTENTS[kind]
+    path = tmp_path / "p.yaml"
+    variables = {"business_unit": "retail", "data_domain": "orders", "processing_frequency": "daily"}
+    row = {"name": "a", "stage_i_details": text}
+    path.write_text(json.dumps({"user_functions": "f.py", "variables": variables, "stage_transfers": [row]}))
+    config = PipelineConfig.from_file(path)
+    resolved = content.resolve(
+        config.stage_transfers[0].stage_i_details,
+        variables=config.variables,
+        functions=config.functions,
+        context={"run_id": "r1"},
+        render=lambda template: f"rendered {template}",
+    )
+    assert resolved == meant
+    known = content.plain_text(config.stage_transfers[0].stage_i_details)
+    assert known == (
+        meant if kind in {"plain", "hierarchical", "json-like", "almost a call", "call with a name"} else None
+    )
+
+
+def test_literal_forces_text():
+    transfer = one('stage_transfers: [{name: a, stage_i_details: {literal: "f(x=1) {{ ds }}"}}]')
+    assert transfer.stage_i_details == LiteralText(literal="f(x=1) {{ ds }}")
+    assert content.plain_text(transfer.stage_i_details) == "f(x=1) {{ ds }}"
+
+
+@pytest.mark.parametrize("made", [None, ["a"], {"a": 1}, object()])
+def test_a_function_that_makes_no_text_is_an_error(made):
+    class Functions:
+        def get(self, name):
+            return lambda: made
+
+        def names(self):
+            return ["f"]
+
+    with pytest.raises(ContentError, match="f returned .*; expected a text"):
+        content.resolve("f()", variables={}, functions=Functions(), context={}, render=str)
+
+
+def test_nothing_in_a_call_is_evaluated_but_literals():
+    for text in ("f(__import__('os').system('true'))", "f(*[1])", "f(**{})", "f(lambda: 1)", "f(x for x in [1])"):
+        assert content.parse_call(text) is None
+    assert content.parse_call('f(1, a=[1, {"b": None}])') == content.Call("f", (1,), {"a": [1, {"b": None}]})
+
+
+def test_two_files_of_functions_with_one_name_do_not_clash(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "functions.py").write_text(f"def which():\n    return {name!r}\n")
+    found = [UserFunctions("functions.py", tmp_path / name).resolve_callable("which") for name in ("one", "two")]
+    assert [function() for function in found] == ["one", "two"]
+    assert pickle.loads(pickle.dumps(found[0]))() == "one"
+
+
+def test_private_names_are_no_functions(tmp_path):
+    (tmp_path / "f.py").write_text("def _hidden():\n    pass\n\n\ndef shown():\n    pass\n\n\nvalue = 1\n")
+    functions = UserFunctions("f.py", tmp_path)
+    assert functions.names() == ["shown"]
+    assert functions.get("_hidden") is None
+    assert functions.get("value") is None
+    with pytest.raises(FunctionError, match="there is no file 'gone.py' beside the pipeline file"):
+        UserFunctions("gone.py", tmp_path).load()
+
+
+def test_defaults_are_merged_under_every_transfer():
+    config = PipelineConfig.from_text(
+        "defaults:\n  pool: shared\n  extra_columns: {team: a, cost: '1'}\n  depends_on: []\n"
+        "stage_transfers:\n  - {name: a, extra_columns: {team: b}}\n  - {name: b, pool: own, depends_on: [a]}\n",
+        "x.yaml",
+    )
+    first, second = config.stage_transfers
+    assert (first.pool, first.extra_columns) == ("shared", {"team": "b", "cost": "1"})
+    assert (second.pool, second.depends_on) == ("own", ("a",))
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab", max_size=1), inner, max_size=2),
+    max_leaves=6,
+)
+mappings = st.dictionaries(st.text("abc", max_size=1), values, max_size=3)
+
+
+@given(mappings, mappings)
+def test_merging_keeps_every_key_and_lets_the_row_win(defaults, row):
+    merged = merge_defaults(defaults, row)
+    assert set(merged) == set(defaults) | set(row)
+    for key, value in row.items():
+        if not isinstance(value, dict):
+            assert merged[key] == value
+    assert merge_defaults(merged, row) == merged
+    assert merge_defaults({}, row) == row
+
+
+@given(st.integers(0, 9), st.integers(0, 23), st.integers(0, 59), st.integers(1, 59))
+def test_durations_are_read_in_both_forms(days, hours, minutes, seconds):
+    expected = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    assert parse_duration(f"{days}d{hours}h{minutes}m{seconds}s") == expected
+    assert parse_duration(f"{days}d {hours}H {minutes} m{seconds}s") == expected
+    assert parse_duration(f"P{days}DT{hours}H{minutes}M{seconds}S") == expected
+
+
+@given(st.text(max_size=12))
+def test_any_other_text_is_no_duration_and_nothing_worse(text):
+    try:
+        found = parse_duration(text)
+    except ValueError:
+        return
+    assert found is None or found >= timedelta(0)
+
+
+@pytest.mark.parametrize("text", ["", " ", "5", "m", "-5m", "5m5h", "P", "PT", "1e3s", "5x", "nan", "٣m"])
+def test_what_looks_like_a_duration_but_is_none(text):
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=60) | st.binary(max_size=60))
+def test_any_text_is_a_pipeline_or_a_list_of_problems(text):
+    try:
+        PipelineConfig._parse(text, "any.yaml", "any", None)
+    except ConfigError as error:
+        assert error.problems
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_damaged_pipeline_is_a_pipeline_or_a_list_of_problems(data):
+    place = data.draw(st.integers(0, len(ETL)))
+    damage = data.draw(st.text("{}[]:,-'\"&*!|> \n\tax0", max_size=4))
+    cut = data.draw(st.integers(0, 6))
+    try:
+        PipelineConfig.from_text(ETL[:place] + damage + ETL[place + cut :], "etl.yaml")
+    except ConfigError as error:
+        assert all(problem.line >= 1 for problem in error.problems)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_model_on_disk_is_the_model(path):
+    config = PipelineConfig.from_file(path)
+    again = PipelineConfig.from_json(config.to_json(), config.name, config.source)
+    assert again.stage_transfers == config.stage_transfers
+    assert again.dag == config.dag
+    assert (again.config_hash, again.dag_id, again.pipeline_id) == (
+        config.config_hash,
+        config.dag_id,
+        config.pipeline_id,
+    )
+    problem = again.problem(again.stage_transfers[-1], "name", "x")
+    assert (problem.line, problem.file) == (config.problem(config.stage_transfers[-1], "name", "x").line, str(path))
+
+
+def test_the_hash_is_of_what_the_file_means_and_not_of_how_it_is_written():
+    written = "stage_transfers: [{name: a, pool: p, estimated_duration: 5m}]"
+    other = "stage_transfers:\n  # the same\n  - estimated_duration: 5m\n    pool: p\n    name: a\n"
+    through_defaults = "defaults: {pool: p}\nstage_transfers: [{name: a, estimated_duration: 5m}]"
+    hashes = {PipelineConfig.from_text(text, "x.yaml").config_hash for text in (written, other, through_defaults)}
+    assert len(hashes) == 1
+    assert PipelineConfig.from_text(written.replace("pool: p", "pool: q"), "x.yaml").config_hash not in hashes
+
+
+def test_a_secret_neither_enters_the_hash_nor_changes_it():
+    text = "stage_transfers: [{name: a, operator: x.Y, operator_args: {api_token: %s, user: u}}]"
+    first, second = (PipelineConfig.from_text(text % secret, "x.yaml") for secret in ("one", "two"))
+    assert first.config_hash == second.config_hash
+    assert without_secrets({"db": {"password": "p", "host": "h"}}) == {"db": {"password": "***", "host": "h"}}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_schema_accepts_the_examples(path):
+    jsonschema.validate(json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str)), pipeline_schema())
+
+
+def test_the_schema_describes_every_key_and_refuses_others():
+    schema = pipeline_schema()
+    for model in [schema, *schema["$defs"].values()]:
+        for name, field in model.get("properties", {}).items():
+            assert field.get("description"), name
+        assert model.get("additionalProperties") is False
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"stage_transfers": [{"nme": "a"}]}, schema)
+
+
+def test_merge_keys_and_anchors_work():
+    config = PipelineConfig.from_text(
+        "variables: {base: &base {pool: p, max_retry_attempts: 1}}\n"
+        "stage_transfers:\n  - {<<: *base, name: a}\n  - {<<: *base, name: b, pool: q}\n",
+        "x.yaml",
+    )
+    assert [(t.pool, t.max_retry_attempts) for t in config.stage_transfers] == [("p", 1), ("q", 1)]
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (b"stage_transfers:\n", True),
+        (b'{"stage_transfers": []}', True),
+        (b"a: 1\nstage_transfers : []", True),
+        (b"# stage_transfers are described elsewhere\na: 1", False),
+        (b"version: 2\nservices: {}\n", False),
+    ],
+)
+def test_only_files_with_stage_transfers_are_pipelines(data, verdict):
+    assert looks_like_pipeline(data) is verdict
+
+
+def test_a_slug_is_a_task_id():
+    assert slug("a b/c||d") == "a_b_c_d"
+    assert len(slug("x" * 500)) == 200
