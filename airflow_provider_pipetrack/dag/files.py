@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,4 +160,5 @@ def _to_cache(path: Path, key: str, config: PipelineConfig) -> None:
         fresh.replace(target)
     except (OSError, ValueError) as error:
         log.debug("the model of %s cannot be cached: %s", path, error)
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()

@@ -129,7 +129,9 @@ class _Planner:
         if transfer.dependent_on_previous_transfer:
             return previous
         if transfer.upstream_completion_required:
-            return self._enabled(self._fill(plain_text(transfer.stage_i_details) or ""), transfer.name)
+            filling = self._fill(plain_text(transfer.stage_i_details) or "")
+            earlier = (n for n in filling if self.by_name[n].transfer_order_number <= transfer.transfer_order_number)
+            return self._enabled(earlier, transfer.name)
         return ()
 
     def _previous_level(self, order: float) -> tuple[str, ...]:

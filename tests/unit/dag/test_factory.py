@@ -1,0 +1,173 @@
+"""From a pipeline to an Airflow Dag: what reaches the tasks, and what is said about operators."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
+from airflow_provider_pipetrack.compat import connect
+from airflow_provider_pipetrack.errors import ConfigError
+
+BASH = "airflow.providers.standard.operators.bash.BashOperator"
+
+
+def dag_of(text: str):
+    return build_dag(PipelineConfig.from_text(text, "orders.yaml"))
+
+
+def test_what_the_file_says_reaches_the_task():
+    dag = dag_of(
+        f"dag: {{schedule: '@daily', tags: [x], max_active_runs: 2, is_paused_upon_creation: false}}\n"
+        f"stage_transfers:\n  - name: load\n    operator: {BASH}\n    operator_args: {{bash_command: 'echo 1'}}\n"
+        "    max_retry_attempts: 5\n    retry_delay: 90s\n    execution_timeout: 2h\n    pool: slow\n"
+        "    transfer_process_owner_name: ann\n    can_process_be_parallelized: false\n    audit_enabled: false\n"
+    )
+    task = dag.get_task("load")
+    assert isinstance(task, TrackedOperator)
+    assert (task.bash_command, task.retries, task.pool, task.owner) == ("echo 1", 5, "slow", "ann")
+    assert (task.retry_delay, task.execution_timeout) == (timedelta(seconds=90), timedelta(hours=2))
+    assert task.max_active_tis_per_dag == 1
+    assert (dag.max_active_runs, dag.is_paused_upon_creation) == (2, False)
+    assert dag.tags == {"x", "pipetrack"}
+    assert dag.catchup is False
+
+
+def test_a_duration_is_a_schedule_too():
+    assert dag_of("dag: {schedule: 45m}\nstage_transfers: [{name: a}]").schedule == timedelta(minutes=45)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            f"operator: {BASH}X, operator_args: {{bash_command: x}}",
+            "1:42: stage_transfers[0].operator: there is no operator 'BashOperatorX' in "
+            "airflow.providers.standard.operators.bash (did you mean 'BashOperator'?)",
+        ),
+        (
+            "operator: no.such.Thing",
+            "1:42: stage_transfers[0].operator: 'no.such' cannot be imported: ModuleNotFoundError",
+        ),
+        ("operator: os.path.join", "1:42: stage_transfers[0].operator: 'os.path.join' is no Airflow operator"),
+        (
+            f"operator: {BASH}, operator_args: {{bash_comand: x}}",
+            "stage_transfers[0].operator_args.bash_comand: BashOperator has no argument 'bash_comand' "
+            "(did you mean 'bash_command'?)",
+        ),
+        (f"operator: {BASH}", "1:42: stage_transfers[0].operator: BashOperator needs bash_command"),
+    ],
+)
+def test_a_wrong_operator_is_named_with_its_place(row, expected):
+    with pytest.raises(ConfigError) as raised:
+        dag_of(f"stage_transfers: [{{name: load, {row}}}]")
+    assert expected in str(raised.value)
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_circle_is_named_with_its_place():
+    with pytest.raises(ConfigError) as raised:
+        dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
+    (problem,) = raised.value.problems
+    assert (problem.line, problem.key) == (2, "stage_transfers[0].depends_on")
+    assert problem.message == "the transfers wait for each other in a circle: a -> b -> a"
+
+
+def test_a_schedule_that_is_none_is_named():
+    with pytest.raises(ConfigError, match=r"orders.yaml:1:17: dag.schedule: 'sometimes' is neither a cron expression"):
+        dag_of("dag: {schedule: sometimes}\nstage_transfers: [{name: a}]")
+
+
+def test_an_empty_operator_becomes_a_task_that_runs():
+    path = "airflow.providers.standard.operators.empty.EmptyOperator"
+    task = dag_of(f"stage_transfers: [{{name: a, operator: {path}, audit_enabled: false}}]").get_task("a")
+    assert not isinstance(task, EmptyOperator)
+    assert task.inherits_from_empty_operator is False
+
+
+def test_mapped_transfers(tmp_path):
+    (tmp_path / "f.py").write_text("def load(country, year=1):\n    return [country]\n")
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "user_functions: f.py\ndefaults: {audit_enabled: false}\nstage_transfers:\n"
+        f"  - {{name: shell, operator: {BASH}, expand: {{bash_command: [a, b]}}}}\n"
+        "  - {name: each, python_callable: load, expand: {country: [de, fr], year: [1, 2]}}\n"
+        "  - {name: list, python_callable: load, operator_args: {country: x}}\n"
+        "  - {name: rest, transfer_order_number: 2, python_callable: load, expand: {country: transfer.list}}\n"
+    )
+    dag = build_dag(path)
+    assert all(dag.get_task(name).is_mapped for name in ("shell", "each", "rest"))
+    assert dag.get_task("each").expand_input.value == {
+        "op_kwargs": [
+            {"country": "de", "year": 1},
+            {"country": "de", "year": 2},
+            {"country": "fr", "year": 1},
+            {"country": "fr", "year": 2},
+        ]
+    }
+    assert "list" in dag.get_task("rest").upstream_task_ids
+    for name in ("shell", "each", "rest"):
+        kwargs = dag.get_task(name).partial_kwargs
+        assert kwargs["transfer"] == name
+        assert not {"pipeline", "pipeline_id"} & set(kwargs)
+
+
+def test_an_operator_argument_enters_the_serialized_dag_only_through_airflows_templates():
+    dag = dag_of(
+        f"variables: {{hidden: s3cret-one}}\nstage_transfers:\n  - name: a\n    operator: {BASH}\n"
+        "    operator_args: {bash_command: echo, env: {A: b}}\n    extra_columns: {note: s3cret-two}\n"
+        '    tracking_location: ["local_file||/s3cret/three.json"]\n'
+    )
+    assert "s3cret" not in json.dumps(DagSerialization.to_dict(dag))
+
+
+def test_a_serialized_dag_comes_back_and_is_little_larger_than_a_hand_written_one():
+    rows = "".join(
+        f"  - {{name: t{i}, transfer_order_number: {i}, max_retry_attempts: 2, transfer_process_owner_name: team}}\n"
+        for i in range(500)
+    )
+    ours = dag_of(f"defaults: {{audit_enabled: false}}\nstage_transfers:\n{rows}")
+    with DAG("orders", schedule=None) as base:
+        previous = None
+        for i in range(500):
+            task = EmptyOperator(task_id=f"t{i}", retries=2, owner="team")
+            if previous is not None:
+                previous >> task
+            previous = task
+    sizes = [len(json.dumps(DagSerialization.to_dict(dag))) for dag in (ours, base)]
+    assert sizes[0] / sizes[1] <= 1.2
+    again = DagSerialization.from_dict(DagSerialization.to_dict(ours))
+    assert again.get_task("t1").upstream_task_ids == {"t0"}
+    assert again.get_task("t1").has_on_failure_callback
+    assert again.get_task("t1").has_on_retry_callback
+    assert again.has_on_failure_callback
+    assert again.has_on_success_callback
+
+
+def test_edges_are_those_that_airflow_would_set():
+    made = []
+    for connected in (True, False):
+        with DAG("d", schedule=None) as dag:
+            tasks = {name: EmptyOperator(task_id=name) for name in "abc"}
+        if connected:
+            connect(tasks, {"a": [], "b": ["a"], "c": ["a", "b"]})
+        else:
+            tasks["b"].set_upstream([tasks["a"]])
+            tasks["c"].set_upstream([tasks["a"], tasks["b"]])
+        made.append(DagSerialization.to_dict(dag))
+    assert made[0] == made[1]
+
+
+def test_sixty_stages_build():
+    rows = "".join(
+        f"  - {{stage_i_details: s{i}, stage_i_plus_1_details: s{i + 1}, transfer_order_number: {i}}}\n"
+        for i in range(60)
+    )
+    dag = dag_of(f"stage_transfers:\n{rows}")
+    assert len(dag.tasks) == 120
+    assert dag.get_task("s59__s60").upstream_task_ids == {"s58__s59__audit"}

@@ -1,0 +1,176 @@
+"""Finding pipeline files, building them one by one, and what is remembered of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_pipetrack import load_pipelines, report_problems
+from airflow_provider_pipetrack.dag import files, loader
+from airflow_provider_pipetrack.errors import ConfigError
+
+GOOD = "stage_transfers: [{name: a}]\n"
+BROKEN = "stage_transfers: [{nme: a}]\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    files._VERDICTS.clear()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    made = tmp_path / "dags"
+    made.mkdir()
+    return made
+
+
+def test_a_broken_file_stops_no_other_and_is_named_in_the_log(folder, caplog):
+    for name, text in (("one", GOOD), ("two", BROKEN), ("three", GOOD)):
+        (folder / f"{name}.yaml").write_text(text)
+    namespace = {"__file__": str(folder / "load.py")}
+    with caplog.at_level(logging.ERROR):
+        dags = load_pipelines(namespace)
+    assert set(dags) == {"one", "three"}
+    assert {dag.dag_id for name, dag in namespace.items() if name.startswith("pipetrack_")} == {"one", "three"}
+    assert f"{folder}/two.yaml:1:20: stage_transfers[0].nme: there is no such key (did you mean 'name'?)" in caplog.text
+
+
+def test_the_problems_of_all_files_are_raised_together(folder):
+    (folder / "one.yaml").write_text(BROKEN)
+    (folder / "two.json").write_text("{}{}")
+    (folder / "three.yml").write_text(
+        "stage_transfers: [{name: a, operator: airflow.providers.standard.operators.bash.Bsh}]\n"
+    )
+    (folder / "four.json").write_text('{"stage_transfers": [}')
+    with pytest.raises(ConfigError) as raised:
+        report_problems(folder)
+    assert [str(problem).split("/")[-1] for problem in raised.value.problems] == [
+        "four.json:1:22: malformed JSON: expecting value",
+        "one.yaml:1:20: stage_transfers[0].nme: there is no such key (did you mean 'name'?)",
+        "three.yml:1:39: stage_transfers[0].operator: there is no operator 'Bsh' in "
+        "airflow.providers.standard.operators.bash",
+    ]
+
+
+def test_a_dag_id_that_two_files_claim_stays_with_the_first(folder, caplog):
+    for name in ("a", "b"):
+        (folder / f"{name}.yaml").write_text("dag: {dag_id: same}\n" + GOOD)
+    with caplog.at_level(logging.ERROR):
+        assert set(load_pipelines({}, folder)) == {"same"}
+    assert "b.yaml: the Dag id 'same' is already that of another file" in caplog.text
+    with pytest.raises(
+        ConfigError, match=rf"b\.yaml:1:15: dag\.dag_id: the Dag id 'same' is already that of {folder}/a\.yaml"
+    ):
+        report_problems(folder)
+
+
+def test_folders_below_are_searched_and_some_files_left_alone(folder):
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "ignored").mkdir()
+    (folder / "deep" / "er" / "p.yaml").write_text(GOOD)
+    (folder / ".hidden" / "q.yaml").write_text(GOOD)
+    (folder / "ignored" / "r.yaml").write_text(GOOD)
+    (folder / "compose.yaml").write_text("services: {}\n")
+    (folder / "skip.yaml").write_text(GOOD)
+    (folder / "notes.txt").write_text(GOOD)
+    (folder / ".airflowignore").write_text("# not these\nignored/\nskip.*\n")
+    (folder / "deep" / "back").symlink_to(folder)
+    assert [path.relative_to(folder).as_posix() for path, _ in files.pipeline_files(folder)] == ["deep/er/p.yaml"]
+
+
+def test_a_task_start_builds_only_its_own_dag(folder, monkeypatch):
+    for name in ("one", "two", "three"):
+        (folder / f"{name}.yaml").write_text(GOOD)
+    (folder / "renamed.yaml").write_text("pipeline_metadata: {pipeline_id: 'other/name'}\n" + GOOD)
+    built = []
+    monkeypatch.setattr(loader, "build_dag", lambda config: built.append(config.dag_id) or loader_dag(config))
+    for wanted in ("two", "other_name"):
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", wanted)
+        monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "a")
+        assert set(load_pipelines({}, folder)) == {wanted}
+        report_problems(folder)
+    assert built == ["two", "other_name"]
+
+
+def loader_dag(config):
+    from airflow_provider_pipetrack.dag.factory import build_dag
+
+    return build_dag(config)
+
+
+class Reads:
+    """Counts how often files are read and validated."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.number = 0
+        original = files._read
+
+        def counted(path):
+            self.number += 1
+            return original(path)
+
+        monkeypatch.setattr(files, "_read", counted)
+
+
+def test_an_unchanged_file_is_read_once_also_by_another_process(folder, monkeypatch):
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+    reads = Reads(monkeypatch)
+    first = files.read_pipeline(path).config
+    assert files.read_pipeline(path).config is first
+    files._VERDICTS.clear()  # what a fresh process knows
+    again = files.read_pipeline(path).config
+    assert (again.stage_transfers, again.config_hash) == (first.stage_transfers, first.config_hash)
+    assert reads.number == 1
+
+
+@pytest.mark.parametrize("change", ["text", "functions", "version", "damage"])
+def test_whatever_changes_makes_it_read_again(folder, monkeypatch, change):
+    path, functions = folder / "p.yaml", folder / "f.py"
+    functions.write_text("def load(): pass\n")
+    path.write_text("user_functions: f.py\nstage_transfers: [{name: a, python_callable: load}]\n")
+    reads = Reads(monkeypatch)
+    assert files.read_pipeline(path).config is not None
+    files._VERDICTS.clear()
+    if change == "text":
+        path.write_text(path.read_text() + "variables: {a: 1}\n")
+    elif change == "functions":
+        functions.write_text("def lod(): pass\n# longer than before\n")
+    elif change == "version":
+        monkeypatch.setattr(files, "__version__", "99")
+    else:
+        (cached,) = (folder.parent / "home" / "pipetrack" / "cache").iterdir()
+        cached.write_bytes(cached.read_bytes()[:-40])
+    verdict = files.read_pipeline(path)
+    assert reads.number == 2
+    assert bool(verdict.problems) == (change == "functions")
+
+
+def test_a_mended_function_is_noticed_within_one_process(folder):
+    path, functions = folder / "p.yaml", folder / "f.py"
+    functions.write_text("def lod(): pass\n")
+    path.write_text("user_functions: f.py\nstage_transfers: [{name: a, python_callable: load}]\n")
+    assert files.read_pipeline(path).problems
+    functions.write_text("def load(): pass\n# mended\n")
+    assert not files.read_pipeline(path).problems
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(folder, tmp_path):
+    (tmp_path / "home").write_text("a file where the folder should be")
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+    assert files.read_pipeline(path).config is not None
+
+
+def test_the_cache_is_for_its_owner_only(folder):
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+    files.read_pipeline(path)
+    (cached,) = (folder.parent / "home" / "pipetrack" / "cache").iterdir()
+    assert os.stat(cached).st_mode & 0o077 == 0
