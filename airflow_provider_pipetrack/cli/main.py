@@ -60,3 +60,7 @@ def schema() -> None:
 
 def _plural(number: int, word: str) -> str:
     return word if number == 1 else f"{word}s"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""What surrounds user code: arguments, time limits, the upstream gate, rollback. Airflow itself is the only fake."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+from airflow_provider_pipetrack.attempts import closing, rollback
+from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
+from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
+from airflow_provider_pipetrack.attempts.gate import check_upstreams
+from airflow_provider_pipetrack.attempts.rollback import Rollback
+from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
+from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.config import StageTransfer
+
+
+def test_a_function_gets_what_it_asks_for_by_name():
+    def asks(run_id, limit=3, *, extra):
+        return (run_id, limit, extra)
+
+    assert arguments_for(asks, {"run_id": "r", "extra": 1, "other": 2}) == {"run_id": "r", "extra": 1}
+    assert arguments_for(lambda **more: more, {"a": 1}) == {"a": 1}
+    with pytest.raises(TypeError, match="asks asks for extra, which is not on offer"):
+        arguments_for(asks, {"run_id": "r"})
+
+
+def test_operator_args_are_offered_too():
+    spec = Spec(StageTransfer(name="a", operator_args={"table": "orders"}), "p")
+    assert call_user_function(spec, lambda table, ds: (table, ds), {"context": {"ds": "2026-01-01"}}) == (
+        "orders",
+        "2026-01-01",
+    )
+
+
+def test_a_function_that_hangs_is_left_behind():
+    never = threading.Event()
+    with pytest.raises(TimeLimitError, match=r"the counts function has not returned within 0\.05 s"):
+        call_within(0.05, "the counts function", never.wait)
+    never.set()
+    assert call_within(5, "f", lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        call_within(5, "f", lambda: 1 / 0)
+
+
+@pytest.fixture
+def dag():
+    strict = {"upstream_completion_required": True}
+    with DAG("d", schedule=None) as made:
+        first = TrackedOperator(task_id="first", transfer={})
+        audit = AuditSensor(task_id="check", transfer="first", function=lambda: True)
+        second = TrackedOperator(task_id="second", transfer=strict)
+        mapped = TrackedOperator.partial(task_id="mapped", python_callable=print).expand(op_args=[[1], [2]])
+        last = TrackedOperator(task_id="last", transfer=strict)
+        first >> audit >> second >> mapped >> last
+    return made
+
+
+def test_dependencies_are_found_through_audits_and_other_tasks(dag):
+    assert [upstream_transfers(dag, t.task_id) for t in dag.tasks if t.task_id in {"second", "mapped", "last"}] == [
+        ("first",),
+        ("second",),
+        ("mapped",),
+    ]
+    assert [is_root(dag, name) for name in ("first", "second")] == [True, False]
+    assert [is_consumed(dag, name) for name in ("first", "second", "mapped", "last")] == [True, False, True, False]
+
+
+def context(**answers):
+    return {"ti": SimpleNamespace(xcom_pull=lambda task_ids, key: answers.get(task_ids))}
+
+
+WHOLE = {"is_partial": False}
+PARTIAL = {"is_partial": True, "decision": "partial data accepted: 5 of 10 records"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "refusal"),
+    [
+        ({"first": WHOLE, "check": {"audit_result": "matched", "checked": True}}, None),
+        ({"first": WHOLE, "check": {"audit_result": "pending", "checked": False}}, None),
+        ({"first": PARTIAL, "check": {"audit_result": "matched", "checked": True}}, "partial data .*5 of 10 records"),
+        ({"first": WHOLE, "check": {"audit_result": "pending", "checked": True}}, "audit result pending"),
+        ({"first": WHOLE, "check": {"audit_result": "mismatched", "checked": True}}, "audit result mismatched"),
+    ],
+)
+def test_an_upstream_must_be_complete_where_that_is_required(dag, answers, refusal):
+    task = dag.get_task("second")
+    if refusal is None:
+        assert check_upstreams(task, context(**answers)) is None
+        return
+    with pytest.raises(AirflowFailException, match=f"second needs its upstream complete.*upstream 'first'.*{refusal}"):
+        check_upstreams(task, context(**answers))
+
+
+def test_one_partial_index_of_a_mapped_upstream_is_enough_to_refuse(dag):
+    with pytest.raises(AirflowFailException, match="upstream 'mapped' delivered partial data"):
+        check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, PARTIAL]))
+    assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, WHOLE])) is None
+
+
+def test_an_upstream_that_said_nothing_was_set_by_hand(dag):
+    assert check_upstreams(dag.get_task("second"), context()) == "upstream 'first' was set to success by hand"
+
+
+class States(dict):
+    """Airflow's task state store."""
+
+    set = dict.__setitem__
+
+
+def make_rollback(calls, state=None, try_number=1, fails=False):
+    def undo():
+        calls.append(try_number)
+        if fails:
+            raise OSError("the warehouse is gone")
+
+    transfer = StageTransfer(name="a", rollback="x.undo")
+    found = Rollback(
+        Spec(transfer, "p"),
+        {"ti": SimpleNamespace(try_number=try_number, map_index=-1, dag_id="d", run_id="r", task_id="a"),
+         **({"task_state_store": state} if state is not None else {})},
+        SimpleNamespace(task_id="a"),
+    )  # fmt: skip
+    found._call = undo
+    return found
+
+
+def test_a_failed_attempt_is_rolled_back_once_and_owes_nothing():
+    calls, state = [], States()
+    attempt = make_rollback(calls, state)
+    assert attempt.pay_debt() is None
+    assert attempt.undo() == "rolled back"
+    assert attempt.undo() is None
+    assert make_rollback(calls, state, try_number=2).pay_debt() is None
+    assert calls == [1]
+
+
+def test_what_a_killed_attempt_owes_is_paid_before_the_next():
+    calls, state = [], States()
+    make_rollback(calls, state).pay_debt()
+    second = make_rollback(calls, state, try_number=2)
+    assert second.pay_debt() == "rolled back the previous attempt first"
+    second.settle()
+    assert make_rollback(calls, state, try_number=3).pay_debt() is None
+    assert calls == [2]
+
+
+def test_an_unknown_debt_is_paid():
+    calls = []
+    assert make_rollback(calls, None, try_number=2).pay_debt() == "rolled back the previous attempt first"
+    assert calls == [2]
+
+
+def test_a_rollback_that_fails_is_owed_and_said():
+    calls, state = [], States()
+    attempt = make_rollback(calls, state, fails=True)
+    attempt.pay_debt()
+    assert attempt.undo() == "rollback failed and is owed: OSError: the warehouse is gone"
+    assert make_rollback(calls, state, try_number=2).pay_debt() == "rolled back the previous attempt first"
+    with pytest.raises(OSError, match="the warehouse is gone"):
+        make_rollback(calls, States(), try_number=2, fails=True).pay_debt()
+
+
+@pytest.mark.parametrize(
+    ("states", "running"),
+    [({"a": "running"}, True), ({"a": "success"}, False), ({}, False), (OSError("broken pipe"), False)],
+)
+def test_only_a_task_that_airflow_says_runs_may_undo_anything(monkeypatch, states, running):
+    def answer(*args, **more):
+        if isinstance(states, Exception):
+            raise states
+        return states
+
+    monkeypatch.setattr(rollback, "task_states", answer)
+    assert make_rollback([]).is_running() is running
+
+
+@pytest.mark.parametrize(
+    ("task", "index", "state"),
+    [
+        ("plain", -1, "success"),
+        ("mapped", 0, "failed"),
+        ("mapped", 1, "success"),
+        ("empty", 0, "skipped"),
+        ("gone", -1, None),
+    ],
+)
+def test_states_are_found_by_task_and_index(task, index, state):
+    states = {"plain": "success", "mapped_0": "failed", "mapped_1": "success", "empty": "skipped"}
+    assert closing.state_of(task, index, states) == state
+
+
+def test_operator_arguments_are_checked():
+    with pytest.raises(TypeError, match="operator= or python_callable=, not both"):
+        TrackedOperator(task_id="a", operator=AuditSensor, python_callable=print)
+    with pytest.raises(TypeError, match="operator=<class 'dict'>: expected an operator class"):
+        TrackedOperator(task_id="a", operator=dict)
+    with pytest.raises(TypeError, match="given both directly and in operator_args: retries"):
+        TrackedOperator(task_id="a", operator_args={"retries": 1}, retries=2)
+    with pytest.raises(ValueError, match="soft_fail would hide a mismatch; use on_mismatch='warn'"):
+        AuditSensor(task_id="a", transfer="x", soft_fail=True)
+
+
+def test_a_tracked_class_is_made_once_and_is_both():
+    from airflow.providers.standard.operators.bash import BashOperator
+
+    from airflow_provider_pipetrack import tracked
+
+    kind = tracked(BashOperator)
+    assert kind is tracked(BashOperator) is tracked(kind)
+    assert issubclass(kind, BashOperator)
+    assert issubclass(kind, TrackedOperator)
+    assert kind.template_fields == BashOperator.template_fields
+    with pytest.raises(TypeError, match="expected an operator class"):
+        tracked(print)
+
+
+def test_the_users_own_callbacks_stay_and_come_first():
+    mine, default = (lambda context: None), (lambda context: None)
+    with DAG("d", schedule=None, on_failure_callback=mine, default_args={"on_retry_callback": default}) as dag:
+        task = TrackedOperator(task_id="a", on_failure_callback=mine)
+        TrackedOperator(task_id="b")
+    assert task.on_failure_callback[0] is mine
+    assert task.on_retry_callback[0] is default
+    assert len(task.on_failure_callback) == len(task.on_retry_callback) == 2
+    assert dag.on_failure_callback[0] is mine
+    assert len(dag.on_failure_callback) == 2
+    assert dag.has_on_success_callback
+
+
+def test_a_task_that_joins_its_dag_later_is_tracked_too():
+    dag = DAG("d", schedule=None)
+    task = TrackedOperator(task_id="late", transfer={"stage_i_details": "x"})
+    dag.add_task(task)
+    assert task.pipetrack_spec.transfer.stage_i_details == "x"
+    assert upstream_transfers(dag, "late") == ()
+    assert dag.has_on_failure_callback
+
+
+def test_mistakes_in_a_transfer_are_named():
+    from airflow_provider_pipetrack import ConfigError
+
+    with pytest.raises(
+        ConfigError, match=r"transfer\.stage_i_detail: there is no such key \(did you mean 'stage_i_details'\?\)"
+    ):
+        TrackedOperator(task_id="a", transfer={"stage_i_detail": "x"})
