@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow.serialization import serialized_objects
 
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
 from airflow_provider_pipetrack.compat import connect
 from airflow_provider_pipetrack.errors import ConfigError
 
+# Renamed in 3.2.
+DagSerialization = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
 BASH = "airflow.providers.standard.operators.bash.BashOperator"
 
 
