@@ -11,6 +11,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine must not fail a test for being slow; pytest-timeout bounds each of them.
+settings.register_profile("pipetrack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pipetrack")
 
 _HOME = Path(tempfile.mkdtemp(prefix="pipetrack-tests-"))
 os.environ["AIRFLOW_HOME"] = str(_HOME)
