@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from typing import Any
 
 from airflow_provider_pipetrack.config.pipeline import PipelineConfig
@@ -19,6 +23,18 @@ def pipeline_schema() -> dict[str, Any]:
 
 
 def _describe(definition: dict[str, Any], model: type[Model]) -> None:
-    """Add the descriptions that get lost where a key refers to another model."""
+    """Add to each key the text that stands below its field. pydantic can do that too, but 60 ms at each import."""
+    texts = _texts_below_fields(model)
     for name, field in definition.get("properties", {}).items():
-        field.setdefault("description", model.model_fields[name].description)
+        field["description"] = texts[name]
+
+
+def _texts_below_fields(model: type[Model]) -> dict[str, str]:
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    found = {}
+    statements = getattr(body, "body", [])
+    for field, text in itertools.pairwise(statements):
+        is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
+            found[field.target.id] = inspect.cleandoc(str(text.value.value))
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import graphlib
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -182,8 +183,10 @@ def _add_tasks(graph: Graph, planner: _Planner) -> None:
             graph.add(Node(name, Kind.TRANSFER, name), (exits[up] for up in graph.upstreams[name]))
             if transfer.audit_enabled:
                 graph.add(Node(exits[name], Kind.AUDIT, name), [name])
-    for level in planner.levels:
-        _add_turns(graph, level, exits)
+    if any(not transfer.can_process_be_parallelized for level in planner.levels for transfer in level):
+        place = _places(graph, planner)
+        for level in planner.levels:
+            _add_turns(graph, level, exits, place)
     _add_join(graph)
 
 
@@ -192,31 +195,48 @@ def exit_task(transfer: StageTransfer) -> str:
     return f"{transfer.name}{AUDIT_SUFFIX}" if transfer.audit_enabled else transfer.name
 
 
-def _add_turns(graph: Graph, level: Sequence[StageTransfer], exits: Mapping[str, str]) -> None:
-    """Put the transfers of a level that may not run beside others one behind the other."""
-    before = [exits[t.name] for t in level if t.can_process_be_parallelized]
-    for transfer in level:
-        if transfer.can_process_be_parallelized:
-            continue
-        behind = _reachable(graph, transfer.name)
-        waits_for = [task for task in before if task not in behind and task not in graph.upstream[transfer.name]]
-        if waits_for:
-            turn = f"{transfer.name}{TURN_SUFFIX}"
-            graph.add(Node(turn, Kind.TURN, transfer.name), waits_for)
-            graph.upstream[transfer.name].append(turn)
-        before = [exits[transfer.name]]
+def _places(graph: Graph, planner: _Planner) -> dict[str, int]:
+    """Return each task's place in one order of all tasks that fits every edge.
 
+    Where edges leave a choice, lower order numbers come first, then parallel transfers, then the order of the file.
+    Every turn follows this order, so turns can never wait for each other in a circle.
+    """
+    rows = {name: number for number, name in enumerate(planner.by_name)}
 
-def _reachable(graph: Graph, start: str) -> set[str]:
-    """Return the tasks that wait for ``start``, directly or not, itself included."""
+    def rank(task: str) -> tuple[float, bool, int, bool, str]:
+        node = graph.nodes[task]
+        transfer = planner.by_name[str(node.transfer)]
+        serial = not transfer.can_process_be_parallelized
+        return (transfer.transfer_order_number, serial, rows[transfer.name], node.kind is Kind.AUDIT, task)
+
     downstream = _downstream(graph)
-    found, todo = {start}, [start]
-    while todo:
-        for task in downstream.get(todo.pop(), ()):
-            if task not in found:
-                found.add(task)
-                todo.append(task)
-    return found
+    waiting = {task: len(set(upstream)) for task, upstream in graph.upstream.items()}
+    ready = [rank(task) for task, number in waiting.items() if not number]
+    heapq.heapify(ready)
+    place: dict[str, int] = {}
+    while ready:
+        task = heapq.heappop(ready)[-1]
+        place[task] = len(place)
+        for after in downstream.get(task, ()):
+            waiting[after] -= 1
+            if not waiting[after]:
+                heapq.heappush(ready, rank(after))
+    return place
+
+
+def _add_turns(
+    graph: Graph, level: Sequence[StageTransfer], exits: Mapping[str, str], place: Mapping[str, int]
+) -> None:
+    """Put the transfers of a level that may not run beside others one behind the other."""
+    before = [exits[transfer.name] for transfer in level if transfer.can_process_be_parallelized]
+    serial = [transfer.name for transfer in level if not transfer.can_process_be_parallelized]
+    for name in sorted(serial, key=place.__getitem__):
+        waits_for = [task for task in before if place[task] < place[name] and task not in graph.upstream[name]]
+        if waits_for:
+            turn = f"{name}{TURN_SUFFIX}"
+            graph.add(Node(turn, Kind.TURN, name), waits_for)
+            graph.upstream[name].append(turn)
+        before = [exits[name]]
 
 
 def _downstream(graph: Graph) -> dict[str, list[str]]:
