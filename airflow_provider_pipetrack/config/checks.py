@@ -73,7 +73,8 @@ class Checker:
         defaults = self._defaults(data.get("defaults"))
         rows = [merge_defaults(defaults, row) if isinstance(row, dict) else row for row in data["stage_transfers"]]
         for row in rows:
-            if isinstance(row, dict) and not row.get("name"):
+            # Not `not`: YAML reads `name: off` as false, and that is a mistake to be named.
+            if isinstance(row, dict) and row.get("name") in (None, ""):
                 row["name"] = _computed_name(row)
         return {**data, "stage_transfers": rows}
 

@@ -47,6 +47,10 @@ MISTAKES = {
         ROW + "    transfer_enabled: 1\n",
         "p.yaml:3:23: stage_transfers[0].transfer_enabled: expected true or false, not 1",
     ),
+    "a word that YAML takes for a switch": (
+        "stage_transfers: [{name: off}]\n",
+        "p.yaml:1:26: stage_transfers[0].name: expected a text, not False",
+    ),
     "mapping for a text": (
         ROW + "    pool: {a: b}\n",
         "p.yaml:3:11: stage_transfers[0].pool: expected a text, not {'a': 'b'}",

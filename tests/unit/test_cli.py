@@ -1,0 +1,87 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from airflow_provider_pipetrack.cli.main import main
+
+PIPELINE = """
+dag: {deadline: 2h}
+stage_transfers:
+  - {name: load, stage_i_details: shop, stage_i_plus_1_details: staging, rollback: os.getcwd}
+  - {name: idle, transfer_order_number: 2, transfer_enabled: false}
+  - {name: publish, transfer_order_number: 3, audit_enabled: false, operator: airflow.providers.standard.operators.bash.BashOperator, operator_args: {bash_command: x}}
+  - {name: free, transfer_order_number: 3, audit_enabled: false, dependent_on_previous_transfer: false}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "orders.yaml"
+    path.write_text(PIPELINE)
+    return str(path)
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_a_plan_is_a_tree_of_levels(file):
+    shown = run("plan", file)
+    assert shown.exit_code == 0
+    assert shown.output.splitlines() == [
+        "orders (pipeline orders, schedule none)",
+        "├─ level 1",
+        "│  ├─ load: shop → staging",
+        "│  │    runs nothing (a marker), 3 retries, waits for nothing",
+        "│  │    then audit: execute_audit of user_functions, if there is one",
+        "│  │    rollback: os.getcwd (it must be harmless to run it twice)",
+        "├─ level 3",
+        "│  ├─ publish: ? → ?",
+        "│  │    runs airflow.providers.standard.operators.bash.BashOperator, 3 retries, waits for load__audit",
+        "│  ├─ free: ? → ?",
+        "│  │    runs nothing (a marker), 3 retries, waits for nothing",
+        "├─ disabled: idle",
+        "! free (order 3) waits for nothing and may start before the levels above it",
+        "! dag.deadline is recorded, but not acted upon in this version",
+        "└─ 3 transfers, 4 tasks",
+    ]
+
+
+def test_a_plan_is_json_or_a_picture(file):
+    plan = json.loads(run("plan", file, "--output", "json").output)
+    assert plan["tasks"]["publish"] == {"kind": "transfer", "transfer": "publish", "upstream": ["load__audit"]}
+    picture = run("plan", file, "--output", "dot").output
+    assert '"load__audit" -> "publish";' in picture
+    assert picture.startswith('digraph "orders" {')
+
+
+def test_files_are_validated_together(file, tmp_path):
+    good = run("validate", file)
+    assert (good.exit_code, good.output) == (0, "1 file checked, 0 problems\n")
+    (tmp_path / "twin.yaml").write_text("pipeline_metadata: {pipeline_id: orders}\nstage_transfers: [{name: a}]\n")
+    both = run("validate", str(tmp_path))
+    assert both.exit_code == 1
+    assert "twin.yaml:1:34: pipeline_metadata.pipeline_id: the Dag id 'orders' is already that of" in both.output
+    assert "2 files checked, 1 problem\n" in both.output
+
+
+def test_a_broken_file_has_no_plan_and_no_traceback(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
+    shown = run("plan", str(path))
+    assert shown.exit_code == 1
+    assert "the transfers wait in a circle: a -> b -> a" in shown.output
+
+
+def test_the_schema_is_printed():
+    assert json.loads(run("schema").output)["title"] == "pipetrack pipeline"
+
+
+def test_a_wrong_call_is_told_apart_from_problems():
+    assert run("validate").exit_code == 2
+    assert run("validate", "/no/such/file.yaml").exit_code == 2
