@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,8 +59,9 @@ CONTROL_FLOW: tuple[type[BaseException], ...] = (
 SUCCESSFUL_EXITS: tuple[type[BaseException], ...] = _exceptions("DownstreamTasksSkipped")
 
 
+@functools.cache
 def airflow_option(section: str, option: str) -> str | None:
-    """Return an option of airflow.cfg as text, or None when it is not set."""
+    """Return an option of airflow.cfg as text, or None when it is not set; a process reads it once."""
     try:
         from airflow.sdk.configuration import conf
     except ImportError:  # 3.1

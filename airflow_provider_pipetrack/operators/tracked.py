@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, declared_name, spec_from
+from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import record_skip
 from airflow_provider_pipetrack.compat import (
@@ -82,7 +84,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 
     _pipetrack_spec: Spec | None = None
     _pipetrack_name: str | None = None
-    _pipetrack_attempt: Any = None
+    _pipetrack_attempt: Attempt | None = None
 
     if TYPE_CHECKING:
 
@@ -147,9 +149,6 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
             binding_of(dag).specs.setdefault(self.task_id, self._pipetrack_spec)
 
     def _run_tracked(self, context: Any, run: Callable[[], Any], *, resumed: bool) -> Any:
-        from airflow_provider_pipetrack.attempts.attempt import Attempt
-        from airflow_provider_pipetrack.attempts.gate import check_upstreams
-
         attempt = self._pipetrack_attempt = Attempt(self, context, self.pipetrack_spec, resumed=resumed)
         attempt.begin()
         try:

@@ -82,6 +82,11 @@ class Change:
             if missing:
                 raise ValueError(f"a change carries its groups whole; {group} lacks {', '.join(missing)}")
 
+    @property
+    def must_survive_power_loss(self) -> bool:
+        """Whether this is an end, a decision or a user's own word; that a task has begun may be lost with the power."""
+        return self.by != "task" or any(key >= f"{int(Rank.ENDED)}." for key in self.keys.values())
+
     def to_json(self) -> dict[str, Value]:
         """The change as plain JSON types; times become ISO 8601 text."""
         return {

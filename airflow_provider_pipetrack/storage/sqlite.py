@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.statements import SQLITE, Statements
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
@@ -32,6 +33,15 @@ class SqliteAdapter(SqlAdapter):
         self.path = Path(location.parts[0])
         self._conn_id = conn_id
         self._connection: sqlite3.Connection | None = None
+        self._flush = True
+
+    def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
+        """Merge changes in one transaction; it is flushed to the disk unless all of them only announce or begin."""
+        self._flush = any(change.must_survive_power_loss for change in changes)
+        try:
+            super().apply(changes, owed=owed)
+        finally:
+            self._flush = True
 
     def prepare(self) -> None:
         """Make the file and its tables; only one process at a time switches a new file to WAL mode."""
@@ -90,7 +100,7 @@ class SqliteAdapter(SqlAdapter):
                 self.prepare()
             # Statements come from the delivery thread and from reads on the main thread, one at a time.
             self._connection = sqlite3.connect(path, timeout=self.time_limit, check_same_thread=False)
-            self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute(f"PRAGMA synchronous={'FULL' if self._flush else 'NORMAL'}")
         return self._connection
 
     def _file(self) -> Path:
