@@ -84,6 +84,8 @@ class Attempt:
         self.rollback = Rollback(spec, context, task)
         self.decision: str | None = None
         self.end: Change | None = None
+        #: Whether Airflow has decided about this attempt without asking it; it has no say any more.
+        self.left_open = False
         self._start: Change | None = None
         self._started: datetime = utc_now()
         self._went_on = resumed or bool(context.get("task_reschedule_count"))
@@ -176,6 +178,7 @@ class Attempt:
     ) -> None:
         if not self._may_end():
             log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
+            self.left_open = True
             return
         undone = self.rollback.undo()
         reasons = [verdict.decision if verdict else None, undone]

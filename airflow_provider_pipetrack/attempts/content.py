@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.config import content as fields
 from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
@@ -45,7 +46,7 @@ def describe_attempt(spec: Spec, context: Mapping[str, Any], key: RecordKey, sto
     texts = _earlier_texts(spec, context, key, store)
     if texts is None:
         texts = _with_defaults(_Resolver(spec, context, pipeline_id).all(), pipeline_id, key)
-        _remember(context, texts)
+        remember(context, _STATE_KEY, texts)
     return _described(spec, context, Content(pipeline_id, **texts))
 
 
@@ -200,19 +201,11 @@ def _earlier_texts(
     """Return what an earlier attempt resolved, from Airflow's task state or from its record."""
     if key.attempt == 1:
         return None
-    state = context.get("task_state_store")
-    if state is not None:
-        known = state.get(_STATE_KEY)
-        if isinstance(known, Mapping) and set(known) == set(_TEXTS):
-            return dict(known)
+    known = recall(context, _STATE_KEY)
+    if known is not None and set(known) == set(_TEXTS):
+        return dict(known)
     previous = RecordKey(key.dag_id, key.run_id, key.name, key.map_index, key.attempt - 1)
     record = store.read_record(previous.record_id, pipeline_ids(spec, key.dag_id))
     if record is None or record.get("transfer_start_timestamp") is None:
         return None
     return {name: record.get(name) for name in _TEXTS}
-
-
-def _remember(context: Mapping[str, Any], texts: Mapping[str, str | None]) -> None:
-    state = context.get("task_state_store")
-    if state is not None:
-        state.set(_STATE_KEY, dict(texts))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.compat import redact, task_states
 
@@ -86,16 +87,8 @@ class Rollback:
             call_user_function(self.spec, function, {"context": self.context})
 
     def _is_owed(self) -> bool:
-        state = self._state_store()
-        if state is None:
-            return True
-        known = state.get(_STATE_KEY)
-        return bool(known.get("owed", True)) if isinstance(known, Mapping) else True
+        known = recall(self.context, _STATE_KEY)
+        return True if known is None else bool(known.get("owed", True))
 
     def _remember(self, *, owed: bool) -> None:
-        state = self._state_store()
-        if state is not None:
-            state.set(_STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})
-
-    def _state_store(self) -> Any:
-        return self.context.get("task_state_store")
+        remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})

@@ -40,7 +40,7 @@ def _record_end(context: Mapping[str, Any], status: str, *, decision: str | None
         ti = context["ti"]
         task = getattr(ti, "task", None) or context.get("task")
         attempt = getattr(task, "_pipetrack_attempt", None)
-        if attempt is not None and attempt.has_ended(status):
+        if attempt is not None and (attempt.left_open or attempt.has_ended(status)):
             return
         _write(context, task, status, decision)
     except Exception:

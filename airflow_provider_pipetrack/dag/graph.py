@@ -125,15 +125,21 @@ class _Planner:
         return found
 
     def _direct(self, transfer: StageTransfer, previous: tuple[str, ...]) -> tuple[str, ...]:
-        if transfer.depends_on is not None:
-            return self._enabled(transfer.depends_on, transfer.name)
-        if transfer.dependent_on_previous_transfer:
+        if transfer.depends_on is None and transfer.dependent_on_previous_transfer:
             return previous
-        if transfer.upstream_completion_required:
-            filling = self._fill(plain_text(transfer.stage_i_details) or "")
-            earlier = (n for n in filling if self.by_name[n].transfer_order_number <= transfer.transfer_order_number)
-            return self._enabled(earlier, transfer.name)
-        return ()
+        return self._enabled(self._named(transfer), transfer.name)
+
+    def _named(self, transfer: StageTransfer) -> Iterable[str]:
+        """Return whom a transfer names by its fields, whether they are enabled or not."""
+        if transfer.depends_on is not None:
+            return transfer.depends_on
+        if transfer.dependent_on_previous_transfer:
+            return self._previous_level(transfer.transfer_order_number)
+        if not transfer.upstream_completion_required:
+            return ()
+        order = transfer.transfer_order_number
+        filling = self._fill(plain_text(transfer.stage_i_details) or "")
+        return [name for name in filling if self.by_name[name].transfer_order_number <= order]
 
     def _previous_level(self, order: float) -> tuple[str, ...]:
         place = bisect.bisect_left(self.orders, order)
@@ -161,8 +167,7 @@ class _Planner:
                 continue
             if not transfer.transfer_enabled:
                 seen.add(name)
-                previous = self._previous_level(transfer.transfer_order_number)
-                todo.extend(reversed(self._direct(transfer, previous)))
+                todo.extend(reversed(list(self._named(transfer))))
             elif not transfer.is_continuous:
                 found[name] = None
         return tuple(found)

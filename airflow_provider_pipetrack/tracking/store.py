@@ -157,7 +157,8 @@ class TrackingStore:
             record = adapter.read_record(record_id, known)
             return [record] if record is not None else []
 
-        records = self._read(one, lambda record: record.get("record_id") == record_id).records
+        # Asked for while a transfer waits, so it takes no longer than a write may.
+        records = self._read(one, lambda record: record.get("record_id") == record_id, self.deadline).records
         return records[0] if records else None
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
@@ -301,12 +302,12 @@ class TrackingStore:
         except JournalError as error:
             log.warning("pipetrack: %s", error)
 
-    def _read(self, ask: Any, wanted: Any) -> Reading:
+    def _read(self, ask: Any, wanted: Any, limit: float = READ_LIMIT) -> Reading:
         records: dict[str, Record] = {}
         unreachable: dict[str, str] = {}
         for leg in self.legs:
             try:
-                found = leg.call(ask, READ_LIMIT)
+                found = leg.call(ask, limit)
             except StorageError as error:
                 unreachable[leg.name] = error.message
                 continue

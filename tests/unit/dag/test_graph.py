@@ -256,3 +256,13 @@ def test_the_order_of_the_file_changes_no_edge_of_parallel_transfers(rows):
 def test_a_level_of_serial_transfers_is_a_chain(number):
     graph = plan_graph([transfer(f"t{i}", can_process_be_parallelized=False) for i in range(number)])
     assert sum(node.kind is Kind.TURN for node in graph.nodes.values()) == number - 1
+
+
+def test_disabled_transfers_that_fill_each_other_end_the_search():
+    insists = {"dependent_on_previous_transfer": False, "upstream_completion_required": True}
+    rows = [
+        transfer("a", stage_i_details="s", stage_i_plus_1_details="t", transfer_enabled=False, **insists),
+        transfer("b", stage_i_details="t", stage_i_plus_1_details="s", transfer_enabled=False, **insists),
+        transfer("c", stage_i_details="t", **insists),
+    ]
+    assert plan_graph(rows).upstreams == {"c": ()}
