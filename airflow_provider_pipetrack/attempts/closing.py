@@ -82,7 +82,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
-        records = store.read_run(dag.dag_id, run_id, known).records
+        # The journal shows the records of every chain; each is closed along its own.
+        records = [r for r in store.read_run(dag.dag_id, run_id, known).records if r["task_id"] in task_ids]
         still_open = [r for r in records if r["transfer_status"] in _OPEN and not r.get("decision")]
         missing = task_ids - {r["task_id"] for r in records}
         if not still_open and not missing:

@@ -51,6 +51,12 @@ stage_transfers:
     can_partial_data_be_collected: false
   - name: partial
     python_callable: half
+  - name: killed
+    python_callable: killed
+  - name: killed_once
+    python_callable: killed_once
+    max_retry_attempts: 1
+    retry_delay: 1s
   - name: insists
     transfer_order_number: 2
     dependent_on_previous_transfer: false
@@ -58,6 +64,8 @@ stage_transfers:
     upstream_completion_required: true
 """
 FUNCTIONS = """
+import os, signal
+
 def raises(*values, **more):
     raise RuntimeError("the password is hunter2" if values else "out of luck")
 
@@ -72,6 +80,13 @@ def fails():
 
 def half():
     return {"records_succeeded": 5, "records_failed": 5}
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def killed_once(ti):
+    if ti.try_number == 1:
+        killed()
 
 def negative():
     from airflow_provider_pipetrack import report
@@ -95,6 +110,8 @@ EXPECTED = {
     "audit_is_nonsense": ("success", "completed", None, None),
     "refused": ("failed", "failed", "partial data refused: 5 of 10 records", "partial data refused"),
     "partial": ("success", "completed", "partial data accepted: 5 of 10 records", None),
+    "killed": ("failed", "failed", None, "the task ended without a word; Airflow says failed"),
+    "killed_once": ("success", "completed", None, None),
     "insists": ("failed", "failed", None, "upstream 'partial' delivered partial data"),
 }
 
@@ -119,14 +136,27 @@ def states(airflow_stack, run) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def records(airflow_stack, run) -> dict[str, dict]:
-    found = {}
-    for name in ("pipetrack/tracking.db", "second.db"):
-        with closing(sqlite3.connect(airflow_stack.home / name)) as connection:
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute("SELECT * FROM pipeline_tracking WHERE run_id = ?", (run,))
-            found.update((row["task_id"], dict(row)) for row in rows)
-    return found
+def attempts(airflow_stack, run) -> list[dict]:
+    """Every attempt's record, once the end of the run has closed what was left open."""
+
+    def closed() -> list[dict] | None:
+        found = []
+        for name in ("pipetrack/tracking.db", "second.db"):
+            with closing(sqlite3.connect(airflow_stack.home / name)) as connection:
+                connection.row_factory = sqlite3.Row
+                query = "SELECT * FROM pipeline_tracking WHERE run_id = ? ORDER BY retry_attempt_number"
+                found += [dict(row) for row in connection.execute(query, (run,))]
+        # A task that is killed at once may have its start in the journal only; the run's end reads that too.
+        waiting = [r for r in found if r["transfer_status"] in {"pending", "in_progress"} and not r["decision"]]
+        return None if waiting else found
+
+    return airflow_stack._wait("the records to be closed", closed, 60)
+
+
+@pytest.fixture(scope="module")
+def records(attempts) -> dict[str, dict]:
+    """The last attempt of each transfer."""
+    return {row["task_id"]: row for row in attempts}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -137,6 +167,21 @@ def test_the_outcome_is_right_and_recorded(states, records, name):
     assert (decision or "") in (record["decision"] or "")
     assert (error or "") in (record["error_message"] or "")
     assert bool(record["error_message"]) == (status == "failed")
+
+
+def test_an_attempt_that_was_killed_is_closed_with_the_cause(attempts):
+    first, second = (row for row in attempts if row["task_id"] == "killed_once")
+    assert (first["transfer_status"], first["closed_by"], first["decision"]) == (
+        "failed",
+        "callback",
+        "Airflow retries",
+    )
+    assert "ended without a word: killed, out of memory" in first["error_message"]
+    assert first["transfer_start_timestamp"]
+    assert first["actual_seconds"] is not None
+    assert (second["transfer_status"], second["closed_by"]) == ("completed", "task")
+    (killed,) = (row for row in attempts if row["task_id"] == "killed")
+    assert killed["closed_by"] == "dag callback"
 
 
 def test_the_second_location_knows_what_the_first_one_lacks(airflow_stack, records):
