@@ -18,6 +18,7 @@ from airflow_provider_pipetrack.attempts.announce import announce_run
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root
 from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.content import describe_attempt
+from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.stores import store_for
@@ -100,6 +101,7 @@ class Attempt:
         counting.forget()
         self._started = self._first_start()
         with tracking_step("announce the run's transfers"):
+            complete_binding(self.task.dag)
             if not self._went_on and is_root(self.task.dag, self.task.task_id):
                 announce_run(self.store, self.task.dag, self.context)
         with tracking_step("write the start record"):

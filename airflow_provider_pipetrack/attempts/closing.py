@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.announce import announced, announced_index
-from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
-from airflow_provider_pipetrack.attempts.declare import declare
+from airflow_provider_pipetrack.attempts.binding import Binding, Spec
+from airflow_provider_pipetrack.attempts.declare import complete_binding, declare
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
@@ -52,7 +52,7 @@ def spec_of_task(task: Any, dag: Any) -> Spec:
     if isinstance(spec, Spec):
         return spec
     name = (getattr(task, "partial_kwargs", None) or {}).get("transfer") or getattr(task, "_pipetrack_name", None)
-    return declare(dag, name or task.task_id)
+    return declare(dag, name or task.task_id, task.task_id)
 
 
 def close_attempt(
@@ -78,7 +78,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
 
     :param reason: why the run ended, as Airflow says it: ``success``, ``task_failure``, ``timed_out`` …
     """
-    binding = binding_of(dag)
+    binding = complete_binding(dag)
     states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}

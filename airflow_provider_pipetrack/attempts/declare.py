@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
+from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -34,16 +34,32 @@ def spec_from(
     return Spec(model, pipeline_id or "", pipeline)
 
 
-def declare(dag: DAG, name: str) -> Spec:
-    """Return the specification that a task declared under ``name``.
+def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
+    """Return the specification of a task, which it declared under ``name``.
 
+    :param task_id: the task, when it has another name; a decorated function may become several tasks.
     :raises KeyError: when nothing was declared under that name.
     """
-    binding = binding_of(dag)
-    if name not in binding.specs and name in _DECLARED:
+    specs = binding_of(dag).specs
+    place = task_id or name
+    if place not in specs and name in _DECLARED:
         transfer, pipeline_id = _DECLARED[name]
-        binding.specs[name] = spec_from(transfer, {"task_id": name.rpartition(":")[2]}, pipeline_id=pipeline_id)
-    return binding.specs[name]
+        specs[place] = spec_from(transfer, {"task_id": place}, pipeline_id=pipeline_id)
+    return specs[place]
+
+
+def is_declared(name: str) -> bool:
+    """Return whether a decorated function has declared a transfer under ``name``."""
+    return name in _DECLARED
+
+
+def complete_binding(dag: DAG) -> Binding:
+    """Return the Dag's binding with the mapped tasks of decorated functions, which no constructor has announced."""
+    for task in dag.tasks:
+        name = (getattr(task, "partial_kwargs", None) or {}).get("transfer")
+        if isinstance(name, str) and name in _DECLARED:
+            declare(dag, name, task.task_id)
+    return binding_of(dag)
 
 
 def declared_name(dag: DAG, arguments: MutableMapping[str, Any]) -> str:

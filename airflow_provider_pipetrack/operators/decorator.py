@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import task_decorator_factory
 
 from airflow_provider_pipetrack.attempts.declare import declare_function
-from airflow_provider_pipetrack.callbacks.attach import with_task_callbacks
+from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
+from airflow_provider_pipetrack.compat import current_dag
 from airflow_provider_pipetrack.operators.tracked import tracked
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def tracked_task(
     from airflow.providers.standard.decorators.python import _PythonDecoratedOperator
 
     def decorate(function: Callable[..., Any]) -> Any:
+        dag = current_dag()
+        if dag is not None:
+            hook_dag(dag)  # a mapped task's constructor, which does so too, never runs at parse time
         name = declare_function(f"{function.__module__}:{function.__qualname__}", transfer, pipeline_id)
         return task_decorator_factory(
             python_callable=function,

@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
-from airflow_provider_pipetrack.attempts.declare import declare, declared_name, spec_from
+from airflow_provider_pipetrack.attempts.declare import declare, declared_name, is_declared, spec_from
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import record_skip
@@ -116,7 +116,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
     def pipetrack_spec(self) -> Spec:
         """The transfer that this task runs."""
         if self._pipetrack_spec is None:
-            self._pipetrack_spec = declare(self.dag, self._pipetrack_name or self.task_id)
+            self._pipetrack_spec = declare(self.dag, self._pipetrack_name or self.task_id, self.task_id)
         return self._pipetrack_spec
 
     def prepare_for_execution(self) -> Any:
@@ -147,6 +147,8 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         hook_dag(dag)
         if self._pipetrack_spec is not None:
             binding_of(dag).specs.setdefault(self.task_id, self._pipetrack_spec)
+        elif self._pipetrack_name is not None and is_declared(self._pipetrack_name):
+            self._pipetrack_spec = declare(dag, self._pipetrack_name, self.task_id)
 
     def _run_tracked(self, context: Any, run: Callable[[], Any], *, resumed: bool) -> Any:
         attempt = self._pipetrack_attempt = Attempt(self, context, self.pipetrack_spec, resumed=resumed)

@@ -96,6 +96,7 @@ with DAG("every_kind", schedule=None, user_defined_macros={"in_two_seconds": in_
     bash >> mismatched >> behind
     deferred >> broken
     decorated(5)
+    decorated.override(task_id="each").expand(number=[1, 2])
     slow >> never
 """
 
@@ -143,6 +144,8 @@ EXPECTED = {
     ("deferred", -1): ("completed", None, None),
     ("from_trigger", -1): ("completed", "Airflow says success; the task itself did not report its end", None),
     ("decorated", -1): ("completed", None, None),
+    ("each", 0): ("completed", None, None),
+    ("each", 1): ("completed", None, None),
     ("never", -1): ("pending", "not run: an upstream failed", None),
     ("behind_mismatch", -1): ("pending", "not run: an upstream failed", None),
 }

@@ -6,12 +6,13 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.attempts import closing, rollback
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
 from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
+from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
@@ -240,6 +241,31 @@ def test_a_task_that_joins_its_dag_later_is_tracked_too():
     assert task.pipetrack_spec.transfer.stage_i_details == "x"
     assert upstream_transfers(dag, "late") == ()
     assert dag.has_on_failure_callback
+
+
+def test_decorated_tasks_are_known_to_their_dag_mapped_or_not():
+    with DAG("d", schedule=None) as dag:
+
+        @task.tracked(transfer={"stage_i_details": "x"}, retries=2)
+        def one(number):
+            return number
+
+        @task_group
+        def group():
+            one.override(task_id="again")(3)
+
+        one(1) >> group()
+        one.override(task_id="each").expand(number=[1, 2])
+    specs = complete_binding(dag).specs
+    assert {name: spec.transfer.name for name, spec in specs.items()} == {
+        "one": "one",
+        "group.again": "group.again",
+        "each": "each",
+    }
+    assert {spec.transfer.stage_i_details for spec in specs.values()} == {"x"}
+    assert upstream_transfers(dag, "group.again") == ("one",)
+    assert dag.has_on_failure_callback
+    assert all(closing.spec_of_task(t, dag) is specs[t.task_id] for t in dag.tasks)
 
 
 def test_mistakes_in_a_transfer_are_named():
