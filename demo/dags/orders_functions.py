@@ -66,10 +66,8 @@ def compare_row_counts(source_stage, target_stage, audit_config):
 
 def compare_amounts(source_stage, target_stage, audit_config):
     """Do staging and production hold the same money?"""
-    staged, published = (
-        _ask("SELECT sum(amount) FROM staging_orders"),
-        _ask("SELECT round(sum(amount), 2) FROM production_orders"),
-    )
+    total = "SELECT round(sum(amount), 2) FROM {}"
+    staged, published = _ask(total.format("staging_orders")), _ask(total.format("production_orders"))
     matched = published is not None and abs(staged - published) < 0.005
     return {"audit_result": "matched" if matched else "mismatched", "source_sum": staged, "target_sum": published}
 
