@@ -19,4 +19,12 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            _count_as_old()
             gc.enable()
+
+
+def _count_as_old() -> None:
+    """Hand what was built to the oldest generation unscanned, where the collector would soon put it anyway."""
+    if gc.get_freeze_count() == 0:  # else somebody keeps objects frozen, for processes that he forks
+        gc.freeze()
+        gc.unfreeze()

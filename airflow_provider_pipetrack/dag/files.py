@@ -151,14 +151,27 @@ def _to_cache(path: Path, key: str, config: PipelineConfig) -> None:
     if functions:
         _STATES[functions] = state
     head = json.dumps({"key": key, "functions": str(functions) if functions else "", "state": state})
-    target = _cache_file(path)
-    fresh = target.with_suffix(f".{os.getpid()}.tmp")
+    target = str(_cache_file(path))
+    fresh = f"{target}.{os.getpid()}.tmp"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(f"{head}\n{config.to_json()}")
-        fresh.replace(target)
+        _write_private(fresh, f"{head}\n{config.to_json()}".encode())
+        os.replace(fresh, target)  # noqa: PTH105  for hundreds of files, pathlib costs as much as the writing
     except (OSError, ValueError) as error:
         log.debug("the model of %s cannot be cached: %s", path, error)
         with suppress(OSError):
-            fresh.unlink()
+            os.unlink(fresh)  # noqa: PTH108
+
+
+def _write_private(path: str, data: bytes) -> None:
+    """Write a file that only its owner can read; make its folder when it is missing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, flags, 0o600)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError("the disk is full")
+    finally:
+        os.close(descriptor)
