@@ -1,7 +1,7 @@
-"""Read YAML or JSON text once, safely, and remember where each value stands.
+"""Read YAML or JSON text once, safely, and know where each value stands.
 
-libyaml composes the text into nodes; plain Python values are made from them here. The nodes are kept, so a position
-costs nothing until a mistake has to be shown.
+Plain text becomes values straight from libyaml's events. Unusual text is composed into nodes first, and so is text of
+which a position is asked, which happens for mistakes only.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timezone
+from functools import cached_property
 from typing import Any
 
 import yaml
 
+from airflow_provider_pipetrack.config.plain import NotPlain, PlainValues
 from airflow_provider_pipetrack.config.problems import Path, path_text
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
@@ -26,6 +28,8 @@ _MAX_DEPTH = 60
 _PREFIX = "tag:yaml.org,2002:"
 _ANY_PIPELINE = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))
+_NO_VALUE = (ValueError, KeyError, AttributeError, OverflowError)
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 
 
@@ -39,13 +43,20 @@ class Document:
 
     :param file: how the file is called in problems.
     :param data: the values, as plain dicts, lists and scalars.
+    :param compose: gives the file's nodes, when a position is wanted.
     """
 
-    def __init__(self, file: str, data: Any, root: yaml.Node | None, problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, file: str, data: Any, compose: Callable[[], yaml.Node | None], problems: Sequence[Problem] = ()
+    ) -> None:
         self.file = file
         self.data = data
         self.problems = list(problems)
-        self._root = root
+        self._compose = compose
+
+    @cached_property
+    def _root(self) -> yaml.Node | None:
+        return self._compose()
 
     def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Return line and column of a value, from 1; of the nearest enclosing value when it is not written down.
@@ -95,10 +106,13 @@ def read(text: str | bytes, file: str, *, is_json: bool = False) -> Document:
     if is_json:
         _check_json(content, file)
         content = content.replace("\t", " ")
+    data = _plain_values(content)
+    if data is not None:
+        return Document(file, data, lambda: _compose(content, file))
     root = _compose(content, file)
     builder = _Builder(file)
     data = builder.build(root, (), 0)
-    return Document(file, data, root, builder.problems)
+    return Document(file, data, lambda: root, builder.problems)
 
 
 def _decode(text: str | bytes, file: str) -> str:
@@ -123,6 +137,29 @@ def _check_json(content: str, file: str) -> None:
         raise ConfigError([Problem(file, error.lineno, error.colno, "", message)]) from None
     except (RecursionError, ValueError):
         raise ConfigError([Problem(file, 1, 1, "", "malformed JSON: nested too deeply or a number too long")]) from None
+
+
+def _plain_values(content: str) -> Any:
+    """Return the values of a text without anything unusual or wrong in it, or None."""
+    parser = None
+    try:
+        parser = _Loader(content)
+        return PlainValues(parser, _scalar_value, most_values=MAX_VALUES, deepest=_MAX_DEPTH).read()
+    except (NotPlain, yaml.YAMLError, ValueError, RecursionError):
+        return None
+    finally:
+        if parser is not None:
+            parser.dispose()
+
+
+def _scalar_value(tag: str, text: str) -> Any:
+    kind = tag.removeprefix(_PREFIX)
+    if kind == "str":
+        return text
+    try:
+        return _constructed(kind, yaml.ScalarNode(tag, text))
+    except _NO_VALUE:
+        raise NotPlain from None
 
 
 def _compose(content: str, file: str) -> yaml.Node:
@@ -198,12 +235,12 @@ class _Builder:
         if tag == f"{_PREFIX}str":
             return node.value
         kind = tag.removeprefix(_PREFIX)
-        if kind not in {"int", "float", "bool", "null", "timestamp"} or kind == tag:
+        if kind not in _SCALARS or kind == tag:
             self._add(node, path, f"the tag {tag.replace(_PREFIX, '!!')!r} is not allowed here")
             return node.value
         try:
-            return _plain(getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node))
-        except (ValueError, KeyError, AttributeError, OverflowError):
+            return _constructed(kind, node)
+        except _NO_VALUE:
             self._add(node, path, f"{node.value!r} is no {kind}")
             return node.value
 
@@ -225,7 +262,8 @@ class _Builder:
         raise ConfigError([*self.problems, Problem(self.file, mark.line + 1, mark.column + 1, "", message)])
 
 
-def _plain(value: Any) -> Any:
+def _constructed(kind: str, node: yaml.ScalarNode) -> Any:
+    value = getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node)
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
     if isinstance(value, date):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_pipetrack import __version__, settings
+from airflow_provider_pipetrack import __version__
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
+from airflow_provider_pipetrack.dag.models import remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 log = logging.getLogger("airflow_provider_pipetrack.loader")
@@ -70,13 +68,14 @@ def read_pipeline(path: Path) -> Verdict:
     known = _VERDICTS.get(path)
     if known is not None and known[0] == key and not _functions_changed(known[1]):
         return known[1]
-    config = _from_cache(path, key)
-    if config is not None:
-        verdict = Verdict(path, config)
-    else:
-        verdict = _read(path)
-        if verdict.config is not None:
-            _to_cache(path, key, verdict.config)
+    config = remembered(path, key)
+    verdict = Verdict(path, config) if config is not None else _read(path)
+    if verdict.config is not None:
+        functions = verdict.config.functions.file()
+        if functions is not None:
+            _STATES[path] = state_of(functions)
+        if config is None:
+            remember(path, key, verdict.config)
     _VERDICTS[path] = (key, verdict)
     return verdict
 
@@ -109,69 +108,8 @@ def _functions_changed(verdict: Verdict) -> bool:
     if verdict.config is None:
         return True  # a mistake may be mended in another file
     path = verdict.config.functions.file()
-    return path is not None and _functions_state(path) != _STATES.get(path)
+    return path is not None and state_of(path) != _STATES.get(verdict.path)
 
 
+#: The state of the functions beside each file when it was judged.
 _STATES: dict[Path, str] = {}
-
-
-def _functions_state(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_mtime_ns}.{status.st_size}"
-
-
-def _cache_file(path: Path) -> Path:
-    name = hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return settings.state_dir() / "cache" / f"{name}.json"
-
-
-def _from_cache(path: Path, key: str) -> PipelineConfig | None:
-    """Return a model that an earlier process has read from the same content, or None. Trouble is no reason to fail."""
-    try:
-        head, _, body = _cache_file(path).read_bytes().partition(b"\n")
-        stored = json.loads(head)
-        functions = Path(stored["functions"]) if stored["functions"] else None
-        if stored["key"] != key or (functions and stored["state"] != _functions_state(functions)):
-            return None
-        config = PipelineConfig.from_json(body, path.stem, path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.debug("no cached model of %s: %s", path, error)
-        return None
-    if functions:
-        _STATES[functions] = stored["state"]
-    return config
-
-
-def _to_cache(path: Path, key: str, config: PipelineConfig) -> None:
-    functions = config.functions.file()
-    state = _functions_state(functions) if functions else ""
-    if functions:
-        _STATES[functions] = state
-    head = json.dumps({"key": key, "functions": str(functions) if functions else "", "state": state})
-    target = str(_cache_file(path))
-    fresh = f"{target}.{os.getpid()}.tmp"
-    try:
-        _write_private(fresh, f"{head}\n{config.to_json()}".encode())
-        os.replace(fresh, target)  # noqa: PTH105  for hundreds of files, pathlib costs as much as the writing
-    except (OSError, ValueError) as error:
-        log.debug("the model of %s cannot be cached: %s", path, error)
-        with suppress(OSError):
-            os.unlink(fresh)  # noqa: PTH108
-
-
-def _write_private(path: str, data: bytes) -> None:
-    """Write a file that only its owner can read; make its folder when it is missing."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, flags, 0o600)
-    try:
-        if os.write(descriptor, data) != len(data):
-            raise OSError("the disk is full")
-    finally:
-        os.close(descriptor)

@@ -21,7 +21,9 @@ def write(folder: Path, shape: Shape) -> None:
 def build(folder: Path, shape: Shape) -> list[Any]:
     """Build every file as a fresh process would: with the models on disk, and none in memory."""
     from airflow_provider_pipetrack import load_pipelines
-    from airflow_provider_pipetrack.dag import files
+    from airflow_provider_pipetrack.dag import files, models
 
     files._VERDICTS.clear()
+
+    models.forget()
     return list(load_pipelines({}, folder).values())

@@ -68,7 +68,8 @@ def test_nothing_is_a_listener():
 
 
 def loaded_after(statement: str) -> set[str]:
-    code = f"import sys; {statement}; print(*sys.modules)"
+    # What the interpreter brings by itself, such as a namespace of site-packages, is not the statement's.
+    code = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(done.stdout.split())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pipetrack import load_pipelines, report_problems
-from airflow_provider_pipetrack.dag import files, loader
+from airflow_provider_pipetrack.dag import files, loader, models
 from airflow_provider_pipetrack.errors import ConfigError
 
 GOOD = "stage_transfers: [{name: a}]\n"
@@ -20,6 +20,7 @@ BROKEN = "stage_transfers: [{nme: a}]\n"
 def _own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
     files._VERDICTS.clear()
+    models.forget()
 
 
 @pytest.fixture
@@ -125,6 +126,7 @@ def test_an_unchanged_file_is_read_once_also_by_another_process(folder, monkeypa
     first = files.read_pipeline(path).config
     assert files.read_pipeline(path).config is first
     files._VERDICTS.clear()  # what a fresh process knows
+    models.forget()
     again = files.read_pipeline(path).config
     assert (again.stage_transfers, again.config_hash) == (first.stage_transfers, first.config_hash)
     assert reads.number == 1
@@ -138,6 +140,7 @@ def test_whatever_changes_makes_it_read_again(folder, monkeypatch, change):
     reads = Reads(monkeypatch)
     assert files.read_pipeline(path).config is not None
     files._VERDICTS.clear()
+    models.forget()
     if change == "text":
         path.write_text(path.read_text() + "variables: {a: 1}\n")
     elif change == "functions":
@@ -165,6 +168,35 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(folder, tmp_path):
     (tmp_path / "home").write_text("a file where the folder should be")
     path = folder / "p.yaml"
     path.write_text(GOOD)
+    assert files.read_pipeline(path).config is not None
+
+
+def test_what_several_processes_read_in_one_folder_is_kept_together(folder, monkeypatch):
+    reads = Reads(monkeypatch)
+    for name in ("a", "b", "a"):
+        models.forget()  # what a fresh process knows
+        (folder / f"{name}.yaml").write_text(f"stage_transfers: [{{name: {name}}}]\n# {reads.number}\n")
+        files.read_pipeline(folder / f"{name}.yaml")
+    assert reads.number == 3
+    for name in ("a", "b"):
+        files._VERDICTS.clear()
+        models.forget()
+        assert files.read_pipeline(folder / f"{name}.yaml").config.stage_transfers[0].name == name
+    assert reads.number == 3
+    assert len(list((folder.parent / "home" / "pipetrack" / "cache").iterdir())) == 1
+
+
+def test_a_file_that_changes_for_ever_does_not_fill_the_disk(folder):
+    path = folder / "p.yaml"
+    sizes = []
+    for number in range(models.MOST_OUTDATED + 5):
+        path.write_text(f"stage_transfers: [{{name: a}}]\n#{'x' * number}\n")
+        files.read_pipeline(path)
+        (cached,) = (folder.parent / "home" / "pipetrack" / "cache").iterdir()
+        sizes.append(cached.stat().st_size)
+    assert sizes[-1] < max(sizes) / 5
+    models.forget()
+    files._VERDICTS.clear()
     assert files.read_pipeline(path).config is not None
 
 
