@@ -10,6 +10,7 @@ from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
+from airflow_provider_pipetrack.compat import redact
 from airflow_provider_pipetrack.config import content as fields
 from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
 from airflow_provider_pipetrack.config.functions import UserFunctions
@@ -87,7 +88,7 @@ class _Resolver:
                 variables=self.spec.variables,
                 functions=self.functions,
                 context=self.context,
-                render=lambda text: _render(text, self.context),
+                render=lambda text: _render(text, self.spec, self.context),
             ),
         )
 
@@ -102,7 +103,7 @@ class _Resolver:
         if made is not None and not isinstance(made, (str, int, float)):
             log.error("%s of %s: expected a text, got %r; the record has no such text", name, self.transfer.name, made)
             return None
-        return None if made is None else str(made)
+        return None if made is None else redact(str(made))
 
     def _stage_info(self, stage: str, prefix: str) -> dict[str, Any]:
         configured = getattr(self.transfer, f"{prefix}_details")
@@ -148,17 +149,17 @@ def _pipeline_id(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> str:
     if "{{" not in text and "{%" not in text:
         return text
     try:
-        return _render(text, context)
+        return _render(text, spec, context)
     except Exception as error:  # noqa: BLE001  a record without a pipeline could not be found again
         log.warning("pipeline_id %r cannot be rendered here (%s); %s stands for it", text, error, key.dag_id)
         return key.dag_id
 
 
-def _render(text: str, context: Mapping[str, Any]) -> str:
-    """Render a template with the Dag's own sandboxed environment."""
+def _render(text: str, spec: Spec, context: Mapping[str, Any]) -> str:
+    """Render a template with the Dag's own sandboxed environment; the file's ``variables`` come before the run's."""
     task = getattr(context.get("ti"), "task", None)
     environment = (task or context["dag"]).get_template_env()
-    return str(environment.from_string(text).render(dict(context)))
+    return str(environment.from_string(text).render({**context, **spec.variables}))
 
 
 def _with_defaults(texts: Mapping[str, str | None], pipeline_id: str, key: RecordKey) -> dict[str, str | None]:

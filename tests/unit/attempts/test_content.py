@@ -1,0 +1,61 @@
+"""What a record's texts become in a run: templates with variables, and nothing that is secret."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.log import mask_secret
+
+from airflow_provider_pipetrack.attempts.binding import binding_of
+from airflow_provider_pipetrack.attempts.content import describe_attempt
+from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.config import PipelineConfig
+from airflow_provider_pipetrack.dag import build_dag
+from airflow_provider_pipetrack.records.key import RecordKey
+
+
+@pytest.fixture
+def texts_of(tmp_path, monkeypatch):
+    """A function that describes the first attempt of a pipeline's only transfer."""
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/tracking.db")
+
+    def describe(row, **more):
+        text = json.dumps({**more, "stage_transfers": [{"name": "load", "audit_enabled": False, **row}]})
+        dag: DAG = build_dag(PipelineConfig.from_text(text, "orders.json"))
+        spec = binding_of(dag).specs["load"]
+        ti = SimpleNamespace(
+            task=dag.get_task("load"), dag_id="orders", run_id="r1", task_id="load", map_index=-1, try_number=1
+        )
+        context = {"dag": dag, "ti": ti, "run_id": "r1", "ds": "2026-01-02"}
+        return describe_attempt(spec, context, RecordKey("orders", "r1", "load"), store_for(spec)).content
+
+    return describe
+
+
+def test_templates_know_the_files_variables_and_the_run(texts_of):
+    content = texts_of(
+        {"stage_i_details": "{{ env }}.orders.{{ ds }}", "stage_i_plus_1_details": "clean"},
+        variables={"env": "prod"},
+        pipeline_metadata={"pipeline_id": "{{ env }}_{{ run_id }}"},
+    )
+    assert content.stage_i_details == "prod.orders.2026-01-02"
+    assert content.pipeline_id == "prod_r1"
+    assert content.transfer_unique_id == "prod_r1/load/r1"
+
+
+def test_a_variable_comes_before_a_name_of_the_run_in_templates_and_f_strings(texts_of):
+    content = texts_of(
+        {"stage_i_details": "{{ ds }}", "stage_i_plus_1_details": 'f"{ds}"'}, variables={"ds": "always this day"}
+    )
+    assert content.stage_i_details == content.stage_i_plus_1_details == "always this day"
+
+
+def test_a_secret_that_airflow_knows_of_does_not_reach_the_record(texts_of):
+    mask_secret("sWordf1sh-98765")
+    content = texts_of(
+        {"stage_i_details": "{{ found }}", "stage_i_plus_1_details": "x"}, variables={"found": "sWordf1sh-98765"}
+    )
+    assert content.stage_i_details == "***"
