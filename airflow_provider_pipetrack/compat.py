@@ -149,3 +149,44 @@ def connect(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str]]) -> 
         tasks[task_id].upstream_task_ids.update(names)
         for name in names:
             tasks[name].downstream_task_ids.add(task_id)
+
+
+def plugin_base() -> Any:
+    """Return the class that an Airflow plugin derives from."""
+    try:  # 3.2 and later
+        from airflow.sdk.plugins_manager import AirflowPlugin
+    except ImportError:  # 3.1
+        from airflow.plugins_manager import AirflowPlugin  # type: ignore[assignment]
+    return AirflowPlugin
+
+
+def task_reader() -> Any:
+    """Return FastAPI's dependency that gives the user who is logged in and may read tasks' states.
+
+    Without a login it answers 401, without the right 403: as Airflow's own API does for task instances.
+    """
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+    from fastapi import Depends
+
+    allowed = requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE)
+
+    def user_with_rights(user: Any = Depends(get_user), _: None = Depends(allowed)) -> Any:  # noqa: B008
+        return user
+
+    return user_with_rights
+
+
+def readable_dags(user: Any) -> set[str]:
+    """Return the ids of the Dags that a user of Airflow's pages may read."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    return set(get_auth_manager().get_authorized_dag_ids(user=user, method="GET"))
+
+
+def may_see_health(user: Any) -> bool:
+    """Return whether a user of Airflow's pages may see how Airflow itself is doing."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+
+    return bool(get_auth_manager().is_authorized_view(access_view=AccessView.CLUSTER_ACTIVITY, user=user))

@@ -1,0 +1,46 @@
+"""The Airflow plugin: pages under ``/pipetrack/``, and the links to them in Airflow's own pages.
+
+Airflow imports this in each of its processes, so it is light; the pages are built in the api-server alone, when they
+are first asked for. A ``href`` has no leading slash, so that Airflow may live below a path of a reverse proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from airflow_provider_pipetrack.compat import plugin_base
+
+_Base: Any = plugin_base()
+
+
+class LazyApp:
+    """The pages as an ASGI application that is built at its first request."""
+
+    def __init__(self) -> None:
+        self._app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request."""
+        if self._app is None:
+            from airflow_provider_pipetrack.ui.app import build_app
+
+            self._app = build_app()
+        await self._app(scope, receive, send)
+
+
+class PipetrackPlugin(_Base):  # type: ignore[misc]  # the base class has another home in each version of Airflow
+    """Shows tracking records inside Airflow."""
+
+    name = "pipetrack"
+    fastapi_apps: ClassVar[list[dict[str, Any]]] = [{"app": LazyApp(), "url_prefix": "/pipetrack", "name": "pipetrack"}]
+    external_views: ClassVar[list[dict[str, Any]]] = [
+        {
+            "name": "Pipetrack",
+            "href": "pipetrack/",
+            "destination": "nav",
+            "nav_top_level": True,
+            "icon": "pipetrack/static/icon.svg",
+            "icon_dark_mode": "pipetrack/static/icon-dark.svg",
+            "url_route": "pipetrack",
+        }
+    ]

@@ -1,0 +1,75 @@
+"""The pages and the JSON API as one FastAPI application, every answer of it behind Airflow's login."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from airflow_provider_pipetrack.compat import task_reader
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from airflow_provider_pipetrack.ui.assets import asset
+from airflow_provider_pipetrack.ui.render import error_page, page
+from airflow_provider_pipetrack.ui.rights import Reader, reader_of, remember_user
+
+#: Sent with every answer: nothing from another host, nothing inline, and only Airflow itself may show it in a frame.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def build_app(login: Any = None) -> FastAPI:
+    """Return the application that Airflow mounts under ``/pipetrack``.
+
+    :param login: FastAPI dependency that gives the user, or refuses; Airflow's own when None.
+    """
+    app = FastAPI(
+        title="pipetrack",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(remember_user(login or task_reader()))],
+    )
+    app.middleware("http")(_with_headers)
+    app.exception_handler(StarletteHTTPException)(_refused)
+    app.exception_handler(PipetrackError)(_broken)
+    app.get("/", name="overview")(overview)
+    app.get("/static/{name}")(asset)
+    # Last: what does not exist is not told apart from what does by those who are not logged in.
+    app.api_route("/{rest:path}", methods=_METHODS)(_not_found)
+    return app
+
+
+def overview(request: Request, reader: Reader = Depends(reader_of)) -> Response:
+    """Where the records are kept."""
+    with TrackingStore.from_settings() as store:
+        return page(request, "overview.html", reader=reader, locations=store.shown_locations, mode=store.mode)
+
+
+def _not_found(rest: str) -> None:
+    del rest
+    raise HTTPException(404, "There is no such page.")
+
+
+async def _with_headers(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    response.headers.update(_HEADERS)
+    return response
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    return error_page(request, error.status_code, str(error.detail), headers=error.headers)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    return error_page(request, 503, str(error))

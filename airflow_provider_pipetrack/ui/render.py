@@ -1,0 +1,77 @@
+"""Templates to answers: one environment, every value escaped, every link relative."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from airflow_provider_pipetrack.ui import assets
+from airflow_provider_pipetrack.ui.rights import Reader
+
+_TITLES = {401: "Please log in", 403: "Not for you", 404: "Not found", 405: "Not possible", 503: "Not available"}
+_HINTS = {
+    401: "These pages are for people who are logged in to Airflow. Log in there, then open this page again.",
+    403: "You are logged in, but may not read tasks in this Airflow. Ask whoever gives out its rights.",
+}
+
+
+def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:
+    """Answer with a page.
+
+    :param template: name of its template.
+    :param values: what the template shows.
+    """
+    text = environment().get_template(template).render(root=root_of(request), reader=reader, **values)
+    return HTMLResponse(text, status, {"Cache-Control": "no-store"})
+
+
+def error_page(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer that a page cannot be shown: as JSON to programs, as a page to people."""
+    sent = {**(headers or {}), "Cache-Control": "no-store"}
+    if is_api(request):
+        return JSONResponse({"detail": message}, status, sent)
+    title = _TITLES.get(status, "Something went wrong")
+    text = (
+        environment()
+        .get_template("error.html")
+        .render(root=root_of(request), reader=None, title=title, message=_HINTS.get(status, message))
+    )
+    return HTMLResponse(text, status, sent)
+
+
+def is_api(request: Request) -> bool:
+    """Return whether a request is for the JSON API."""
+    return _path(request).startswith("/api/")
+
+
+def root_of(request: Request) -> str:
+    """Return the relative address of the overview, as seen from the page that is asked for."""
+    return "../" * (_path(request).count("/") - 1) or "./"
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return the templates, in which every value is escaped and an unknown name is an error."""
+    made = Environment(
+        loader=PackageLoader("airflow_provider_pipetrack.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["assets_version"] = assets.version
+    return made
+
+
+def _path(request: Request) -> str:
+    """Return the path below ``/pipetrack`` as the browser sees it; a proxy may have cut off what is before."""
+    raw: str = request.scope.get("raw_path", b"").decode("latin-1") or request.scope["path"]
+    mounted: str = request.scope.get("root_path", "")
+    if not raw.startswith(mounted):
+        mounted = "/" + mounted.rsplit("/", 1)[-1]
+    return raw[len(mounted) :] if raw.startswith(mounted) else raw

@@ -1,0 +1,38 @@
+"""Who is asking, and what of the tracking records they may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from airflow_provider_pipetrack.compat import may_see_health, readable_dags
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Somebody who is logged in to Airflow.
+
+    :param dag_ids: the Dags that they may read; rows of others do not exist for them, in lists and in counts alike.
+    :param sees_health: whether they may see how Airflow, and so the tracking itself, is doing.
+    """
+
+    dag_ids: frozenset[str]
+    sees_health: bool
+
+
+def remember_user(login: Any) -> Any:
+    """Return a dependency that lets in whom ``login`` lets in, and keeps the user for :func:`reader_of`."""
+    from fastapi import Depends
+
+    def remember(request: Request, user: Any = Depends(login)) -> None:
+        request.state.pipetrack_user = user
+
+    return remember
+
+
+def reader_of(request: Request) -> Reader:
+    """Return who is asking; a dependency of every page that shows records."""
+    user = request.state.pipetrack_user
+    return Reader(frozenset(readable_dags(user)), may_see_health(user))

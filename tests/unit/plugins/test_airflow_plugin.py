@@ -1,0 +1,41 @@
+"""The plugin is known to Airflow, and costs nothing where there are no pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def printed_by(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_airflow_finds_the_plugin_by_its_entry_point():
+    shown = printed_by(
+        "from airflow.plugins_manager import get_plugin_info\n"
+        "for plugin in get_plugin_info():\n"
+        "    if plugin['name'] == 'pipetrack': print(plugin['fastapi_apps'], plugin['external_views'])"
+    )
+    assert "'url_prefix': '/pipetrack'" in shown
+    assert "'href': 'pipetrack/'" in shown
+
+
+def test_it_builds_no_page_where_it_is_only_loaded():
+    shown = printed_by(
+        "import sys, airflow.plugins_manager, airflow.sdk.plugins_manager\n"
+        "before = set(sys.modules)\n"
+        "import airflow_provider_pipetrack.plugins.pipetrack\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    ours = [name for name in shown.split() if name.startswith("airflow_provider_pipetrack")]
+    assert "airflow_provider_pipetrack.plugins.pipetrack" in ours
+    assert not [name for name in ours if ".ui" in name or ".tracking" in name or ".storage" in name]
+    assert not {"fastapi", "jinja2", "starlette"} & {name.split(".")[0] for name in shown.split()}
+
+
+def test_no_link_starts_with_a_slash():
+    from airflow_provider_pipetrack.plugins.pipetrack import PipetrackPlugin
+
+    assert not [view for view in PipetrackPlugin.external_views for name in ("href", "icon") if view[name][:1] == "/"]
