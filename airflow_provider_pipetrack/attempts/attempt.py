@@ -148,7 +148,8 @@ class Attempt:
         disarm_timeout()
         reason = str(error).strip()
         self._finish(
-            Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped"))
+            Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped")),
+            delivered=False,
         )
         self.rollback.settle()
 
@@ -196,7 +197,11 @@ class Attempt:
             )
         )
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, *, delivered: bool = True) -> None:
+        """Write the end.
+
+        :param delivered: whether later tasks may count on the data; they are told nothing about a skip.
+        """
         with tracking_step("write the end record"):
             if self._is_orphan():
                 log.warning("pipetrack does not end %s: its supervisor is gone", self.key.record_id)
@@ -205,8 +210,9 @@ class Attempt:
             outcome = _with_seconds(outcome, self._started)
             self.end = end_change(start, outcome, by="task", sequence=1)
             self.store.submit([self.end], durable=True)
-        with tracking_step("tell later tasks how it ended"):
-            self._tell_downstream(outcome)
+        if delivered:
+            with tracking_step("tell later tasks how it ended"):
+                self._tell_downstream(outcome)
         with tracking_step("deliver the end record"):
             self.store.flush()
 

@@ -2,57 +2,86 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import binding_of, upstream_transfers
-from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.compat import AirflowFailException, task_states
 
 #: XCom key under which transfers and audits say how they ended.
 XCOM_KEY = "pipetrack"
 
 
 def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
-    """Refuse to start when an upstream delivered partial data or its audit is undecided or was only warned about.
+    """Refuse to start when an upstream did not complete, delivered partial data, or is not audited to the end.
 
     Everything is decided from what Airflow itself keeps; the tracking store is never asked.
 
-    :return: a note for the record when an upstream was set to success by hand, else None.
+    :return: a note for the record when an upstream or its audit was set to success by hand, else None.
     :raises AirflowFailException: names the upstream and the reason; the attempt is not retried.
     """
     binding = binding_of(task.dag)
-    notes = []
+    states = _States(context)
+    notes: list[str] = []
     for upstream in upstream_transfers(task.dag, task.task_id):
         if binding.specs[upstream].transfer.is_continuous:
             continue
-        ended = context["ti"].xcom_pull(task_ids=upstream, key=XCOM_KEY)
-        audited = _audit_answer(context, binding.audits.get(upstream))
-        reason = _refusal(ended, audited)
+        reason = _transfer_refusal(upstream, context, states, notes)
+        audit_task = binding.audits.get(upstream)
+        if not reason and audit_task is not None:
+            reason = _audit_refusal(upstream, audit_task, context, states, notes)
         if reason:
             raise AirflowFailException(
                 f"{task.task_id} needs its upstream complete (upstream_completion_required: true), "
                 f"but upstream {upstream!r} {reason}"
             )
-        if not _answers(ended):
-            notes.append(f"upstream {upstream!r} was set to success by hand")
     return "; ".join(notes) or None
 
 
-def _audit_answer(context: Mapping[str, Any], audit_task: str | None) -> Mapping[str, Any] | None:
-    if audit_task is None:
-        return None
-    answer = context["ti"].xcom_pull(task_ids=audit_task, key=XCOM_KEY)
-    return answer if isinstance(answer, Mapping) else None
+class _States:
+    """Airflow's states of the run's tasks; asked for only when a task has left no word."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self._ti = context["ti"]
+
+    @cached_property
+    def _all(self) -> Mapping[str, str | None]:
+        return task_states(self._ti.dag_id, self._ti.run_id)
+
+    def of(self, task_id: str) -> set[str | None]:
+        """Return the states of a task, of all its map indexes when it is mapped."""
+        indexed = re.compile(re.escape(task_id) + r"_\d+")
+        return {state for name, state in self._all.items() if name == task_id or indexed.fullmatch(name)}
 
 
-def _refusal(ended: Any, audited: Mapping[str, Any] | None) -> str | None:
-    partial = [answer for answer in _answers(ended) if answer.get("is_partial")]
+def _transfer_refusal(upstream: str, context: Mapping[str, Any], states: _States, notes: list[str]) -> str | None:
+    answers = _answers(context["ti"].xcom_pull(task_ids=upstream, key=XCOM_KEY))
+    partial = [answer for answer in answers if answer.get("is_partial")]
     if partial:
         return f"delivered partial data ({partial[0].get('decision') or 'some records failed'})"
-    if audited is None or not audited.get("checked"):
+    if answers:
         return None
-    if audited.get("audit_result") in {"pending", "mismatched"}:
-        return f"has the audit result {audited['audit_result']}"
+    found = states.of(upstream)
+    if found <= {"success"} and found:
+        notes.append(f"upstream {upstream!r} was set to success by hand")
+        return None
+    return "was skipped" if found == {"skipped"} else "has not completed"
+
+
+def _audit_refusal(
+    upstream: str, audit_task: str, context: Mapping[str, Any], states: _States, notes: list[str]
+) -> str | None:
+    answer = context["ti"].xcom_pull(task_ids=audit_task, key=XCOM_KEY)
+    if not isinstance(answer, Mapping):
+        found = states.of(audit_task)
+        if found == {"success"}:
+            notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
+            return None
+        return "has a failed audit" if "failed" in found else "has the audit result pending"
+    if answer.get("checked") and answer.get("audit_result") in {"pending", "mismatched"}:
+        return f"has the audit result {answer['audit_result']}"
     return None
 
 

@@ -28,7 +28,7 @@ class AuditSettings(Model):
     config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the function as `audit_config`."""
     on_mismatch: Literal["fail", "warn"] = "fail"
-    """`fail` stops what comes after; `warn` records the mismatch and goes on."""
+    """`fail` stops what comes after; `warn` records the mismatch, or that nothing was decided in time, and goes on."""
     mode: Literal["poke", "reschedule"] = "poke"
     """`reschedule` frees the worker between two questions."""
     poke_interval: Duration = timedelta(seconds=60)

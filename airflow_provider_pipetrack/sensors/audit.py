@@ -18,7 +18,7 @@ from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
 from airflow_provider_pipetrack.callbacks.attach import hook_dag
-from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, redact
+from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, AirflowSensorTimeout, redact
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import audit_change
@@ -37,14 +37,16 @@ class AuditSensor(BaseSensorOperator):
     """Check the data of a stage transfer, and stop what comes after it when the data is wrong.
 
     A mismatch fails the task at once; it is never retried and never turned into a skip. ``pending`` is asked again
-    until ``timeout``. An audit that raises is an error, retried ``retries`` times, and never counts as matched.
+    until ``timeout``, and then fails too. An audit that raises is an error, retried ``retries`` times, and never
+    counts as matched.
 
     :param transfer: the audited transfer: the task id of a tracked task of this Dag, or the transfer's fields as in a
         pipeline file.
     :param function: what audits: a callable, or the name of a function as in a pipeline file; it gets
         ``source_stage``, ``target_stage`` and ``audit_config``. Without one the audit passes at once with a warning.
     :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``.
-    :param on_mismatch: ``fail`` (default) or ``warn``: record the mismatch and go on.
+    :param on_mismatch: ``fail`` (default) or ``warn``: record that it mismatched, or was still pending when
+        ``timeout`` was over, and go on.
     :param pipeline: the model of the pipeline file, when a file made this task.
 
     All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
@@ -76,6 +78,7 @@ class AuditSensor(BaseSensorOperator):
         self.function = function
         self.on_mismatch = on_mismatch
         self.audit_config = dict(audit_config or {})
+        self._undecided: Finding | None = None
         kwargs.setdefault("retries", 0)
         super().__init__(**kwargs)
         if self.execution_timeout is None:
@@ -102,6 +105,22 @@ class AuditSensor(BaseSensorOperator):
             self._pipetrack_spec = declare(self.dag, self._pipetrack_name)
         return self._pipetrack_spec
 
+    def execute(self, context: Any) -> Any:
+        """Ask until there is an answer; with ``on_mismatch="warn"``, go on without one when the time is over."""
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout:
+            if self._undecided is None or self._stops_on_mismatch():
+                raise
+        log.warning(
+            "The audit of %s is still pending after %s s; going on, since on_mismatch is warn",
+            self._pipetrack_name,
+            self.timeout,
+        )
+        self._record(context, self._undecided, final=True)
+        self._tell_downstream(context, self._undecided, checked=True)
+        return self._undecided.result.value
+
     def poke(self, context: Any) -> bool | PokeReturnValue:
         """Run the audit once.
 
@@ -114,6 +133,7 @@ class AuditSensor(BaseSensorOperator):
             return self._pass_unchecked(context)
         finding = self._find(function, context)
         if finding.result is AuditResult.PENDING:
+            self._undecided = finding
             log.info("The audit of %s is pending; it is asked again in %s s", self._pipetrack_name, self.poke_interval)
             self._record(context, finding, final=False)
             return False
@@ -176,12 +196,14 @@ class AuditSensor(BaseSensorOperator):
 
     def _on_mismatch(self, finding: Finding) -> None:
         transfer = self.pipetrack_spec.transfer
-        setting = self.on_mismatch or (transfer.audit.on_mismatch if transfer.audit else "fail")
         sentence = f"the audit of {transfer.name} found a mismatch: {redact(str(dict(finding.metadata)))[:2000]}"
-        if setting == "warn":
-            log.warning("%s; going on, since on_mismatch is warn", sentence)
-            return
-        raise AirflowFailException(sentence)
+        if self._stops_on_mismatch():
+            raise AirflowFailException(sentence)
+        log.warning("%s; going on, since on_mismatch is warn", sentence)
+
+    def _stops_on_mismatch(self) -> bool:
+        audit = self.pipetrack_spec.transfer.audit
+        return (self.on_mismatch or (audit.on_mismatch if audit else "fail")) == "fail"
 
     def _tell_downstream(self, context: Any, finding: Finding, *, checked: bool) -> None:
         context["ti"].xcom_push(key=XCOM_KEY, value={"audit_result": finding.result.value, "checked": checked})

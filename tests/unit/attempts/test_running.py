@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
-from airflow_provider_pipetrack.attempts import closing, rollback
+from airflow_provider_pipetrack.attempts import closing, gate, rollback
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
 from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
 from airflow_provider_pipetrack.attempts.declare import complete_binding
@@ -72,7 +72,8 @@ def test_dependencies_are_found_through_audits_and_other_tasks(dag):
 
 
 def context(**answers):
-    return {"ti": SimpleNamespace(xcom_pull=lambda task_ids, key: answers.get(task_ids))}
+    pull = lambda task_ids, key: answers.get(task_ids)  # noqa: E731
+    return {"ti": SimpleNamespace(xcom_pull=pull, dag_id="d", run_id="r")}
 
 
 WHOLE = {"is_partial": False}
@@ -104,8 +105,39 @@ def test_one_partial_index_of_a_mapped_upstream_is_enough_to_refuse(dag):
     assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, WHOLE])) is None
 
 
-def test_an_upstream_that_said_nothing_was_set_by_hand(dag):
-    assert check_upstreams(dag.get_task("second"), context()) == "upstream 'first' was set to success by hand"
+@pytest.mark.parametrize(
+    ("answers", "states", "said"),
+    [
+        ({}, {"first": "success", "check": "success"}, None),
+        ({"first": WHOLE}, {"check": "success"}, None),
+        ({}, {"first": "success", "check": "running"}, "has the audit result pending"),
+        ({"first": WHOLE}, {"check": None}, "has the audit result pending"),
+        ({"first": WHOLE}, {"check": "failed"}, "has a failed audit"),
+        ({}, {"first": "skipped", "check": "skipped"}, "was skipped"),
+        ({}, {"first": "failed"}, "has not completed"),
+        ({}, {}, "has not completed"),
+    ],
+)
+def test_where_an_upstream_said_nothing_airflows_state_decides(dag, monkeypatch, answers, states, said):
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: states)
+    if said is not None:
+        with pytest.raises(AirflowFailException, match=f"upstream 'first' {said}$"):
+            check_upstreams(dag.get_task("second"), context(**answers))
+        return
+    note = check_upstreams(dag.get_task("second"), context(**answers))
+    assert note.endswith("the audit of upstream 'first' was set to success by hand")
+    assert note.startswith("upstream 'first' was set to success by hand; ") == (not answers)
+
+
+def test_all_indexes_of_a_mapped_upstream_must_be_set_by_hand(dag, monkeypatch):
+    for states, accepted in (({"mapped_0": "success", "mapped_1": "success"}, True),
+                             ({"mapped_0": "success", "mapped_1": "failed", "mapped_x": "success"}, False)):  # fmt: skip
+        monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id, found=states: found)
+        if accepted:
+            assert check_upstreams(dag.get_task("last"), context()) == "upstream 'mapped' was set to success by hand"
+        else:
+            with pytest.raises(AirflowFailException, match="upstream 'mapped' has not completed"):
+                check_upstreams(dag.get_task("last"), context())
 
 
 class States(dict):
