@@ -66,8 +66,9 @@ def bind_pipeline(dag: DAG, pipeline: PipelineConfig, upstreams: Mapping[str, tu
     :param upstreams: for each enabled transfer the enabled transfers that it really depends on.
     """
     binding = Binding(pipeline=pipeline, upstreams=upstreams)
+    pipeline_id = pipeline.pipeline_id
     for transfer in pipeline.stage_transfers:
-        binding.specs[transfer.name] = Spec(transfer, pipeline.pipeline_id, pipeline)
+        binding.specs[transfer.name] = Spec(transfer, pipeline_id, pipeline)
     setattr(dag, _ATTRIBUTE, binding)
     return binding
 

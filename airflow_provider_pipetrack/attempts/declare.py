@@ -10,7 +10,7 @@ from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_o
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+    from airflow_provider_pipetrack.config import StageTransfer
 
 #: Transfers of ``@task.tracked`` functions, whose Dag is not known when they are declared; by their name.
 _DECLARED: dict[str, tuple[StageTransfer | Mapping[str, Any] | None, str | None]] = {}
@@ -21,17 +21,13 @@ def spec_from(
     task_arguments: Mapping[str, Any],
     *,
     pipeline_id: str | None = None,
-    pipeline: PipelineConfig | None = None,
 ) -> Spec:
     """Return the specification of a task's transfer.
 
     :param task_arguments: the task's arguments; they fill what ``transfer`` leaves open.
     :raises ConfigError: names every mistake in ``transfer``.
     """
-    if pipeline is not None and transfer is not None and not isinstance(transfer, Mapping):
-        return Spec(transfer, pipeline.pipeline_id, pipeline)
-    model = _model(transfer or {}, task_arguments)
-    return Spec(model, pipeline_id or "", pipeline)
+    return Spec(_model(transfer or {}, task_arguments), pipeline_id or "")
 
 
 def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
@@ -70,7 +66,7 @@ def declared_name(dag: DAG, arguments: MutableMapping[str, Any]) -> str:
     name = str(arguments.get("task_id"))
     group = _current_group(dag)
     task_id = group.child_id(name) if group is not None else name
-    spec = spec_from(transfer, arguments, pipeline_id=arguments.get("pipeline_id"), pipeline=arguments.get("pipeline"))
+    spec = spec_from(transfer, arguments, pipeline_id=arguments.get("pipeline_id"))
     binding_of(dag).specs.setdefault(task_id, spec)
     return task_id
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import yaml
 from yaml.events import (
     DocumentEndEvent,
     DocumentStartEvent,
@@ -33,17 +32,15 @@ class PlainValues:
     """Reads the one document of a text.
 
     :param parser: a loader of PyYAML with the text.
-    :param construct: gives the value of a scalar from its tag and text; raises :class:`NotPlain` for what is no value.
+    :param construct: gives the value of an unquoted scalar; raises :class:`NotPlain` for what is no value.
     :param most_values: how many values the text may have; ``deepest`` how deeply they may be nested.
     """
 
-    def __init__(self, parser: Any, construct: Callable[[str, str], Any], *, most_values: int, deepest: int) -> None:
+    def __init__(self, parser: Any, construct: Callable[[str], Any], *, most_values: int, deepest: int) -> None:
         self._next = parser.get_event
-        self._resolve = parser.resolve
         self._construct = construct
         self._left = most_values
         self._deepest = deepest
-        self._scalars: dict[str, Any] = {}
 
     def read(self) -> Any:
         """Return the document's value.
@@ -68,7 +65,7 @@ class PlainValues:
         if kind not in _VALUES or event.tag is not None or event.anchor is not None or not depth or self._left < 0:
             raise NotPlain
         if kind is ScalarEvent:
-            return self._scalar(event)
+            return self._construct(event.value) if event.implicit[0] else event.value
         return self._mapping(depth) if kind is MappingStartEvent else self._sequence(depth)
 
     def _mapping(self, depth: int) -> dict[str, Any]:
@@ -91,14 +88,6 @@ class PlainValues:
             if type(event) is SequenceEndEvent:
                 return found
             found.append(self._value(event, depth - 1))
-
-    def _scalar(self, event: Any) -> Any:
-        text = event.value
-        if not event.implicit[0]:
-            return text  # quoted
-        if text not in self._scalars:
-            self._scalars[text] = self._construct(self._resolve(yaml.ScalarNode, text, (True, False)), text)
-        return self._scalars[text]
 
 
 _VALUES = frozenset((ScalarEvent, MappingStartEvent, SequenceStartEvent))

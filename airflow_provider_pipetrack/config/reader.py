@@ -6,6 +6,7 @@ which a position is asked, which happens for mistakes only.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -31,6 +32,9 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))
 _NO_VALUE = (ValueError, KeyError, AttributeError, OverflowError)
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
+_RESOLVER: Any = yaml.resolver.Resolver()
+#: Longest scalar whose value is remembered.
+_SHORT = 64
 
 
 def looks_like_pipeline(data: bytes) -> bool:
@@ -152,7 +156,13 @@ def _plain_values(content: str) -> Any:
             parser.dispose()
 
 
-def _scalar_value(tag: str, text: str) -> Any:
+def _scalar_value(text: str) -> Any:
+    """Return the value of an unquoted scalar; files repeat the short ones again and again."""
+    return _short_scalar(text) if len(text) <= _SHORT else _resolved_scalar(text)
+
+
+def _resolved_scalar(text: str) -> Any:
+    tag = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
     kind = tag.removeprefix(_PREFIX)
     if kind == "str":
         return text
@@ -160,6 +170,9 @@ def _scalar_value(tag: str, text: str) -> Any:
         return _constructed(kind, yaml.ScalarNode(tag, text))
     except _NO_VALUE:
         raise NotPlain from None
+
+
+_short_scalar = functools.lru_cache(maxsize=8192)(_resolved_scalar)
 
 
 def _compose(content: str, file: str) -> yaml.Node:

@@ -102,10 +102,10 @@ class _Factory:
     def _transfer_task(self, transfer: StageTransfer) -> Any:
         operator, arguments = _operator_of(self.config, transfer)
         arguments = {**arguments, **_task_arguments(transfer), "task_id": transfer.name, "dag": self.dag}
+        arguments["transfer"] = transfer.name  # found again in the Dag's binding
         if not transfer.expand:
-            return tracked(operator)(transfer=transfer, pipeline=self.config, **arguments)
-        mapped = self._mapped_arguments(transfer)
-        return tracked(operator).partial(transfer=transfer.name, **arguments).expand(**mapped)
+            return tracked(operator)(**arguments)
+        return tracked(operator).partial(**arguments).expand(**self._mapped_arguments(transfer))
 
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
@@ -135,7 +135,7 @@ class _Factory:
             }
         if transfer.transfer_process_owner_name:
             arguments["owner"] = transfer.transfer_process_owner_name
-        return AuditSensor(task_id=task_id, transfer=transfer, pipeline=self.config, dag=self.dag, **arguments)
+        return AuditSensor(task_id=task_id, transfer=transfer.name, dag=self.dag, **arguments)
 
 
 def _every_combination(mapped: dict[str, Any]) -> Any:

@@ -33,7 +33,7 @@ from airflow_provider_pipetrack.compat import (
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+    from airflow_provider_pipetrack.config import StageTransfer
 
 _OWN_ARGUMENTS = ("operator", "operator_args", "python_callable")
 
@@ -67,11 +67,10 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
     :param operator: the operator class to run, for example ``BashOperator``; give this or ``python_callable``.
     :param operator_args: its arguments; they may also be given directly.
     :param python_callable: a function to run, as with ``PythonOperator``; ``operator_args`` are its ``op_kwargs``.
-    :param transfer: the transfer's fields as in a pipeline file, such as
+    :param transfer: the name of a transfer of this Dag, or the transfer's fields as in a pipeline file, such as
         ``{"stage_i_details": "raw", "stage_i_plus_1_details": "clean"}``. ``task_id``, ``retries`` and ``owner``
         of the task fill ``name``, ``max_retry_attempts`` and ``transfer_process_owner_name`` where they are not given.
     :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given.
-    :param pipeline: the model of the pipeline file, when a file made this task.
 
     All other arguments are those of the operator and of every Airflow task.
 
@@ -97,7 +96,6 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
             python_callable: Callable[..., Any] | None = None,
             transfer: StageTransfer | Mapping[str, Any] | str | None = None,
             pipeline_id: str | None = None,
-            pipeline: PipelineConfig | None = None,
             **kwargs: Any,
         ) -> None: ...
 
@@ -250,17 +248,16 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
         *,
         transfer: StageTransfer | Mapping[str, Any] | str | None = None,
         pipeline_id: str | None = None,
-        pipeline: PipelineConfig | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(transfer, str):
             object.__setattr__(self, "_pipetrack_name", transfer)
         else:
-            spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id, pipeline=pipeline)
+            spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id)
             object.__setattr__(self, "_pipetrack_spec", spec)
         operator.__init__(self, **with_task_callbacks(kwargs))
 
-    made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id", "pipeline"))
+    made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id"))
     return made
 
 
@@ -289,6 +286,5 @@ def _partial(owner: type[Any], **kwargs: Any) -> Any:
         raise AirflowException(f"{owner.__name__}.partial() needs a Dag: call it inside `with DAG(…)` or pass dag=")
     hook_dag(dag)
     kwargs["transfer"] = declared_name(dag, kwargs)
-    kwargs.pop("pipeline", None)
     kwargs.pop("pipeline_id", None)
     return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, dag=dag))

@@ -26,7 +26,7 @@ from airflow_provider_pipetrack.tracking.describe import audit_change
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+    from airflow_provider_pipetrack.config import StageTransfer
 
 log = logging.getLogger("airflow_provider_pipetrack.audit")
 
@@ -47,7 +47,6 @@ class AuditSensor(BaseSensorOperator):
     :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``.
     :param on_mismatch: ``fail`` (default) or ``warn``: record that it mismatched, or was still pending when
         ``timeout`` was over, and go on.
-    :param pipeline: the model of the pipeline file, when a file made this task.
 
     All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
 
@@ -65,7 +64,6 @@ class AuditSensor(BaseSensorOperator):
         function: Callable[..., Any] | str | None = None,
         audit_config: Mapping[str, Any] | None = None,
         on_mismatch: str | None = None,
-        pipeline: PipelineConfig | None = None,
         **kwargs: Any,
     ) -> None:
         hidden = [name for name in _FORBIDDEN if kwargs.get(name)]
@@ -73,7 +71,7 @@ class AuditSensor(BaseSensorOperator):
             raise ValueError(f"{hidden[0]} would hide a mismatch; use on_mismatch='warn' to go on in spite of one")
         if on_mismatch not in {None, "fail", "warn"}:
             raise ValueError(f"on_mismatch={on_mismatch!r}: expected 'fail' or 'warn'")
-        self._pipetrack_spec = None if isinstance(transfer, str) else spec_from(transfer, kwargs, pipeline=pipeline)
+        self._pipetrack_spec = None if isinstance(transfer, str) else spec_from(transfer, kwargs)
         self._pipetrack_name = transfer if isinstance(transfer, str) else self._pipetrack_spec.transfer.name  # type: ignore[union-attr]
         self.function = function
         self.on_mismatch = on_mismatch

@@ -38,9 +38,11 @@ def write(folder: Path, shape: Shape) -> None:
 def build(folder: Path, shape: Shape) -> list[Any]:
     """Read, validate and build every file, as if it had just been dropped there; what is learned is kept on disk."""
     from airflow_provider_pipetrack import load_pipelines, settings
+    from airflow_provider_pipetrack.config import reader
     from airflow_provider_pipetrack.dag import files, models
 
     shutil.rmtree(settings.state_dir() / "cache", ignore_errors=True)
     files._VERDICTS.clear()
     models.forget()
+    reader._short_scalar.cache_clear()
     return list(load_pipelines({}, folder).values())
