@@ -60,6 +60,9 @@ def _options() -> dict[str, Any]:
         "strict": _option(
             "boolean", "False", "Whether a transfer may only start when its tracking can be kept somewhere."
         ),
+        "smtp_conn_id": _option(
+            "string", "smtp_default", "Airflow connection of the mail server that sends the alerts."
+        ),
         "mask_fields": _option(
             "string", "", "More names of configuration keys whose values are secrets, separated by commas."
         ),

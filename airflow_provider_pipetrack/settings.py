@@ -83,6 +83,11 @@ def mask_fields() -> list[str]:
     return [name.strip() for name in _option("mask_fields", "").split(",") if name.strip()]
 
 
+def smtp_conn_id() -> str:
+    """Return the Airflow connection of the mail server that sends alerts."""
+    return _option("smtp_conn_id", "").strip() or "smtp_default"
+
+
 def airflow_home() -> Path:
     """Return Airflow's home folder."""
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
@@ -91,6 +96,11 @@ def airflow_home() -> Path:
 def state_dir() -> Path:
     """Return the folder where pipetrack keeps what belongs to this host."""
     return airflow_home() / "pipetrack"
+
+
+def alerts_dir() -> Path:
+    """Return the folder of alerts that wait to be sent; beside the journals, on the disk that outlives a process."""
+    return journal_dir() / "_alerts"
 
 
 def host_name() -> str:

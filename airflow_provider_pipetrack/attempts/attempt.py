@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.compat import AirflowException, redact
 from airflow_provider_pipetrack.errors import PipetrackError
@@ -214,7 +215,8 @@ class Attempt:
             with tracking_step("tell later tasks how it ended"):
                 self._tell_downstream(outcome)
         with tracking_step("deliver the end record"):
-            self.store.flush()
+            if not self.store.flush() and self.end is not None:
+                tell(self.spec, "undelivered", self.end.columns)
 
     def _tell_downstream(self, outcome: Outcome) -> None:
         if outcome.status != COMPLETED or not is_consumed(self.task.dag, self.task.task_id):

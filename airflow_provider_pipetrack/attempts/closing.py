@@ -11,7 +11,9 @@ from airflow_provider_pipetrack.attempts.announce import announced, announced_in
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec
 from airflow_provider_pipetrack.attempts.declare import complete_binding, declare
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
+from airflow_provider_pipetrack.attempts.telling import tell_failed
 from airflow_provider_pipetrack.compat import task_states
+from airflow_provider_pipetrack.notifications.alerts import finish_alerts
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import (
@@ -28,6 +30,7 @@ from airflow_provider_pipetrack.tracking.describe import (
 log = logging.getLogger("airflow_provider_pipetrack.closing")
 
 _OPEN = (PENDING, IN_PROGRESS)
+_SUPERSEDED = "a later attempt began"
 #: What Airflow's final state means for an attempt that has begun, and for one that never did.
 _BEGUN: dict[str | None, Outcome] = {
     "success": Outcome(COMPLETED, decision="Airflow says success; the task itself did not report its end"),
@@ -57,8 +60,11 @@ def spec_of_task(task: Any, dag: Any) -> Spec:
 
 def close_attempt(
     spec: Spec, context: Mapping[str, Any], key: RecordKey, outcome: Outcome, *, by: str, authority: Authority
-) -> None:
-    """Write the end of one attempt that did not write it itself, with its duration where its start is known."""
+) -> Mapping[str, Any]:
+    """Write the end of one attempt that did not write it itself, with its duration where its start is known.
+
+    :return: the record's columns as far as they are known here.
+    """
     store = store_for(spec)
     record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
     outcome = replace(outcome, ended=utc_now())
@@ -71,6 +77,7 @@ def close_attempt(
     )
     store.submit([change], durable=True)
     store.flush()
+    return change.columns
 
 
 def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
@@ -94,6 +101,18 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
         changes += [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
         store.submit(changes, durable=True)
         store.flush()
+        _tell(binding, changes)
+    finish_alerts()
+
+
+def _tell(binding: Binding, changes: Iterable[Change]) -> None:
+    """Tell of the attempts that are closed as failed here, where no other attempt follows."""
+    for change in changes:
+        columns = change.columns
+        if columns["transfer_status"] == FAILED and columns["error_message"] != _SUPERSEDED:
+            spec = binding.specs[columns["task_id"]]
+            begun = columns.get("transfer_start_timestamp") is not None
+            tell_failed(spec, columns, owes_rollback=bool(spec.transfer.rollback) and begun)
 
 
 def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
@@ -117,7 +136,7 @@ def _closing_changes(
         newest[place] = max(newest.get(place, 0), record["retry_attempt_number"])
     for record in still_open:
         latest = record["retry_attempt_number"] == newest[record["task_id"], record["map_index"]]
-        outcome = _outcome(record, states, reason) if latest else Outcome(FAILED, error_message="a later attempt began")
+        outcome = _outcome(record, states, reason) if latest else Outcome(FAILED, error_message=_SUPERSEDED)
         if outcome is not None:
             yield verdict_change(record, _timed(record, outcome), by="dag callback")
 

@@ -35,6 +35,11 @@ class Rollback:
         """Whether the transfer has a rollback function."""
         return bool(self.spec.transfer.rollback)
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether this attempt has begun and was neither completed nor rolled back."""
+        return self._owing
+
     def pay_debt(self) -> str | None:
         """Roll back what an earlier attempt left behind, then owe for this attempt.
 

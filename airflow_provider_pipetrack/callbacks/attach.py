@@ -34,7 +34,7 @@ def with_task_callbacks(kwargs: Mapping[str, Any], dag: DAG | None = None) -> di
         inherited = {**inherited, **kwargs["default_args"]}
     arguments = dict(kwargs)
     for name, ours in _TASK_CALLBACKS.items():
-        theirs = _as_list(kwargs.get(name, inherited.get(name)))
+        theirs = as_list(kwargs.get(name, inherited.get(name)))
         arguments[name] = theirs if ours in theirs else [*theirs, ours]
     return arguments
 
@@ -45,13 +45,14 @@ def hook_dag(dag: DAG) -> None:
         return
     setattr(dag, _HOOKED, True)
     for name in _DAG_CALLBACKS:
-        callbacks = _as_list(getattr(dag, name, None))
+        callbacks = as_list(getattr(dag, name, None))
         if close_run not in callbacks:
             setattr(dag, name, [*callbacks, close_run])
             setattr(dag, f"has_{name}", True)
 
 
-def _as_list(callbacks: Any) -> list[Any]:
+def as_list(callbacks: Any) -> list[Any]:
+    """Return callbacks as a list: none, one, or several."""
     if callbacks is None:
         return []
     if isinstance(callbacks, Collection) and not isinstance(callbacks, str):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.records.change import Authority
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED, Outcome
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.attempts.binding import Spec
 
 log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
@@ -20,13 +23,15 @@ _LOST = "the task's process ended without a word: killed, out of memory, or its 
 
 
 def record_failure(context: Mapping[str, Any]) -> None:
-    """Record a failure that happened outside ``execute``, such as a template that cannot be rendered."""
+    """Record a failure that happened outside ``execute``, such as a template that cannot be rendered; tell of any."""
     _record_end(context, FAILED, decision=None)
+    finish()
 
 
 def record_retry(context: Mapping[str, Any]) -> None:
     """Record a failure that Airflow retries."""
     _record_end(context, FAILED, decision="Airflow retries")
+    finish()
 
 
 def record_skip(context: Mapping[str, Any]) -> None:
@@ -34,30 +39,47 @@ def record_skip(context: Mapping[str, Any]) -> None:
     _record_end(context, COMPLETED, decision="skipped")
 
 
+def finish(context: Mapping[str, Any] | None = None) -> None:  # noqa: ARG001  Airflow gives it to every callback
+    """Give alerts that are under way the time to be sent; Airflow knows the task's state already."""
+    from airflow_provider_pipetrack.notifications.alerts import finish_alerts
+
+    finish_alerts()
+
+
 def _record_end(context: Mapping[str, Any], status: str, *, decision: str | None) -> None:
-    """Write the attempt's end unless ``execute`` has written it already. Never raises."""
+    """Write the attempt's end unless ``execute`` has written it already, and tell of a failure. Never raises."""
     try:
+        from airflow_provider_pipetrack.attempts.closing import spec_of_task
+        from airflow_provider_pipetrack.attempts.telling import tell_failed
+
         ti = context["ti"]
         task = getattr(ti, "task", None) or context.get("task")
+        spec = spec_of_task(task, context["dag"])
         attempt = getattr(task, "_pipetrack_attempt", None)
-        if attempt is not None and (attempt.left_open or attempt.has_ended(status)):
+        if attempt is not None and attempt.left_open:
             return
-        _write(context, task, status, decision)
+        if attempt is not None and attempt.has_ended(status):
+            record = attempt.end.columns
+        else:
+            record = _write(context, spec, status, decision)
+        if status == FAILED and decision is None:
+            owes = attempt.rollback.is_owed if attempt is not None else bool(spec.transfer.rollback)
+            tell_failed(spec, record, owes_rollback=owes)
     except Exception:
         log.exception("pipetrack could not record the end of a task; the run's end or reconcile will")
 
 
-def _write(context: Mapping[str, Any], task: Any, status: str, decision: str | None) -> None:
-    from airflow_provider_pipetrack.attempts.closing import close_attempt, spec_of_task
+def _write(context: Mapping[str, Any], spec: Spec, status: str, decision: str | None) -> Mapping[str, Any]:
+    from airflow_provider_pipetrack.attempts.closing import close_attempt
 
     ti = context["ti"]
     error = context.get("exception")
     by_airflow = ti.state is None and error is None
     map_index = ti.map_index if isinstance(ti.map_index, int) else -1
     key = RecordKey(ti.dag_id, ti.run_id, ti.task_id, map_index, max(1, ti.try_number or 1))
-    message = _LOST if by_airflow and status == FAILED else _message(error)
-    close_attempt(
-        spec_of_task(task, context["dag"]),
+    message = _LOST if by_airflow and status == FAILED else error_of(context)
+    return close_attempt(
+        spec,
         context,
         key,
         Outcome(status, decision=decision, error_message=message),
@@ -66,7 +88,9 @@ def _write(context: Mapping[str, Any], task: Any, status: str, decision: str | N
     )
 
 
-def _message(error: Any) -> str | None:
+def error_of(context: Mapping[str, Any]) -> str | None:
+    """Return the error of a callback's context for people, secrets masked, or None when there is none."""
+    error = context.get("exception")
     if error is None:
         return None
     from airflow_provider_pipetrack.compat import redact

@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, StrictBool, StrictInt, StrictStr, Valid
 from airflow_provider_pipetrack.config.checks import Checker
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.functions import UserFunctions
+from airflow_provider_pipetrack.config.problems import Path as KeyPath
 from airflow_provider_pipetrack.config.problems import explain
 from airflow_provider_pipetrack.config.reader import Document, read
 from airflow_provider_pipetrack.config.transfer import StageTransfer, runtime_hint
@@ -100,10 +101,15 @@ class AlertSettings(Model):
 
     notifier: DottedPath
     """Class of an Airflow notifier."""
-    on: tuple[Literal["failed", "mismatched", "overdue"], ...] = ("failed",)
+    on: tuple[Literal["failed", "mismatched", "overdue", "rollback_owed", "undelivered"], ...] = (
+        "failed",
+        "mismatched",
+        "overdue",
+        "rollback_owed",
+    )
     """What to tell."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the notifier."""
+    """Arguments of the notifier; texts may be templates."""
 
 
 class PipelineConfig(Model):
@@ -231,12 +237,15 @@ class PipelineConfig(Model):
         text = json.dumps(without_secrets(content), sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def problem(self, transfer: StageTransfer | None, key: str, message: str, suggestion: str = "") -> Problem:
+    def problem(
+        self, transfer: StageTransfer | None, key: str | KeyPath, message: str, suggestion: str = ""
+    ) -> Problem:
         """Return a problem at a key of a transfer, or of the file when ``transfer`` is None.
 
-        :param key: dotted keys below the transfer; may be empty.
+        :param key: dotted keys below the transfer, or these as a tuple when there are places of lists among them; may
+            be empty.
         """
-        path: tuple[str | int, ...] = tuple(key.split(".")) if key else ()
+        path: KeyPath = key if isinstance(key, tuple) else tuple(key.split(".")) if key else ()
         if transfer is not None:
             index = next(i for i, row in enumerate(self.stage_transfers) if row.name == transfer.name)
             path = ("stage_transfers", index, *path)

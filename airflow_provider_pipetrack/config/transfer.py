@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_pipetrack.config.durations import parse_duration
-from airflow_provider_pipetrack.config.types import DottedPath, Duration, DurationText, LiteralText, Model
+from airflow_provider_pipetrack.config.types import DottedPath, Duration, DurationText, LiteralText, MailAddress, Model
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 Text = StrictStr | LiteralText
@@ -95,8 +95,8 @@ class StageTransfer(Model):
 
     transfer_process_owner_name: StrictStr = ""
     """Who is responsible; the task's owner."""
-    transfer_process_email_alerts: tuple[StrictStr, ...] = ()
-    """Whom to tell when it fails."""
+    transfer_process_email_alerts: tuple[MailAddress, ...] = ()
+    """Mail addresses that are told when it fails, its audit finds a mismatch, or it takes too long."""
 
     tracking_location: tuple[StrictStr, ...] = ()
     """Where its records are kept, in the order of preference."""

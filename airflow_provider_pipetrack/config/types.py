@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
 
 from airflow_provider_pipetrack.config.durations import FORMS, parse_duration
 
+#: Printable ASCII without what separates addresses in a mail's header; what the mail server accepts is its business.
+_ADDRESS = re.compile(r"[^\x00-\x20\x7f-\U0010ffff<>,;:@\"\\]+@[^\x00-\x20\x7f-\U0010ffff<>,;:@\"\\]+")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -61,6 +63,12 @@ def _dotted(value: Any) -> Any:
     return value
 
 
+def _mail_address(value: Any) -> Any:
+    if isinstance(value, str) and not _ADDRESS.fullmatch(value):
+        raise ValueError(f"{value!r} is no mail address, such as team@example.com")
+    return value
+
+
 #: A length of time, written ``5m``; a ``timedelta`` once it is read.
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "format": "duration"})
@@ -69,6 +77,8 @@ Duration = Annotated[
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
 #: A point in time; UTC where no zone is written.
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+#: The address of a mailbox, without a name.
+MailAddress = Annotated[StrictStr, BeforeValidator(_mail_address)]
 #: ``package.module.Name``.
 DottedPath = Annotated[StrictStr, BeforeValidator(_dotted)]
 

@@ -12,8 +12,6 @@ def unheeded(config: PipelineConfig) -> list[str]:
     """Return a sentence for each key of a pipeline that this version does not act upon."""
     transfers = config.stage_transfers
     used = {
-        "alerts": bool(config.alerts),
-        "transfer_process_email_alerts": any(transfer.transfer_process_email_alerts for transfer in transfers),
         "can_access_historical_data: false": any(not transfer.can_access_historical_data for transfer in transfers),
         "asset": any(transfer.asset for transfer in transfers),
         "dag.deadline": config.dag.deadline is not None,

@@ -67,7 +67,7 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
         if problem:
             problems.append(problem)
     schedule = _schedule_problem(config)
-    return [*problems, *([schedule] if schedule else [])]
+    return [*problems, *_alert_problems(config), *([schedule] if schedule else [])]
 
 
 class _Factory:
@@ -228,6 +228,25 @@ def _schedule_problem(config: PipelineConfig) -> Problem | None:
     if is_cron(text):
         return None
     return config.problem(None, "dag.schedule", f"{text!r} is neither a cron expression nor a preset nor a duration")
+
+
+def _alert_problems(config: PipelineConfig) -> Iterable[Problem]:
+    if not config.alerts:
+        return
+    from airflow_provider_pipetrack.notifications.channels import (
+        NotifierError,
+        check_notifier_arguments,
+        find_notifier,
+    )
+
+    for index, alert in enumerate(config.alerts):
+        key = "notifier"
+        try:
+            notifier = find_notifier(alert.notifier)
+            key = "kwargs"
+            check_notifier_arguments(notifier, alert.kwargs)
+        except NotifierError as error:
+            yield config.problem(None, ("alerts", index, key), error.message, error.suggestion)
 
 
 def _operator_problem(config: PipelineConfig, transfer: StageTransfer) -> Problem | None:

@@ -18,8 +18,8 @@ from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, declared_name, is_declared, spec_from
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
-from airflow_provider_pipetrack.callbacks.attach import hook_dag, with_task_callbacks
-from airflow_provider_pipetrack.callbacks.task import record_skip
+from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, with_task_callbacks
+from airflow_provider_pipetrack.callbacks.task import finish, record_skip
 from airflow_provider_pipetrack.compat import (
     CONTROL_FLOW,
     SUCCESSFUL_EXITS,
@@ -118,9 +118,10 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         return self._pipetrack_spec
 
     def prepare_for_execution(self) -> Any:
-        """Return the task as the task process runs it, with the callback that only this process needs."""
+        """Return the task as the task process runs it, with the callbacks that only this process needs."""
         prepared = super().prepare_for_execution()
-        prepared.on_skipped_callback = [*_as_list(prepared.on_skipped_callback), record_skip]
+        prepared.on_skipped_callback = [*as_list(prepared.on_skipped_callback), record_skip]
+        prepared.on_success_callback = [*as_list(prepared.on_success_callback), finish]
         return prepared
 
     def execute(self, context: Any) -> Any:
@@ -270,10 +271,6 @@ def _signature(operator: type[BaseOperator]) -> inspect.Signature:
             if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and parameter.name != "self":
                 parameters.setdefault(parameter.name, parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     return inspect.Signature(list(parameters.values()))
-
-
-def _as_list(callbacks: Any) -> list[Any]:
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
 
 
 def _partial(owner: type[Any], **kwargs: Any) -> Any:

@@ -17,7 +17,8 @@ from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
-from airflow_provider_pipetrack.callbacks.attach import hook_dag
+from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag
+from airflow_provider_pipetrack.callbacks.audit import tell_audit
 from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, AirflowSensorTimeout, redact
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -77,6 +78,8 @@ class AuditSensor(BaseSensorOperator):
         self.on_mismatch = on_mismatch
         self.audit_config = dict(audit_config or {})
         self._undecided: Finding | None = None
+        #: Whether this process has found that the data is wrong.
+        self.found_mismatch = False
         kwargs.setdefault("retries", 0)
         super().__init__(**kwargs)
         if self.execution_timeout is None:
@@ -119,6 +122,20 @@ class AuditSensor(BaseSensorOperator):
         self._tell_downstream(context, self._undecided, checked=True)
         return self._undecided.result.value
 
+    def prepare_for_execution(self) -> Any:
+        """Return the task as the task process runs it, with the callbacks that only this process needs."""
+        prepared = super().prepare_for_execution()
+        for name in ("on_success_callback", "on_failure_callback"):
+            setattr(prepared, name, [*as_list(getattr(prepared, name)), tell_audit])
+        return prepared
+
+    def audited_records(self, context: Any) -> Iterable[Mapping[str, Any]]:
+        """Yield the record of each attempt whose data is audited, as far as it is known."""
+        store = store_for(self.pipetrack_spec)
+        for base in self._audited_attempts(context):
+            known = pipeline_ids(self.pipetrack_spec, context["ti"].dag_id)
+            yield store.read_record(base.record_id, known) or base.columns
+
     def poke(self, context: Any) -> bool | PokeReturnValue:
         """Run the audit once.
 
@@ -138,6 +155,7 @@ class AuditSensor(BaseSensorOperator):
         self._record(context, finding, final=True)
         self._tell_downstream(context, finding, checked=True)
         if finding.result is AuditResult.MISMATCHED:
+            self.found_mismatch = True
             self._on_mismatch(finding)
         return PokeReturnValue(is_done=True, xcom_value=finding.result.value)
 

@@ -40,4 +40,5 @@ def test_defaults_are_those_of_the_readers(monkeypatch):
     assert settings.mode() == options["mode"]["default"]
     assert settings.tracking_location() == []
     assert settings.strict() is False
+    assert settings.smtp_conn_id() == options["smtp_conn_id"]["default"]
     assert settings.mask_fields() == []

@@ -59,6 +59,26 @@ MISTAKES = {
         ROW + "    transfer_process_email_alerts: a@example.com\n",
         "p.yaml:3:36: stage_transfers[0].transfer_process_email_alerts: expected a list, not 'a@example.com'",
     ),
+    "no mail address": (
+        ROW + "    transfer_process_email_alerts: [a@example.com, ops]\n",
+        "p.yaml:3:52: stage_transfers[0].transfer_process_email_alerts[1]: 'ops' is no mail address, such as "
+        "team@example.com",
+    ),
+    "two mail addresses in one": (
+        ROW + "    transfer_process_email_alerts: ['b@example.com, c@example.com']\n",
+        "p.yaml:3:37: stage_transfers[0].transfer_process_email_alerts[0]: 'b@example.com, c@example.com' is no mail "
+        "address, such as team@example.com",
+    ),
+    "a mail address with a header in it": (
+        ROW + '    transfer_process_email_alerts: ["b@example.com\\nBcc: c@example.com"]\n',
+        "p.yaml:3:37: stage_transfers[0].transfer_process_email_alerts[0]: 'b@example.com\\nBcc: c@example.com' is no "
+        "mail address, such as team@example.com",
+    ),
+    "a kind of alert that does not exist": (
+        "alerts: [{notifier: a.B, on: [faild]}]\n" + ROW,
+        "p.yaml:1:31: alerts[0].on[0]: expected 'failed', 'mismatched', 'overdue', 'rollback_owed' or 'undelivered', "
+        "not 'faild'",
+    ),
     "text for a mapping": (
         ROW + "    operator_args: echo\n",
         "p.yaml:3:20: stage_transfers[0].operator_args: expected a mapping of keys to values, not 'echo'",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseNotifier
 from airflow.serialization import serialized_objects
 
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
+from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.compat import connect
 from airflow_provider_pipetrack.errors import ConfigError
+from airflow_provider_pipetrack.notifications.targets import targets_of
 
 # Renamed in 3.2.
 DagSerialization = getattr(serialized_objects, "DagSerialization", None) or serialized_objects.SerializedDAG
@@ -70,6 +73,55 @@ def test_a_wrong_operator_is_named_with_its_place(row, expected):
         dag_of(f"stage_transfers: [{{name: load, {row}}}]")
     assert expected in str(raised.value)
     assert "Traceback" not in str(raised.value)
+
+
+SMTP = "airflow.providers.smtp.notifications.smtp"
+
+
+@pytest.mark.parametrize(
+    ("alert", "expected"),
+    [
+        (
+            "notifier: no.such.Notifier",
+            "1:21: alerts[0].notifier: 'no.such' cannot be imported: ModuleNotFoundError: No module named 'no'",
+        ),
+        (
+            f"notifier: {SMTP}.SmtpNotifer",
+            f"alerts[0].notifier: there is no notifier 'SmtpNotifer' in {SMTP} (did you mean 'SmtpNotifier'?)",
+        ),
+        (f"notifier: {BASH}", f"alerts[0].notifier: '{BASH}' is no Airflow notifier"),
+        (
+            "notifier: tests.unit.dag.test_factory.Pager, kwargs: {numbr: 1}",
+            "alerts[0].kwargs: Pager has no argument 'numbr' (did you mean 'number'?)",
+        ),
+        ("notifier: tests.unit.dag.test_factory.Pager", "alerts[0].kwargs: Pager needs number"),
+    ],
+)
+def test_a_wrong_notifier_is_named_with_its_place(alert, expected, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tests.unit.dag.test_factory", sys.modules[__name__])
+    with pytest.raises(ConfigError) as raised:
+        dag_of(f"alerts: [{{{alert}}}]\nstage_transfers: [{{name: load}}]")
+    assert expected in str(raised.value)
+    assert "Traceback" not in str(raised.value)
+
+
+class Pager(BaseNotifier):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+
+
+def test_whom_a_transfer_wants_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tests.unit.dag.test_factory", sys.modules[__name__])
+    dag = dag_of(
+        "alerts: [{notifier: tests.unit.dag.test_factory.Pager, on: [overdue], kwargs: {number: 1}}]\n"
+        "stage_transfers: [{name: load, transfer_process_email_alerts: [team@example.com, team@example.com]}]"
+    )
+    spec = binding_of(dag).specs["load"]
+    targets = targets_of(spec.transfer, spec.pipeline)
+    mail = {"to": ["team@example.com"]}
+    pager = {"notifier": "tests.unit.dag.test_factory.Pager", "kwargs": {"number": 1}}
+    assert list(targets.deliveries("failed")) == [mail]
+    assert list(targets.deliveries("overdue")) == [mail, pager]
 
 
 def test_a_circle_is_named_with_its_place():

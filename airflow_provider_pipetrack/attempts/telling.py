@@ -1,0 +1,26 @@
+"""Tell the people whom a transfer names how its attempt went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.notifications.alerts import raise_alert
+from airflow_provider_pipetrack.notifications.targets import targets_of
+
+
+def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
+    """Raise an alert about an attempt. Returns at once and never raises.
+
+    :param kind: a value of :class:`~airflow_provider_pipetrack.notifications.targets.AlertKind`.
+    :param record: the record's columns; ``record_id`` is needed.
+    """
+    raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record)
+
+
+def tell_failed(spec: Spec, record: Mapping[str, Any], *, owes_rollback: bool) -> None:
+    """Raise what there is to tell when an attempt has failed and no other follows."""
+    tell(spec, "failed", record)
+    if owes_rollback:
+        tell(spec, "rollback_owed", record)

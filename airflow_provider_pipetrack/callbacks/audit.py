@@ -1,0 +1,33 @@
+"""An audit's callbacks: who is told that the data is wrong, or that it could not be checked.
+
+They run in the task's process when Airflow knows the audit's end already, so that no mail server delays it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+log = logging.getLogger("airflow_provider_pipetrack.callbacks")
+
+
+def tell_audit(context: Mapping[str, Any]) -> None:
+    """Tell of a mismatch, warned about or not, and of an audit that failed for good otherwise. Never raises."""
+    try:
+        from airflow_provider_pipetrack.attempts.telling import tell
+        from airflow_provider_pipetrack.callbacks.task import error_of, finish
+
+        task, error = context["ti"].task, error_of(context)
+        mismatched = task.found_mismatch
+        if not mismatched and error is None:
+            return
+        for record in task.audited_records(context):
+            if mismatched:
+                tell(task.pipetrack_spec, "mismatched", record)
+            else:
+                told = {**record, "error_message": f"the audit gave no answer: {error}"}
+                tell(task.pipetrack_spec, "failed", told)
+        finish()
+    except Exception:
+        log.exception("pipetrack could not tell anybody about an audit")

@@ -1,0 +1,1 @@
+"""Alerts: what is said about an attempt, to whom, and only once."""

@@ -1,0 +1,131 @@
+"""Tell one delivery of an alert: as a mail, or through an Airflow notifier."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.compat import airflow_option, mail_notifier
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.notifications.message import Message, compose
+from airflow_provider_pipetrack.notifications.outbox import Alert
+from airflow_provider_pipetrack.notifications.targets import AlertKind
+
+
+class NotifierError(PipetrackError):
+    """A notifier cannot be found, or is given an argument that it does not have."""
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        self.message = message
+        self.suggestion = suggestion
+        super().__init__(message)
+
+
+def find_notifier(path: str) -> type[Any]:
+    """Return the notifier class at a dotted path.
+
+    :raises NotifierError: when there is none, or it is no Airflow notifier.
+    """
+    from airflow.sdk import BaseNotifier
+
+    from airflow_provider_pipetrack.config.problems import suggest
+
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise NotifierError(
+            f"{path!r} is no dotted path, such as airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is somebody else's module
+        raise NotifierError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from None
+    found = getattr(module, name, None)
+    if inspect.isclass(found) and issubclass(found, BaseNotifier):
+        return found
+    if found is None:
+        known = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        raise NotifierError(f"there is no notifier {name!r} in {module_name}", suggest(name, known))
+    raise NotifierError(f"{path!r} is no Airflow notifier")
+
+
+def check_notifier_arguments(notifier: type[Any], given: Iterable[str]) -> None:
+    """Check the names of a notifier's arguments.
+
+    :raises NotifierError: names the first one that it does not have, or those that it needs.
+    """
+    from airflow_provider_pipetrack.config.problems import suggest
+
+    parameters = list(inspect.signature(notifier).parameters.values())
+    given = list(given)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        for name in given:
+            if name not in {parameter.name for parameter in parameters}:
+                raise NotifierError(
+                    f"{notifier.__name__} has no argument {name!r}", suggest(name, [p.name for p in parameters])
+                )
+    named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    missing = [p.name for p in named if p.default is p.empty and p.name not in given]
+    if missing:
+        raise NotifierError(f"{notifier.__name__} needs {', '.join(missing)}")
+
+
+def tell(alert: Alert, delivery: Mapping[str, Any], *, timeout: float) -> None:
+    """Make one delivery.
+
+    :param timeout: seconds that the mail server may take for a step.
+    :raises Exception: whatever the mail server's client or the notifier raises.
+    """
+    message = compose(AlertKind(alert.kind), alert.record)
+    if "to" in delivery:
+        _mail(alert, message, delivery["to"], timeout)
+    else:
+        notifier = find_notifier(delivery["notifier"])(**delivery["kwargs"])
+        notifier(_context(alert, message))
+
+
+def _context(alert: Alert, message: Message) -> dict[str, Any]:
+    """Return what a notifier's templates may use.
+
+    It is made of the record alone, since an alert may be sent later by another process.
+    """
+    from jinja2.sandbox import SandboxedEnvironment
+
+    record = alert.record
+    attempt = int(record.get("retry_attempt_number") or 0) + 1
+    named = {name: record.get(name) for name in ("dag_id", "run_id", "task_id", "map_index", "log_url")}
+    dag = SimpleNamespace(
+        dag_id=record.get("dag_id"),
+        render_template_as_native_obj=False,
+        get_template_env=lambda **_: SandboxedEnvironment(cache_size=0),
+    )
+    return {
+        **named,
+        "dag": dag,
+        "ti": SimpleNamespace(**named, try_number=attempt),
+        "record": record,
+        "alert": {"kind": alert.kind, **vars(message)},
+    }
+
+
+def _mail(alert: Alert, message: Message, addresses: list[str], timeout: float) -> None:
+    notifier = mail_notifier(
+        timeout=timeout,
+        text=message.text,
+        to=addresses,
+        from_email=airflow_option("email", "from_email"),
+        subject=message.subject,
+        html_content=message.html,
+        smtp_conn_id=settings.smtp_conn_id(),
+        custom_headers={
+            # The same alert has the same id wherever it is sent from, so that mail programs show it once.
+            "Message-ID": f"<{alert.alert_id}@pipetrack>",
+            "Auto-Submitted": "auto-generated",
+            "X-Pipetrack-Alert": alert.kind,
+        },
+    )
+    # Not called as a callback would be: its texts are made of names and errors, and must not be rendered as templates.
+    notifier.notify({})

@@ -1,0 +1,180 @@
+"""Alerts on disk: each once for an attempt and kind, kept until everybody was told.
+
+A folder for waiting alerts, one for empty files that say what was sent, one for what was given up. Several processes
+and hosts may share it; a waiting alert is only sent by whoever holds the lock on its file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+#: How long an alert is tried, in seconds; then it is given up and kept.
+KEPT_FOR = 3 * 86_400.0
+_FIRST_PAUSE = 30.0
+_LONGEST_PAUSE = 1_800.0
+#: How long it is remembered what was sent, in seconds.
+_REMEMBERED = 30 * 86_400.0
+_SWEEP_ABOVE = 2_000
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert, as it stands on disk.
+
+    :param alert_id: the same for the same attempt and kind, on every host.
+    :param kind: what there is to tell.
+    :param record: the record's columns as JSON values.
+    :param deliveries: whom it has still to be told, see :meth:`AlertTargets.deliveries`.
+    :param raised: when it was raised, in seconds since 1970.
+    :param tries: how often it was tried in vain.
+    :param due: when it may be tried next, in seconds since 1970.
+    """
+
+    alert_id: str
+    kind: str
+    record: Mapping[str, Any]
+    deliveries: Sequence[Mapping[str, Any]]
+    raised: float
+    tries: int = 0
+    due: float = 0.0
+
+
+def alert_id(subject: str, kind: str) -> str:
+    """Return the id of the alert about ``subject``: a record's id, or whatever is only told once."""
+    return hashlib.sha256(f"{kind}\0{subject}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+class Outbox:
+    """The alerts below one folder.
+
+    :param folder: made when it is missing; only its owner may read it, since notifiers may be given secrets.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._waiting = folder / "waiting"
+        self._sent = folder / "sent"
+        self._given_up = folder / "given_up"
+
+    def keep(self, alert: Alert) -> bool:
+        """Keep an alert until it is sent.
+
+        :return: False when it was raised before.
+        :raises OSError: when it cannot be kept.
+        """
+        path = self._path(alert.alert_id)
+        if self._is_settled(alert.alert_id) or path.exists():
+            return False
+        for folder in (self._waiting, self._sent, self._given_up):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = self._write_fresh(alert)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            return False
+        finally:
+            fresh.unlink()
+        if self._is_settled(alert.alert_id):  # between the first look and the link another process has sent it
+            path.unlink(missing_ok=True)
+            return False
+        return True
+
+    def waiting(self) -> list[str]:
+        """Return the ids of the alerts that wait, oldest first."""
+        found = []
+        for path in self._waiting.glob("*.json"):
+            with suppress(OSError):
+                found.append((path.stat().st_mtime, path.stem))
+        return [name for _, name in sorted(found)]
+
+    @contextmanager
+    def taken(self, name: str) -> Iterator[Alert | None]:
+        """Give a waiting alert under its lock, or None when another process sends it now or has sent it."""
+        try:
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            yield None
+            return
+        try:
+            yield self._read(name, descriptor) if self._is_mine(name, descriptor) else None
+        finally:
+            os.close(descriptor)
+
+    def settle(self, alert: Alert, left: Sequence[Mapping[str, Any]]) -> str:
+        """Note how a try went, while the alert is taken.
+
+        :param left: whom it has still to be told.
+        :return: ``sent``, ``waiting``, or ``given_up``.
+        """
+        if not left:
+            self._move(alert, self._sent, "")
+            self._sweep()
+            return "sent"
+        tries = alert.tries + 1
+        if time.time() - alert.raised > KEPT_FOR:
+            self._move(replace(alert, deliveries=left, tries=tries), self._given_up, ".json")
+            return "given_up"
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries - 1, 10))
+        fresh = self._write_fresh(replace(alert, deliveries=left, tries=tries, due=time.time() + pause))
+        fresh.replace(self._path(alert.alert_id))
+        return "waiting"
+
+    def _move(self, alert: Alert, folder: Path, suffix: str) -> None:
+        """Note that an alert is done with before it stops waiting, so that no moment lets it be raised again."""
+        target = folder / f"{alert.alert_id}{suffix}"
+        if suffix:
+            self._write_fresh(alert).replace(target)
+        else:
+            target.touch(mode=0o600)
+        self._path(alert.alert_id).unlink(missing_ok=True)
+
+    def _is_settled(self, name: str) -> bool:
+        return (self._sent / name).exists() or (self._given_up / f"{name}.json").exists()
+
+    def _is_mine(self, name: str, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had the lock before may have replaced or removed the file in the meantime.
+            return os.fstat(descriptor).st_ino == self._path(name).stat().st_ino
+        except OSError:
+            return False
+
+    def _read(self, name: str, descriptor: int) -> Alert | None:
+        try:
+            return Alert(**json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0)))
+        except (OSError, ValueError, TypeError):
+            # Not written by us, or damaged: out of the way, but still there to be looked at.
+            self._path(name).replace(self._given_up / f"{name}.json")
+            return None
+
+    def _write_fresh(self, alert: Alert) -> Path:
+        fresh = self._waiting / f".{uuid.uuid4().hex}.tmp"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(alert), file)
+            file.flush()
+            os.fsync(descriptor)
+        return fresh
+
+    def _path(self, name: str) -> Path:
+        return self._waiting / f"{name}.json"
+
+    def _sweep(self) -> None:
+        """Forget long ago what was sent."""
+        sent = list(self._sent.iterdir())
+        if len(sent) <= _SWEEP_ABOVE:
+            return
+        oldest = time.time() - _REMEMBERED
+        for path in sent:
+            with suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
