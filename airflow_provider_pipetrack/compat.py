@@ -94,6 +94,29 @@ def task_states(
     return {task: str(state) if state is not None else None for task, state in found.get(run_id, {}).items()}
 
 
+def dag_bundle_base() -> Any:
+    """Return the base class of Dag bundles."""
+    from airflow.dag_processing.bundles.base import BaseDagBundle
+
+    return BaseDagBundle
+
+
+def dag_importers() -> Any:
+    """Return Airflow's interface for Dag importers.
+
+    :raises ImportError: before Airflow 3.4.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module("airflow.sdk.importers")
+    except ModuleNotFoundError:
+        raise ImportError(
+            "Airflow reads Dags through importers from 3.4 on; before, use the Dag bundle "
+            "airflow_provider_pipetrack.dag.bundle.PipetrackDagBundle"
+        ) from None
+
+
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
     import airflow.sdk.log as masking

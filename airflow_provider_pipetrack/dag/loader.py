@@ -1,15 +1,18 @@
-"""``load_pipelines`` and ``report_problems``: what a Dag file calls to bring pipeline files into Airflow."""
+"""From files to Dags: what a Dag file, a stub of the bundle or Airflow's own importer calls."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, get_parsing_context
 
+from airflow_provider_pipetrack.config import PipelineConfig
+from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
 from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline
@@ -55,6 +58,38 @@ def report_problems(folder: str | Path | None = None) -> None:
         raise ConfigError(problems)
 
 
+def load_pipeline(namespace: MutableMapping[str, Any], file: str | Path, folder: str | Path) -> None:
+    """Build the Dag of one pipeline file and put it into ``namespace``; a file that is gone gives none.
+
+    :param namespace: the caller's ``globals()``.
+    :param file: the pipeline file.
+    :param folder: the folder of pipelines that it was found in.
+    :raises ConfigError: with every mistake in it, also when an earlier file of the folder has the same Dag id.
+    """
+    if not Path(file).exists():
+        log.info("%s is gone", file)
+        return
+    dag = build_file(Path(file), Path(folder))
+    namespace[f"pipetrack_{dag.dag_id}"] = dag
+
+
+def build_file(path: Path, folder: Path) -> DAG:
+    """Return the Dag of one pipeline file.
+
+    :param folder: the folder of pipelines that it was found in; of two files with one Dag id the first one has it.
+    :raises ConfigError: with every mistake in it.
+    """
+    verdict = read_pipeline(path)
+    if verdict.config is None:
+        raise ConfigError(verdict.problems)
+    dag = build_dag(verdict.config)
+    if get_parsing_context().dag_id is None:
+        owner = _first_with(dag.dag_id, folder, before=path)
+        if owner is not None:
+            raise ConfigError([_claimed_twice(verdict.config, owner)])
+    return dag
+
+
 def find_all_problems(root: Path) -> list[Problem]:
     """Return the problems of every pipeline file in a folder and below."""
     return find_problems_in(path for path, _ in pipeline_files(root))
@@ -72,11 +107,29 @@ def find_problems_in(paths: Iterable[Path]) -> list[Problem]:
             continue
         problems.extend(find_problems(config, plan_graph(config.stage_transfers)))
         if config.dag_id in owners:
-            message = f"the Dag id {config.dag_id!r} is already that of {owners[config.dag_id]}; set another dag.dag_id"
-            key = "dag.dag_id" if config.dag.dag_id else "pipeline_metadata.pipeline_id"
-            problems.append(config.problem(None, key, message))
+            problems.append(_claimed_twice(config, owners[config.dag_id]))
         owners.setdefault(config.dag_id, path)
     return problems
+
+
+def _claimed_twice(config: PipelineConfig, owner: Path) -> Problem:
+    message = f"the Dag id {config.dag_id!r} is already that of {owner}; set another dag.dag_id"
+    key = "dag.dag_id" if config.dag.dag_id else "pipeline_metadata.pipeline_id"
+    return config.problem(None, key, message)
+
+
+def _first_with(dag_id: str, folder: Path, *, before: Path) -> Path | None:
+    """Return the first file of a folder that has a Dag id, or None when ``before`` comes first itself."""
+    # What becomes "_" in a Dag id may be anything in the file.
+    likely = re.compile(b"[^A-Za-z0-9.-]+".join(re.escape(part.encode()) for part in dag_id.split("_")))
+    for path, data in pipeline_files(folder):
+        if path == before:
+            return None
+        if likely.search(data) or slug(path.stem) == dag_id:
+            config = read_pipeline(path).config
+            if config is not None and config.dag_id == dag_id:
+                return path
+    return None
 
 
 def _build_all(verdicts: Iterable[Verdict]) -> dict[str, DAG]:

@@ -13,6 +13,8 @@ from tests.postgres_server import PostgresServer, start
 
 #: Airflow connections of the stack.
 TRACKING, WAREHOUSE, DOWN = "tracking_pg", "warehouse", "tracking_down"
+#: Name of the bundle of pipeline files, and of its folder beside the dags folder.
+PIPELINES = "pipelines"
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +34,23 @@ def airflow_stack(
 ) -> Iterator[AirflowStack]:
     """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
     folder = tmp_path_factory.mktemp("stack")
+    bundles = [
+        {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
+        {
+            "name": PIPELINES,
+            "classpath": "airflow_provider_pipetrack.dag.bundle.PipetrackDagBundle",
+            "kwargs": {"path": str(folder / PIPELINES), "refresh_interval": 2},
+        },
+    ]
+    (folder / PIPELINES).mkdir()
     refused = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "a", "password": "secret-Pa55"}
     env = {
         **postgres_of_stack.environment(TRACKING),
         f"AIRFLOW_CONN_{WAREHOUSE.upper()}": json.dumps({"conn_type": "sqlite", "host": str(folder / "warehouse.db")}),
         f"AIRFLOW_CONN_{DOWN.upper()}": json.dumps(refused),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(folder / "bundles"),
+        "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
     }
     with AirflowStack(home=folder / "airflow", dags=folder / "dags", env=env, parallelism=3) as stack:
         yield stack
