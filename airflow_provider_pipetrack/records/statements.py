@@ -37,6 +37,10 @@ _NOT_NULL = {
 }
 
 
+#: Records that may need a person; the questions about them use the index with this condition.
+UNSETTLED = "(transfer_status IN ('failed', 'in_progress') OR audit_result = 'mismatched')"
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How one database writes SQL.
@@ -132,13 +136,16 @@ class Statements:
             f"CREATE TABLE IF NOT EXISTS {self.history_name} (\n  {history},\n  PRIMARY KEY (event_id)\n)",
         ]
         for label, table, names in (
-            ("pipeline", self.name, "pipeline_id"),
-            ("run", self.name, "dag_id, run_id"),
-            ("unique", self.name, "transfer_unique_id"),
-            ("events", self.history_name, "record_id"),
+            ("begun", self.name, "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)"),
+            ("attempt", self.name, "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)"),
+            ("created", self.name, "(created_timestamp)"),
+            ("took", self.name, "(dag_id, task_id, actual_seconds)"),
+            ("unsettled", self.name, f"(updated_timestamp) WHERE {UNSETTLED}"),
+            ("unique", self.name, "(transfer_unique_id)"),
+            ("events", self.history_name, "(record_id)"),
         ):
             index = quoted(f"{self.table[:50]}_{label}")
-            statements.append(f"CREATE INDEX IF NOT EXISTS {index} ON {table} ({names})")
+            statements.append(f"CREATE INDEX IF NOT EXISTS {index} ON {table} {names}")
         return statements
 
     @cached_property
@@ -163,6 +170,12 @@ class Statements:
         where = " AND ".join(f"{name} = {self.dialect.placeholder.format(name)}" for name in names)
         names_read, order = ", ".join(_NAMES), "transfer_order_number, record_id"
         return f"SELECT {names_read} FROM {self._bound_name} WHERE {where} ORDER BY {order}"
+
+    def select_among(self, count: int) -> tuple[str, list[str]]:
+        """Return the query for ``count`` records by their ids, and the names of the values that it takes."""
+        names = [f"record_{number}" for number in range(count)]
+        places = ", ".join(self.dialect.placeholder.format(name) for name in names)
+        return f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE record_id IN ({places})", names
 
     @cached_property
     def owed(self) -> str:
@@ -248,25 +261,16 @@ def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:
 
 def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record from a row as a driver gives it."""
-    return {name: _read(column.kind, row.get(name)) for name, column in BY_NAME.items()}
+    return {name: read_value(column.kind, row.get(name)) for name, column in BY_NAME.items()}
 
 
 def event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event of the history from a row as a driver gives it."""
-    return {name: _read(kind, row.get(name)) for name, kind in _HISTORY.items()}
+    return {name: read_value(kind, row.get(name)) for name, kind in _HISTORY.items()}
 
 
-def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  private, one caller's choice
-    if value is None:
-        return None
-    if kind == "json":
-        return json.dumps(value)
-    if kind == "timestamp" and not native_times:
-        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
-    return value
-
-
-def _read(kind: str, value: Any) -> Any:
+def read_value(kind: str, value: Any) -> Any:
+    """Return a value of a column of this kind from what a driver gives for it."""
     if value is None:
         return None
     if kind == "json":
@@ -276,4 +280,14 @@ def _read(kind: str, value: Any) -> Any:
     if kind == "timestamp":
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    return value
+
+
+def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  private, one caller's choice
+    if value is None:
+        return None
+    if kind == "json":
+        return json.dumps(value)
+    if kind == "timestamp" and not native_times:
+        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
     return value

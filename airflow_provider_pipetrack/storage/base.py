@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
@@ -12,6 +12,9 @@ from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.queries import Asked
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
@@ -106,6 +109,29 @@ class StorageAdapter:
         del transfer_unique_id
         return []
 
+    def is_here(self) -> bool:
+        """Return whether this host can see what is stored; only a file of another host, or none yet, is not here."""
+        return True
+
+    def read_all(self) -> list[Record]:
+        """Return every record.
+
+        :raises StorageError: when the storage can only be asked about one pipeline.
+        """
+        text = "can only be asked about one pipeline at a time; name it"
+        raise StorageError(self.location, text, transient=False)
+
+    def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
+        """Answer a question: the rows of one page, and how many there are in all.
+
+        :param asked: the question, its filters and the page.
+        :param newer: records that wait elsewhere for this location; they count more than what it has.
+        :raises StorageError: when the storage cannot be asked.
+        """
+        from airflow_provider_pipetrack.storage.memory import answer_from_records
+
+        return answer_from_records(asked, [*self._asked_about(asked.filters), *newer])
+
     def owed_records(self) -> list[Record]:
         """Return the records that another location lacks."""
         return []
@@ -133,6 +159,13 @@ class StorageAdapter:
 
     def abandon(self) -> None:
         """Break off what another thread is doing with this storage, without waiting."""
+
+    def _asked_about(self, filters: Mapping[str, Any]) -> list[Record]:
+        """Return no fewer records than those that a question with these filters is about."""
+        pipeline_id, dag_id, run_id = (filters.get(name) for name in ("pipeline_id", "dag_id", "run_id"))
+        if dag_id and run_id:
+            return self.read_run(dag_id, run_id, [pipeline_id or dag_id])
+        return self.read_tracking_records(pipeline_id) if pipeline_id else self.read_all()
 
     def _known(self, record_id: str, changes: Sequence[Change]) -> Record | None:
         named = [change.columns.get(name) for name in ("pipeline_id", "dag_id") for change in changes]

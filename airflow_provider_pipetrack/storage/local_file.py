@@ -81,6 +81,14 @@ class LocalFileAdapter(StorageAdapter):
         """Return the records with the user's own id."""
         return [record for record in self._records() if record.get("transfer_unique_id") == transfer_unique_id]
 
+    def is_here(self) -> bool:
+        """Return whether the file is on this host."""
+        return self.path.exists()
+
+    def read_all(self) -> list[Record]:
+        """Return every record."""
+        return self._records()
+
     def check(self) -> None:
         """Open the file as a writer would."""
         try:

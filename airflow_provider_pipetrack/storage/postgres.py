@@ -29,6 +29,8 @@ class PostgresAdapter(SqlAdapter):
     :param conn_id: the Airflow connection; its own database gives way to the location's.
     """
 
+    _query_dialect = "postgres"
+
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         self.database, schema, table = location.parts
         super().__init__(location.name, Statements(POSTGRES, table, schema))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.columns import KEY_COLUMN
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
-from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.records.merge import fold, merge
 from airflow_provider_pipetrack.records.statements import (
     Statements,
     event_from_row,
@@ -19,6 +21,12 @@ from airflow_provider_pipetrack.records.statements import (
     record_row,
 )
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, grouped
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.queries import Asked
+
+#: Most records that are looked up by one statement.
+_AT_ONCE = 500
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
@@ -29,6 +37,8 @@ class SqlAdapter(StorageAdapter):
     keeps_owed = True
     keeps_history = True
     _native_times = True
+    #: How questions are written, of :data:`~airflow_provider_pipetrack.records.queries.DIALECTS`.
+    _query_dialect: ClassVar[str]
 
     def __init__(self, location: str, statements: Statements) -> None:
         super().__init__(location)
@@ -96,8 +106,6 @@ class SqlAdapter(StorageAdapter):
 
     def settle(self, record: Record, owed: Sequence[str]) -> None:
         """Note which locations still lack a record, unless it has changed since it was read."""
-        import json
-
         row = {
             "owed": json.dumps(sorted(owed)),
             "record_id": record["record_id"],
@@ -110,6 +118,11 @@ class SqlAdapter(StorageAdapter):
         rows = self._with_tables(lambda c: self._query(c, self.statements.events, {"record_id": record_id}))
         return [event_from_row(row) for row in rows]
 
+    def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
+        """Answer a question by a query: the rows of one page, and how many there are in all."""
+        answered: tuple[list[dict[str, Any]], int] = self._with_tables(lambda c: self._answer(c, asked, newer))
+        return answered
+
     def check(self) -> None:
         """Ask the database for one record."""
         self.read_record("pipetrack-check")
@@ -119,6 +132,31 @@ class SqlAdapter(StorageAdapter):
     ) -> None:
         self._execute(connection, self.statements.remember, events)
         self._execute(connection, self.statements.upsert, records)
+
+    def _answer(self, connection: Any, asked: Asked, newer: Sequence[Record]) -> tuple[list[dict[str, Any]], int]:
+        from airflow_provider_pipetrack.records.queries import DIALECTS, newer_rows
+
+        dialect = DIALECTS[self._query_dialect]
+        unknown = self._unknown_here(connection, newer)
+        rows, count = asked.statements(dialect, self.statements.name, newer=bool(unknown))
+        values = asked.values(dialect)
+        if unknown:
+            values["newer"] = json.dumps(newer_rows(unknown, dialect))
+        found = self._query(connection, rows, values)
+        (total,) = self._query(connection, count, values)
+        return [asked.row(row) for row in found], int(total["total"])
+
+    def _unknown_here(self, connection: Any, newer: Sequence[Record]) -> list[Record]:
+        """Return those records that this location lacks or has in an older version, merged with that."""
+        stored: dict[str, Record] = {}
+        ids = [record["record_id"] for record in newer]
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            statement, names = self.statements.select_among(len(some))
+            found = self._query(connection, statement, dict(zip(names, some, strict=True)))
+            stored.update((row["record_id"], record_from_row(row)) for row in found)
+        merged = [merge(stored[r["record_id"]], r) if r["record_id"] in stored else r for r in newer]
+        return [record for record in merged if _keys(record) != _keys(stored.get(record["record_id"], {}))]
 
     def _records(self, statement: str, **values: Any) -> list[Record]:
         return [record_from_row(row) for row in self._with_tables(lambda c: self._query(c, statement, values))]
@@ -135,3 +173,7 @@ class SqlAdapter(StorageAdapter):
         self.prepare()
         with self._transaction() as connection:
             return work(connection)
+
+
+def _keys(record: Mapping[str, Any]) -> list[str]:
+    return [record.get(key) or "" for key in KEY_COLUMN.values()]

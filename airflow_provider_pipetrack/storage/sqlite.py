@@ -26,6 +26,7 @@ class SqliteAdapter(SqlAdapter):
 
     host_local = True
     _native_times = False
+    _query_dialect = "sqlite"
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         table = location.parts[1] if len(location.parts) > 1 else DEFAULT_TABLE
@@ -53,6 +54,10 @@ class SqliteAdapter(SqlAdapter):
                 self._create(path)
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
+
+    def is_here(self) -> bool:
+        """Return whether the file is on this host."""
+        return self._file().exists()
 
     def close(self) -> None:
         """Close the file."""

@@ -313,11 +313,9 @@ class TrackingStore:
                 continue
             for record in found:
                 _add(records, record)
-        for entry in undelivered(self.journal_folder):
-            for change in changes_of(entry.payload)[1]:
-                known = change.record_id in records
-                if known or wanted(record_of(change)):
-                    _add(records, record_of(change))
+        for record in waiting_records(self):
+            if record["record_id"] in records or wanted(record):
+                _add(records, record)
         ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
         return Reading(ordered, unreachable)
 
@@ -364,6 +362,12 @@ def get_store(
             locations, mode=mode, connections=connections, deadline=deadline, adapters=adapters
         )
     return _STORES[key]
+
+
+def waiting_records(store: TrackingStore) -> list[Record]:
+    """Return what waits in the journal of a store's host, one record per change."""
+    entries = undelivered(store.journal_folder)
+    return [record_of(change) for entry in entries for change in changes_of(entry.payload)[1]]
 
 
 _STORES: dict[Any, TrackingStore] = {}

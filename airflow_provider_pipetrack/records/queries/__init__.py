@@ -1,0 +1,17 @@
+"""Questions about records: one SQL template a file, what they mean, and how they are asked of a database."""
+
+from airflow_provider_pipetrack.records.queries.asked import Asked
+from airflow_provider_pipetrack.records.queries.catalog import QUESTIONS, Question, QuestionError, describe
+from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, SQLITE_QUERIES, QueryDialect, newer_rows
+
+__all__ = [
+    "DIALECTS",
+    "QUESTIONS",
+    "SQLITE_QUERIES",
+    "Asked",
+    "QueryDialect",
+    "Question",
+    "QuestionError",
+    "describe",
+    "newer_rows",
+]

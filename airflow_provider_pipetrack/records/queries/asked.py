@@ -1,0 +1,257 @@
+"""A question as somebody asks it, and the SQL that asks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.records.columns import COLUMNS
+from airflow_provider_pipetrack.records.queries.catalog import (
+    QUESTIONS,
+    RECORD_COLUMNS,
+    RECORD_FILTERS,
+    Question,
+    check_known,
+    template,
+)
+from airflow_provider_pipetrack.records.queries.dialects import QueryDialect, bound_value, read_answer
+from airflow_provider_pipetrack.records.statements import UNSETTLED
+
+#: An attempt that is open for longer counts as stale, in seconds, unless it is estimated to take half as long.
+STALE_AFTER = 86_400.0
+#: Columns that are never NULL, so that a database may sort by their index.
+_NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at")
+_SEARCHED = (
+    "pipeline_id",
+    "dag_id",
+    "run_id",
+    "task_id",
+    "stage_i_details",
+    "stage_i_plus_1_details",
+    "transfer_unique_id",
+    "transfer_process_owner_name",
+    "error_message",
+    "decision",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as somebody asks it.
+
+    :param question: one of :data:`QUESTIONS`.
+    :param filters: what the rows must have, by the names that the question allows.
+    :param dag_ids: the Dags that may be seen; None for all.
+    :param order_by: a column of the answer; that of the question when None.
+    :param limit: most rows; None for all.
+    :param now: the moment that overdue and stale attempts are measured at.
+    :raises QuestionError: names what does not exist.
+    """
+
+    question: str
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    dag_ids: Collection[str] | None = None
+    order_by: str | None = None
+    descending: bool = False
+    limit: int | None = 100
+    offset: int = 0
+    now: datetime = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        check_known("question", self.question, QUESTIONS)
+        for name in self.filters:
+            check_known(f"filter of {self.question}", name, self.known.filters)
+        if self.order_by is not None:
+            check_known(f"column of {self.question}", self.order_by, self.known.columns)
+
+    @property
+    def known(self) -> Question:
+        """The question itself."""
+        return QUESTIONS[self.question]
+
+    def statements(self, dialect: QueryDialect, table: str, *, newer: bool = False) -> tuple[str, str]:
+        """Return the query for one page of the answer, and that for the number of all its rows.
+
+        :param table: the table, quoted, with its schema.
+        :param newer: whether ``:newer`` holds records that count more than those of the table.
+        """
+        head = _NEWER if newer else ""
+        early = self._pages_early()
+        page = f"{self._order('')} {self._limit()}" if early else ""
+        rows = f"SELECT * FROM ({self._body(dialect, page)}) q WHERE {self._outer()} {self._order('q.')}"
+        if not early:
+            rows += f" {self._limit()}"
+        count = f"SELECT COUNT(*) AS total FROM ({self._counted(dialect)}) q WHERE {self._outer()}"
+        source = "tracking_now" if newer else table
+        return _written(head + rows, dialect, table, source), _written(head + count, dialect, table, source)
+
+    def values(self, dialect: QueryDialect) -> dict[str, Any]:
+        """Return the values that are bound."""
+        bound: dict[str, Any] = {
+            "now": self.now,
+            "stale_after": STALE_AFTER,
+            "limit": self.limit,
+            "offset": self.offset,
+        }
+        bound.update((name, value) for name, value in self.filters.items() if name not in ("search", "include_not_run"))
+        if self.filters.get("search"):
+            bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
+        bound.update((f"dag_{number}", dag_id) for number, dag_id in enumerate(self.dag_ids or ()))
+        return {name: bound_value(value, dialect) for name, value in bound.items()}
+
+    def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of the answer from one that a driver gave."""
+        return {name: read_answer(name, row[name]) for name in self.known.columns}
+
+    def _body(self, dialect: QueryDialect, page: str) -> str:
+        fragments = {
+            **_FRAGMENTS,
+            "columns": ", ".join(f"t.{name}" for name in RECORD_COLUMNS),
+            "elapsed": dialect.elapsed,
+            "owners": dialect.listed.format("t.transfer_process_owner_name"),
+            "failed_transfers": dialect.listed.format(_FAILED_NAME),
+            "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",
+            "filters": self._inner(),
+            "page": page,
+        }
+        return _filled(template(self.question), fragments)
+
+    def _counted(self, dialect: QueryDialect) -> str:
+        keys = self.known.counted
+        if not keys or self._answer_filters():
+            return self._body(dialect, "")
+        names = ", ".join(f"t.{name}" for name in keys)
+        return f"SELECT DISTINCT {names} FROM {{tracking}} t WHERE 1 = 1 {self._inner()}"
+
+    def _inner(self) -> str:
+        terms = [
+            _term(name, self.question)
+            for name, value in self.filters.items()
+            if name in RECORD_FILTERS and name not in self.known.of_the_answer and value not in (None, "")
+        ]
+        if self.dag_ids is not None:
+            places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids)))
+            terms.append(f"t.dag_id IN ({places})" if places else "1 = 0")
+        return "".join(f" AND {term}" for term in terms)
+
+    def _answer_filters(self) -> list[str]:
+        return [name for name in self.known.of_the_answer if self.filters.get(name) not in (None, "")]
+
+    def _outer(self) -> str:
+        return " AND ".join(["1 = 1", *(f"q.{self.known.of_the_answer[n]} = :{n}" for n in self._answer_filters())])
+
+    def _pages_early(self) -> bool:
+        """Return whether the rows of the page are known before what is said about them is computed."""
+        return self.question == "runs" and self.order_by in (None, "began_at") and not self._answer_filters()
+
+    def _order(self, prefix: str) -> str:
+        name, down = (self.order_by, self.descending) if self.order_by else self.known.order
+        nulls = "" if name in _NEVER_NULL else " NULLS LAST"
+        rest = "".join(f", {prefix}{key}" for key in self.known.keys if key != name)
+        return f"ORDER BY {prefix}{name} {'DESC' if down else 'ASC'}{nulls}{rest}"
+
+    def _limit(self) -> str:
+        return "" if self.limit is None else "LIMIT :limit OFFSET :offset"
+
+
+_NEWER = """WITH newer AS MATERIALIZED ({newer}),
+tracking_now AS (
+  SELECT {all_columns} FROM {table} WHERE record_id NOT IN (SELECT record_id FROM newer)
+  UNION ALL
+  SELECT {all_columns} FROM newer
+)
+"""
+_FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
+_FRAGMENTS = {
+    "latest": """NOT EXISTS (
+  SELECT 1 FROM {tracking} later
+  WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
+    AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
+)""",
+    "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
+    "unsettled": UNSETTLED.replace("transfer_status", "t.transfer_status").replace("audit_result", "t.audit_result"),
+    "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
+    "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
+    AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
+    "run_columns": """
+  MAX(t.pipeline_version) AS pipeline_version,
+  CASE
+    WHEN {in_progress} > 0 THEN 'in_progress'
+    WHEN {failed} > 0 THEN 'failed'
+    WHEN {pending} > 0 AND {completed} > 0 THEN 'in_progress'
+    WHEN {completed} > 0 THEN 'completed'
+    ELSE 'pending'
+  END AS state,
+  MIN(t.began_at) AS began_at,
+  MIN(t.transfer_start_timestamp) AS started_at,
+  MAX(t.transfer_end_timestamp) AS ended_at,
+  MAX(t.logical_date) AS logical_date,
+  SUM(CASE WHEN t.is_latest = 1 AND NOT {not_run} THEN 1 ELSE 0 END) AS transfers,
+  COUNT(*) AS attempts,
+  {pending} AS pending,
+  {in_progress} AS in_progress,
+  {completed} AS completed,
+  {failed} AS failed,
+  SUM(CASE WHEN t.is_latest = 1 AND {not_run} THEN 1 ELSE 0 END) AS not_run,
+  SUM(CASE WHEN t.is_latest = 1 AND t.is_partial THEN 1 ELSE 0 END) AS partial,
+  SUM(CASE WHEN t.is_latest = 1 AND {overdue} THEN 1 ELSE 0 END) AS overdue,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
+  SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
+  SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed""",
+    "pending": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END)",
+    "in_progress": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'in_progress' THEN 1 ELSE 0 END)",
+    "completed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'completed' THEN 1 ELSE 0 END)",
+    "failed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN 1 ELSE 0 END)",
+}
+_TERMS = {
+    "status": "t.transfer_status = :status",
+    "owner": "t.transfer_process_owner_name = :owner",
+    "stage": "(t.stage_i_details = :stage OR t.stage_i_plus_1_details = :stage)",
+    "since": "t.created_timestamp >= :since",
+    "until": "t.created_timestamp < :until",
+    "search": "(" + " OR ".join(f"LOWER(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",
+}
+#: A stage is asked for as the target, and by the date of its data.
+_READINESS_TERMS = {
+    "stage": "t.stage_i_plus_1_details = :stage",
+    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since",
+    "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
+}
+_MARK = re.compile(r"\{([a-z_]+)\}")
+_VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
+
+
+def _term(name: str, question: str) -> str:
+    own = _READINESS_TERMS if question == "readiness" else {}
+    return own.get(name) or _TERMS.get(name) or f"t.{name} = :{name}"
+
+
+def _filled(text: str, fragments: Mapping[str, str]) -> str:
+    """Return a template with its marks filled, those of the fragments included; the table stays open."""
+    while True:
+        filled = _MARK.sub(lambda mark: fragments.get(mark[1], mark[0]), text)
+        if filled == text:
+            return text
+        text = filled
+
+
+def _written(text: str, dialect: QueryDialect, table: str, source: str) -> str:
+    """Return a statement with the database's placeholders, and then the table, whose name may hold any sign."""
+    text = text.replace("{newer}", dialect.newer)
+    if dialect.placeholder.startswith("%"):
+        text = text.replace("%", "%%")
+        table, source = (name.replace("%", "%%") for name in (table, source))
+    text = _VALUE.sub(lambda value: dialect.placeholder.format(value[1]), text)
+    names = ", ".join(column.name for column in COLUMNS)
+    last = {"table": table, "tracking": source, "columns": names, "all_columns": names}
+    return _MARK.sub(lambda mark: last[mark[1]], text)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([!%_])", r"!\1", text)

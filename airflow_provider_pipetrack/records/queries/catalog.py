@@ -1,0 +1,114 @@
+"""The questions: what each asks, by which filters, and the columns of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN
+
+#: Columns of a record that only its storage needs.
+_INTERNAL = (*KEY_COLUMN.values(), "owed")
+RECORD_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in _INTERNAL)
+_RUN = (
+    "pipeline_id", "dag_id", "run_id", "pipeline_version", "state", "began_at", "started_at", "ended_at",
+    "logical_date", "transfers", "attempts", "pending", "in_progress", "completed", "failed", "not_run",
+    "partial", "overdue", "audits_matched", "audits_mismatched", "audits_total", "records_succeeded", "records_failed",
+)  # fmt: skip
+_TRANSFER = (
+    "dag_id", "task_id", "pipeline_id", "stage_i_details", "stage_i_plus_1_details", "transfer_process_owner_name",
+)  # fmt: skip
+RECORD_FILTERS = (
+    "pipeline_id", "dag_id", "run_id", "task_id", "map_index", "status", "audit_result", "owner", "stage", "since",
+    "until", "search",
+)  # fmt: skip
+
+
+class QuestionError(PipetrackError):
+    """A question, a filter or a column to sort by does not exist."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of the bundled questions.
+
+    :param columns: the columns of its answer.
+    :param order: the column it is sorted by when the asker names none, and whether the greatest comes first.
+    :param keys: what makes a row of a grouped answer one row; for others the record's id.
+    :param of_the_answer: filters that look at the answer's rows instead of at records, with their column.
+    :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
+    """
+
+    columns: tuple[str, ...] = RECORD_COLUMNS
+    order: tuple[str, bool] = ("created_timestamp", True)
+    keys: tuple[str, ...] = ("record_id",)
+    filters: tuple[str, ...] = RECORD_FILTERS
+    of_the_answer: Mapping[str, str] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
+
+
+_READINESS = (
+    "pipeline_id", "dag_id", "run_id", "stage", "state", "data_date", "began_at", "ended_at", "transfers", "completed",
+    "failed", "not_run", "partial", "audits_matched", "audits_mismatched", "audits_pending", "records_succeeded",
+    "records_failed", "can_access_historical_data",
+)  # fmt: skip
+_ESTIMATES = (
+    "dag_id", "task_id", "pipeline_id", "completed", "estimated_seconds", "p50_seconds", "p95_seconds",
+    "longest_seconds", "over_estimate", "suggested_seconds",
+)  # fmt: skip
+_DURATIONS = (
+    "record_id", "pipeline_id", "dag_id", "run_id", "task_id", "map_index", "retry_attempt_number", "transfer_status",
+    "is_partial", "logical_date", "created_timestamp", "transfer_start_timestamp", "transfer_end_timestamp",
+    "actual_seconds", "estimated_seconds", "records_succeeded", "records_failed",
+)  # fmt: skip
+_SLOW = (*_TRANSFER, "completed", "over_estimate", "average_seconds", "longest_seconds", "estimated_seconds", "ratio")
+_FLAKY = (*_TRANSFER, "runs", "attempts", "failed", "failed_share", "average_retries", "last_failed_at")
+_BY_STATE = {"status": "state"}
+_NEWEST, _LATEST_CHANGE = ("began_at", True), ("updated_timestamp", True)
+_ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_id"), ("pipeline_id", "dag_id")
+
+QUESTIONS: Mapping[str, Question] = {
+    "pipelines": Question((*_RUN, "owners"), _NEWEST, _ONE_PIPELINE, of_the_answer=_BY_STATE, counted=_ONE_PIPELINE),
+    "runs": Question((*_RUN, "failed_transfers"), _NEWEST, _ONE_RUN, of_the_answer=_BY_STATE, counted=_ONE_RUN),
+    "transfers": Question(filters=(*RECORD_FILTERS, "include_not_run")),
+    "attempts": Question(),
+    "attention": Question(
+        (*RECORD_COLUMNS, "reason"),
+        _LATEST_CHANGE,
+        filters=(*RECORD_FILTERS, "reason"),
+        of_the_answer={"reason": "reason"},
+    ),
+    "open_failures": Question(order=_LATEST_CHANGE),
+    "overdue": Question((*RECORD_COLUMNS, "elapsed_seconds", "overdue_seconds"), ("overdue_seconds", True)),
+    "slow": Question(_SLOW, ("ratio", True), _ONE_TRANSFER),
+    "flaky": Question(_FLAKY, ("failed_share", True), _ONE_TRANSFER),
+    "readiness": Question(_READINESS, _NEWEST, (*_ONE_RUN, "stage"), of_the_answer=_BY_STATE),
+    "audit_trail": Question(order=_LATEST_CHANGE),
+    "estimates": Question(_ESTIMATES, ("dag_id", False), _ONE_TRANSFER),
+    "durations": Question(_DURATIONS),
+}
+
+
+@cache
+def template(question: str) -> str:
+    """Return the SQL template of a question, as it stands in its file."""
+    return Path(__file__).with_name(f"{question}.sql").read_text().strip()
+
+
+def describe(question: str) -> str:
+    """Return what a question asks, in one sentence."""
+    check_known("question", question, QUESTIONS)
+    return template(question).splitlines()[0].removeprefix("--").strip()
+
+
+def check_known(what: str, name: str, known: Collection[str]) -> None:
+    """Raise QuestionError, with what was probably meant, when ``name`` is not among ``known``."""
+    if name not in known:
+        import difflib
+
+        close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise QuestionError(f"there is no {what} {name!r}{hint}; known are {', '.join(known)}")

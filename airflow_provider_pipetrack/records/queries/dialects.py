@@ -1,0 +1,98 @@
+"""How each database writes what the templates leave open, and how values go in and come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
+from airflow_provider_pipetrack.records.statements import read_value
+
+#: Kinds of what the templates compute; what is not named is a number or a text.
+_KINDS = {
+    "began_at": "timestamp",
+    "started_at": "timestamp",
+    "ended_at": "timestamp",
+    "last_failed_at": "timestamp",
+    "data_date": "timestamp",
+    "owners": "json",
+    "failed_transfers": "json",
+}
+
+
+_LISTS = ("owners", "failed_transfers")
+
+
+@dataclass(frozen=True)
+class QueryDialect:
+    """How one database writes what the templates leave open.
+
+    :param placeholder: how a bound value is written, with ``{}`` for its name.
+    :param elapsed: seconds from the attempt's start to ``:now``.
+    :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
+    :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
+    :param native_times: whether moments are bound as they are; else as ISO 8601 text.
+    """
+
+    placeholder: str
+    elapsed: str
+    listed: str
+    newer: str
+    native_times: bool
+
+
+def _json_extracts() -> str:
+    return ", ".join(f"json_extract(value, '$.{column.name}') AS {column.name}" for column in COLUMNS)
+
+
+SQLITE_QUERIES = QueryDialect(
+    placeholder=":{}",
+    elapsed="((julianday(:now) - julianday(t.transfer_start_timestamp)) * 86400.0)",
+    listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
+    newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
+    native_times=False,
+)
+POSTGRES_QUERIES = QueryDialect(
+    placeholder="%({})s",
+    elapsed="CAST(EXTRACT(EPOCH FROM (:now - t.transfer_start_timestamp)) AS double precision)",
+    listed="json_agg(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
+    newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
+    native_times=True,
+)
+DIALECTS: Mapping[str, QueryDialect] = {"sqlite": SQLITE_QUERIES, "postgres": POSTGRES_QUERIES}
+
+
+def newer_rows(records: Iterable[Mapping[str, Any]], dialect: QueryDialect) -> list[dict[str, Any]]:
+    """Return records as the JSON that ``:newer`` holds."""
+    rows = [{c.name: _as_json(c.kind, record.get(c.name), dialect) for c in COLUMNS} for record in records]
+    # A change without its start group does not know its pipeline.
+    return [{**row, "pipeline_id": row["pipeline_id"] or row["dag_id"]} for row in rows]
+
+
+def bound_value(value: Any, dialect: QueryDialect) -> Any:
+    """Return a value as it is bound: moments in UTC, as the database keeps them."""
+    if isinstance(value, datetime):
+        moment = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+        return moment if dialect.native_times else moment.isoformat(timespec="microseconds")
+    return value
+
+
+def read_answer(name: str, value: Any) -> Any:
+    """Return a value of an answer from what a driver gives for the column ``name``."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    kind = _KINDS.get(name) or (BY_NAME[name].kind if name in BY_NAME else "text")
+    read = read_value(kind, value)
+    return sorted(read or ()) if name in _LISTS else read
+
+
+def _as_json(kind: str, value: Any, dialect: QueryDialect) -> Any:
+    if value is None:
+        return None
+    if kind == "timestamp":
+        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    return json.dumps(value) if kind == "json" and not dialect.native_times else value

@@ -1,0 +1,6 @@
+-- Transfers that run for longer than estimated, right now.
+SELECT {columns},
+  {elapsed} AS elapsed_seconds,
+  {elapsed} - t.estimated_seconds AS overdue_seconds
+FROM {tracking} t
+WHERE {unsettled} AND {overdue} AND {latest} {filters}

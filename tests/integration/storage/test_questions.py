@@ -1,0 +1,236 @@
+"""Every question, asked of every storage with the same records; the answers are known by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_pipetrack.records.queries import QUESTIONS, QuestionError
+from airflow_provider_pipetrack.tracking.questions import Answer, Questions
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.integration.storage.conftest import USERS, Place
+from tests.integration.storage.worlds import HOUR, NOON, stored, world
+
+NOW = datetime.now(timezone.utc)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "local_file"])
+def place(request, place_of) -> Place:
+    return place_of(request.param)
+
+
+@pytest.fixture
+def store(place, tmp_path) -> Iterator[TrackingStore]:
+    with TrackingStore([place.text], journal_dir=tmp_path / "journal", adapters=USERS) as made:
+        made.legs[0].call(lambda adapter: adapter.apply(world(NOW)), 60)
+        yield made
+
+
+@pytest.fixture
+def ask(store):
+    questions = Questions(store)
+
+    def asked(question: str, **options: Any) -> Answer:
+        return questions.ask(question, **options)
+
+    return asked
+
+
+def shown(answer: Answer, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in answer.rows]
+
+
+def test_pipelines_stand_as_their_last_run_does(ask):
+    answer = ask("pipelines")
+    assert (answer.total, answer.unreachable) == (2, {})
+    billing, orders = answer.rows
+    assert (billing["pipeline_id"], billing["run_id"], billing["state"]) == ("billing", "scheduled__9", "in_progress")
+    counts = ("transfers", "attempts", "pending", "in_progress", "completed", "failed", "not_run", "overdue")
+    assert [billing[name] for name in counts] == [5, 6, 1, 3, 0, 1, 0, 2]
+    assert billing["owners"] == ["money_team", "shop_team"]
+    assert (orders["run_id"], orders["state"], orders["pipeline_version"]) == ("scheduled__2", "completed", "1.0")
+    assert [orders[name] for name in counts] == [3, 6, 0, 0, 3, 0, 1, 0]
+    assert (orders["partial"], orders["audits_matched"], orders["audits_mismatched"], orders["audits_total"]) == (
+        1,
+        1,
+        0,
+        1,
+    )
+    assert (orders["records_succeeded"], orders["records_failed"]) == (29, 1)
+    assert orders["began_at"] == orders["logical_date"] == orders["started_at"] == NOON + 48 * HOUR
+    assert orders["ended_at"] == NOON + 48 * HOUR + timedelta(seconds=1500)
+
+
+def test_a_repaired_old_run_is_not_the_last_one(ask, store):
+    again = stored("orders", 0, "load", "failed", attempt=2, map_index=0, at=300)
+    store.legs[0].call(lambda adapter: adapter.apply([again]), 60)
+    (orders,) = ask("pipelines", pipeline_id="orders").rows
+    assert orders["run_id"] == "scheduled__2"
+
+
+def test_runs_come_newest_first_with_what_failed(ask):
+    answer = ask("runs")
+    assert answer.total == 4
+    assert shown(answer, "dag_id", "run_id", "state", "failed_transfers") == [
+        ("billing", "scheduled__9", "in_progress", ["pay"]),
+        ("orders", "scheduled__2", "completed", []),
+        ("orders", "scheduled__1", "completed", []),
+        ("orders", "scheduled__0", "completed", []),
+    ]
+    assert shown(ask("runs", limit=2, offset=1), "run_id") == [("scheduled__2",), ("scheduled__1",)]
+    assert ask("runs", limit=1, offset=99).total == 4
+    assert shown(ask("runs", status="completed", order_by="audits_mismatched", descending=True, limit=1), "run_id") == [
+        ("scheduled__1",)
+    ]
+    assert ask("runs", status="completed").total == 3
+
+
+def test_transfers_are_the_latest_attempts_of_what_was_meant_to_run(ask):
+    answer = ask("transfers", dag_id="orders", run_id="scheduled__2", order_by="task_id")
+    assert answer.total == 3
+    assert shown(answer, "task_id", "map_index", "retry_attempt_number", "transfer_status") == [
+        ("load", 0, 0, "completed"),
+        ("load", 1, 2, "completed"),
+        ("publish", -1, 0, "completed"),
+    ]
+    with_all = ask("transfers", dag_id="orders", run_id="scheduled__2", include_not_run=True)
+    assert with_all.total == 4
+    assert "disabled" in [row["decision"] for row in with_all.rows]
+    row = answer.rows[2]
+    assert row["transfer_start_timestamp"] == NOON + 48 * HOUR
+    assert row["is_partial"] is True
+    assert row["tracking_location"] is None
+    assert "end_key" not in row
+
+
+def test_attempts_are_all_records(ask):
+    assert ask("attempts").total == 21
+    assert ask("attempts", pipeline_id="orders", task_id="load", map_index=1, run_id="scheduled__2").total == 3
+    assert ask("attempts", status="failed").total == 5
+
+
+def test_attention_names_the_reason(ask):
+    answer = ask("attention")
+    assert sorted(shown(answer, "dag_id", "task_id", "retry_attempt_number", "reason")) == [
+        ("billing", "invoice", 0, "overdue"),
+        ("billing", "pay", 1, "failed"),
+        ("billing", "stuck", 0, "stale"),
+        ("orders", "publish", 0, "mismatched"),
+    ]
+    assert answer.total == 4
+    assert answer.rows[0]["task_id"] == "pay", "changed last"
+    assert shown(ask("attention", reason="stale"), "task_id") == [("stuck",)]
+
+
+def test_open_failures_are_an_owners(ask):
+    assert shown(ask("open_failures", owner="money_team"), "task_id", "error_message") == [("pay", "100% broken")]
+    assert ask("open_failures", owner="shop_team").total == 0
+
+
+def test_overdue_is_measured_now(ask):
+    answer = ask("overdue")
+    assert [row["task_id"] for row in answer.rows] == ["stuck", "invoice"]
+    assert answer.rows[1]["elapsed_seconds"] == pytest.approx(3600, abs=120)
+    assert answer.rows[1]["overdue_seconds"] == pytest.approx(3000, abs=120)
+
+
+def test_slow_and_flaky_transfers(ask):
+    (slow,) = ask("slow").rows
+    assert (slow["task_id"], slow["completed"], slow["over_estimate"], slow["longest_seconds"]) == (
+        "publish",
+        3,
+        2,
+        1500.0,
+    )
+    assert slow["average_seconds"] == pytest.approx(1000.0)
+    assert slow["ratio"] == pytest.approx(1000 / 600)
+    flaky = ask("flaky")
+    assert shown(flaky, "task_id", "runs", "attempts", "failed") == [("pay", 1, 2, 2), ("load", 3, 9, 3)]
+    assert flaky.rows[1]["failed_share"] == pytest.approx(1 / 3)
+    assert flaky.rows[1]["average_retries"] == pytest.approx((0 + 0 + 0 + 1 + 0 + 0 + 1 + 2 + 0) / 9)
+    assert flaky.rows[0]["last_failed_at"] == NOON + 9 * 24 * HOUR + HOUR / 2 + timedelta(seconds=60)
+
+
+def test_estimates_stand_beside_what_was_taken(ask):
+    answer = ask("estimates", pipeline_id="orders")
+    load, publish = answer.rows
+    assert answer.total == 2
+    assert (load["completed"], load["p50_seconds"], load["p95_seconds"], load["longest_seconds"]) == (
+        6,
+        201.0,
+        303.0,
+        303.0,
+    )
+    assert (publish["p50_seconds"], publish["p95_seconds"], publish["estimated_seconds"]) == (1000.0, 1500.0, 600.0)
+    assert publish["suggested_seconds"] == pytest.approx(1650.0)
+
+
+def test_durations_are_a_transfers_past(ask):
+    answer = ask("durations", dag_id="orders", task_id="publish", order_by="created_timestamp")
+    assert [row["actual_seconds"] for row in answer.rows] == [500.0, 1000.0, 1500.0]
+
+
+def test_readiness_is_per_stage_and_date(ask):
+    answer = ask("readiness", pipeline_id="orders", stage="stage of publish")
+    assert shown(answer, "run_id", "state", "completed", "can_access_historical_data") == [
+        ("scheduled__2", "partial", 1, True),
+        ("scheduled__1", "mismatched", 1, True),
+        ("scheduled__0", "ready", 1, True),
+    ]
+    day = ask("readiness", stage="stage of load", since=NOON + 24 * HOUR, until=NOON + 48 * HOUR)
+    assert shown(day, "run_id", "state", "transfers") == [("scheduled__1", "ready", 2)]
+    assert ask("readiness", status="in_progress").total == 4
+
+
+def test_the_audit_trail_has_results_and_decisions(ask):
+    answer = ask("audit_trail", pipeline_id="orders", audit_result="mismatched")
+    assert shown(answer, "run_id", "task_id") == [("scheduled__1", "publish")]
+    assert ask("audit_trail", search="DISABLED").total == 3
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_only_dags_that_may_be_read_are_seen_and_counted(ask, question):
+    everything = ask(question, limit=None)
+    orders = ask(question, limit=None, dag_ids=["orders", "secret"])
+    assert {row["dag_id"] for row in orders.rows} <= {"orders"}
+    assert orders.total == len([row for row in everything.rows if row["dag_id"] == "orders"])
+    assert ask(question, dag_ids=[]) == Answer([], 0)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_column_sorts_both_ways_and_pages_add_up(ask, question):
+    known = QUESTIONS[question]
+    for column in known.columns:
+        for descending in (False, True):
+            everything = ask(question, limit=None, order_by=column, descending=descending)
+            assert everything.total == len(everything.rows)
+            values = [row[column] for row in everything.rows if isinstance(row[column], (int, float, datetime))]
+            assert values == sorted(values, reverse=descending)
+            half = (everything.total + 1) // 2
+            halves = [ask(question, limit=half, offset=n, order_by=column, descending=descending) for n in (0, half)]
+            assert [shown(page, *known.keys) for page in halves] == [
+                shown(everything, *known.keys)[:half],
+                shown(everything, *known.keys)[half:],
+            ]
+
+
+def test_a_search_takes_signs_literally(ask):
+    assert shown(ask("attempts", search="100% BROKEN"), "task_id") == [("pay",)]
+    assert ask("attempts", search="100_ broken").total == 0
+    assert ask("attempts", search="shop_team").total == 15
+    assert ask("attempts", search="'; DROP TABLE t; --").total == 0
+
+
+def test_what_does_not_exist_is_named(ask):
+    with pytest.raises(
+        QuestionError,
+        match="there is no question 'pipeline' \\(did you mean 'pipelines'\\?\\); known are pipelines, runs",
+    ):
+        ask("pipeline")
+    with pytest.raises(QuestionError, match="there is no filter of runs 'onwer' \\(did you mean 'owner'\\?\\)"):
+        ask("runs", onwer="x")
+    with pytest.raises(QuestionError, match="there is no column of runs 'task_id; DROP'"):
+        ask("runs", order_by="task_id; DROP")
