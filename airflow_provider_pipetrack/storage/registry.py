@@ -18,6 +18,7 @@ _BUILT_IN = {
     "postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
     "local_postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
     "local_file": f"{_PACKAGE}.local_file.LocalFileAdapter",
+    "mongodb": f"{_PACKAGE}.mongodb.MongoAdapter",
 }
 
 
@@ -62,23 +63,32 @@ def _users_adapter(adapter: str | type[Any], location: Location) -> StorageAdapt
     except Exception as error:
         text = f"{getattr(kind, '__name__', kind)} cannot be made: {type(error).__name__}: {error}"
         raise StorageError(location.name, text, transient=False) from error
+    return adapter_of(made, location.name)
+
+
+def adapter_of(made: Any, name: str) -> StorageAdapter:
+    """Return an object with the three methods as an adapter, whether it has our base class or not.
+
+    :param name: the location's name, for an adapter that was told none.
+    :raises StorageError: when it lacks one of the methods.
+    """
     if not isinstance(made, StorageAdapter):
-        return _Wrapped(made, location)
+        return _Wrapped(made, name)
     if not getattr(made, "location", ""):
-        made.location = location.name
+        made.location = name
     return made
 
 
 class _Wrapped(StorageAdapter):
     """A user's object with the three methods, without our base class."""
 
-    def __init__(self, inner: Any, location: Location) -> None:
-        super().__init__(location.name)
+    def __init__(self, inner: Any, name: str) -> None:
+        super().__init__(name)
         wanted = ("write_tracking_record", "read_tracking_records", "update_tracking_record")
         missing = [name for name in wanted if not callable(getattr(inner, name, None))]
         if missing:
             text = f"{type(inner).__name__} lacks {', '.join(missing)}"
-            raise StorageError(location.name, text, transient=False)
+            raise StorageError(name, text, transient=False)
         self.write_tracking_record = inner.write_tracking_record  # type: ignore[method-assign]
         self.read_tracking_records = inner.read_tracking_records  # type: ignore[method-assign]
         self.update_tracking_record = inner.update_tracking_record  # type: ignore[method-assign]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -13,12 +13,15 @@ from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from tests.postgres_server import CONN_ID, DATABASE, postgres  # noqa: F401  a fixture
+from tests.storage_servers import MONGO_CONN_ID, mongo  # noqa: F401  a fixture
 
 USERS = {
     "custom_storage": "tests.integration.storage.users_adapter.JsonFileAdapter",
-    "plain_storage": "tests.integration.storage.users_adapter.PlainDictAdapter",
+    "plain_storage": "tests.integration.storage.users_adapter.SharedDictAdapter",
 }
-KINDS = ("sqlite", "postgres", "local_file", "custom_storage", "plain_storage")
+#: The package's own.
+BUILT_IN = ("sqlite", "postgres", "local_file", "mongodb")
+KINDS = (*BUILT_IN, "custom_storage", "plain_storage")
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,18 @@ def place_of(tmp_path, request) -> Callable[..., Place]:
         if kind == "postgres":
             request.getfixturevalue("postgres")
             return Place(kind, f"postgres@{CONN_ID}||{DATABASE}||public||{name}")
+        if kind == "mongodb":
+            request.getfixturevalue("mongo")
+            return Place(kind, f"mongodb@{MONGO_CONN_ID}||pipetrack_tests||{name}")
         if kind == "sqlite":
             return Place(kind, f"sqlite||{tmp_path}/{uuid.uuid4().hex}.db||{name}")
-        if kind == "plain_storage":
-            return Place(kind, "plain_storage||memory")
         return Place(kind, f"{kind}||{tmp_path}/{name}.json")
 
     return place
 
 
-@pytest.fixture(params=KINDS)
-def place(request, place_of) -> Place:
-    return place_of(request.param)
-
-
 @pytest.fixture
-def adapter(place) -> Iterator[Any]:
-    made = place.adapter()
-    made.load()
-    yield made
-    made.close()
+def black_hole() -> Iterator[int]:
+    """The port of a server that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield server.getsockname()[1]

@@ -29,13 +29,6 @@ with TrackingStore([first, second], journal_dir=journal, deadline=3.0) as store:
 
 
 @pytest.fixture
-def black_hole():
-    """The port of a server that accepts and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
 def hung(black_hole, monkeypatch) -> str:
     """A location whose connection leads to the black hole."""
     fields = {"conn_type": "postgres", "host": "127.0.0.1", "port": black_hole, "login": "u", "password": "unasked"}

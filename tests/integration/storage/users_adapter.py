@@ -57,6 +57,16 @@ class PlainDictAdapter:
         return True
 
 
+class SharedDictAdapter(PlainDictAdapter):
+    """The same, one memory for each location."""
+
+    def __init__(self, location: str) -> None:
+        self.records = _SHARED.setdefault(location, {})
+
+
+_SHARED: dict = {}
+
+
 class RefusingAdapter(StorageAdapter):
     """Says no to every write, and has nothing."""
 

@@ -8,7 +8,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.local_file import LocalFileAdapter
-from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.locations import Location, parse_location_string
 from airflow_provider_pipetrack.storage.registry import custom_types, make_adapter
 from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
 
@@ -72,9 +72,13 @@ def test_a_class_that_cannot_be_made_or_found_is_refused_with_the_reason():
     assert "cannot be imported: ValueError" in failure("own||x", own="JustAName").message
 
 
-def test_a_type_without_an_adapter_is_refused():
-    error = failure("mongodb||db||tracking")
-    assert error.message == "there is no adapter for 'mongodb' in this version; name your own under storage_adapters"
+def test_a_type_whose_package_is_gone_is_refused():
+    with pytest.raises(StorageError) as raised:
+        make_adapter(Location("own", None, ("x",), "own||x"), connections={}, adapters={})
+    assert raised.value.message == (
+        "there is no adapter for 'own' in this version; name your own under storage_adapters"
+    )
+    assert not raised.value.transient
 
 
 def test_a_refusal_is_an_error_with_the_record():

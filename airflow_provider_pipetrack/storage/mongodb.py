@@ -1,0 +1,357 @@
+"""Tracking records in MongoDB, through Airflow's MongoHook."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.clean import clean_value
+from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, grouped
+from airflow_provider_pipetrack.storage.locations import Location
+
+DEFAULT_CONN_ID = "mongo_default"
+#: Limits that the hook alone does not set, in milliseconds; and writes count when they are on disk in most members.
+OPTIONS: Mapping[str, Any] = {
+    "timeoutMS": 4000,
+    "serverSelectionTimeoutMS": 3000,
+    "connectTimeoutMS": 2000,
+    "socketTimeoutMS": 4000,
+    "appname": "pipetrack",
+    "w": "majority",
+    "journal": True,
+}
+_INDEXES = (["pipeline_id"], ["dag_id", "run_id"], ["transfer_unique_id"], ["owed_count"])
+_DUPLICATE = 11000
+#: How often a write is repeated that met another writer's insert of the same record.
+_TRIES = 5
+_MISSING = "there is no such Airflow connection; define it, or name another under tracking.connections"
+
+
+class MongoAdapter(StorageAdapter):
+    """Keeps each record as a document, and each change as another one in ``<collection>_history``.
+
+    Every column group has a guarded update of its own, so that no transaction and no replica set is needed. Times are
+    kept as ISO 8601 texts in UTC, since a date of MongoDB ends at milliseconds; they sort as times do.
+
+    :param location: ``mongodb||database||collection``; the collections are made when they are missing.
+    :param conn_id: the Airflow connection; its own database gives way to the location's.
+    """
+
+    keeps_owed = True
+    keeps_history = True
+
+    def __init__(self, location: Location, conn_id: str | None = None) -> None:
+        super().__init__(location.name)
+        self.database, self.collection = location.parts
+        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self._client: Any = None
+        self._has_indexes = False
+
+    def load(self) -> None:
+        """Import the hook and the driver."""
+        try:
+            import pymongo  # noqa: F401
+            from airflow.providers.mongo.hooks.mongo import MongoHook  # noqa: F401
+        except ImportError as error:
+            text = f"the MongoDB provider is not installed ({error}); pip install 'airflow-provider-pipetrack[mongo]'"
+            raise StorageError(self.location, text, transient=False) from error
+
+    def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
+        """Merge changes: each column group by one guarded update."""
+        from pymongo import UpdateOne
+
+        groups = grouped(changes)
+        now = _time(datetime.now(timezone.utc))
+        events = [_event(change, now) for group in groups.values() for change in group]
+        updates = [
+            UpdateOne(where, update, upsert=upsert)
+            for group in groups.values()
+            for where, update, upsert in _updates(fold(group), sorted(owed), now)
+        ]
+        with self._explaining():
+            self._make_indexes()
+            self._remember(events)
+            self._merge(updates)
+
+    def write_tracking_record(self, record: Record) -> bool:
+        """Merge a record given as a dict."""
+        self.apply([change_from_record(record)])
+        return True
+
+    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
+        """Change columns of a stored record; return False when there is no such record."""
+        record = self.read_record(transfer_id)
+        if record is None:
+            return False
+        self.apply([change_from_updates(record, updates)])
+        return True
+
+    def read_tracking_records(self, pipeline_id: str) -> list[Record]:
+        """Return all records of a pipeline."""
+        return self._find_all({"pipeline_id": pipeline_id})
+
+    def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records of a run."""
+        del pipeline_ids
+        return self._find_all({"dag_id": dag_id, "run_id": run_id})
+
+    def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
+        """Return one record, or None."""
+        del pipeline_ids
+        return next(iter(self._find_all({"_id": record_id})), None)
+
+    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+        """Return the records with the user's own id."""
+        return self._find_all({"transfer_unique_id": transfer_unique_id})
+
+    def owed_records(self) -> list[Record]:
+        """Return the records that another location lacks."""
+        return self._find_all({"owed_count": {"$gt": 0}})
+
+    def settle(self, record: Record, owed: Sequence[str]) -> None:
+        """Note which locations still lack a record, unless it has changed since it was read."""
+        unchanged = {"_id": record["record_id"], "record_version": record["record_version"]}
+        with self._explaining():
+            self._records().update_one(unchanged, {"$set": {"owed": sorted(owed), "owed_count": len(owed)}})
+
+    def history(self, record_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a record, oldest first."""
+        with self._explaining():
+            found = self._history().find({"record_id": record_id}).sort([("changed_at", 1), ("_id", 1)])
+            return [_event_from(document) for document in found]
+
+    def prepare(self) -> None:
+        """Make the collections' indexes, and the collections with them."""
+        with self._explaining():
+            self._make_indexes()
+
+    def check(self) -> None:
+        """Ask the database for one record."""
+        self.read_record("pipetrack-check")
+
+    def close(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                client.close()
+
+    def abandon(self) -> None:
+        """Cancel what is under way; a thread that waits on a socket goes on within half a second."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        with suppress(Exception):
+            for server in client._topology._servers.values():  # noqa: SLF001  the driver has no public way
+                for context in server.pool.active_contexts:
+                    context.cancel()
+        # Closing says goodbye to the server, which may be what hangs.
+        threading.Thread(target=client.close, name="pipetrack: closing mongodb", daemon=True).start()
+
+    def _make_indexes(self) -> None:
+        from pymongo import IndexModel
+        from pymongo.errors import OperationFailure
+
+        if self._has_indexes:
+            return
+        try:
+            self._records().create_indexes([IndexModel(names) for names in _INDEXES])
+            self._history().create_indexes([IndexModel(["record_id"])])
+        except OperationFailure as error:
+            # A user who may write but make no index: what is read is right all the same, only slower.
+            if error.code != _UNAUTHORIZED:
+                raise
+        self._has_indexes = True
+
+    def _remember(self, events: Sequence[Mapping[str, Any]]) -> None:
+        from pymongo.errors import BulkWriteError
+
+        try:
+            self._history().insert_many(events, ordered=False)
+        except BulkWriteError as error:
+            if not _only_duplicates(error):
+                raise
+
+    def _merge(self, updates: Sequence[Any]) -> None:
+        from pymongo.errors import BulkWriteError
+
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._records().bulk_write(updates)
+            except BulkWriteError as error:
+                # Another writer has inserted the record meanwhile; the guards decide what still is to be written.
+                if not tries_left or not _only_duplicates(error):
+                    raise
+            else:
+                return
+
+    def _find_all(self, where: Mapping[str, Any]) -> list[Record]:
+        order = [("transfer_order_number", 1), ("_id", 1)]
+        with self._explaining():
+            # Documents of somebody else in the same collection have no record_id.
+            found = self._records().find({"record_id": {"$exists": True}, **where}).sort(order)
+            return [_record_from(document) for document in found]
+
+    def _records(self) -> Any:
+        return self._open()[self.database][self.collection]
+
+    def _history(self) -> Any:
+        return self._open()[self.database][f"{self.collection}_history"]
+
+    def _open(self) -> Any:
+        if self._client is None:
+            from airflow.providers.mongo.hooks.mongo import MongoHook
+
+            hook = MongoHook(mongo_conn_id=self.conn_id)
+            hook.extras = {**OPTIONS, **hook.extras}
+            self._client = hook.get_conn()
+        return self._client
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> StorageError:
+        """Say what happened and what to do, without repeating the connection's secrets."""
+        from pymongo.errors import AutoReconnect, ExecutionTimeout, WTimeoutError
+
+        text = " ".join(str(error).split())[:500] or type(error).__name__
+        name = f"connection {self.conn_id!r}"
+        for applies, message in self._lasting_reasons(error, text):
+            if applies:
+                return StorageError(self.location, f"{name}: {message}", transient=False)
+        if isinstance(error, (ExecutionTimeout, WTimeoutError)):
+            return StorageError(self.location, f"{name} did not answer in time: {text}")
+        if isinstance(error, AutoReconnect) or getattr(error, "timeout", False):
+            return StorageError(self.location, f"{name} cannot be reached: {text}")
+        return StorageError(self.location, f"{name}: {type(error).__name__}: {text}")
+
+    def _lasting_reasons(self, error: Exception, text: str) -> Iterator[tuple[bool, str]]:
+        """Yield what stays wrong until a person changes something: whether it is this, and what to do."""
+        from pymongo.errors import ConfigurationError, DocumentTooLarge, InvalidName, WriteError
+
+        code = _code(error)
+        yield "isn't defined" in text, _MISSING
+        yield code == _WRONG_PASSWORD, "wrong user or password"
+        names = f"{self.database}.{self.collection}"
+        yield (
+            code == _UNAUTHORIZED,
+            f"its user may not write {names}: grant it readWrite on the database {self.database}",
+        )
+        too_large = isinstance(error, DocumentTooLarge) or code in _TOO_LARGE
+        yield too_large, f"a record is too large for MongoDB, which takes 16 MB ({text})"
+        refused = code == _DUPLICATE or code in _INVALID or isinstance(error, (WriteError, InvalidName))
+        yield refused, f"{names} does not take pipetrack's documents ({text})"
+        settings = isinstance(error, (ConfigurationError, ValueError, TypeError))
+        wrong = settings or type(error).__name__ == "AirflowConfigException"
+        yield wrong, f"cannot be used: {text}"
+
+
+_UNAUTHORIZED = 13
+_WRONG_PASSWORD = 18
+_TOO_LARGE = (10334, 17419, 17420)
+#: Document validation, invalid namespace, a view instead of a collection.
+_INVALID = (121, 73, 166)
+
+
+def _code(error: Exception) -> int | None:
+    """Return the server's code for an error, of the first write for those of many."""
+    details = getattr(error, "details", None) or {}
+    failed = details.get("writeErrors") or details.get("writeConcernErrors") or [{}]
+    code = failed[0].get("code", getattr(error, "code", None))
+    return int(code) if code is not None else None
+
+
+def _only_duplicates(error: Any) -> bool:
+    failed = error.details.get("writeErrors") or ()
+    # A unique index of somebody else on another field is no race that a repetition ends.
+    own = all("_id" in str(one.get("keyPattern") or one.get("errmsg", "_id")) for one in failed)
+    codes = {one.get("code") for one in failed}
+    return codes == {_DUPLICATE} and own and not error.details.get("writeConcernErrors")
+
+
+def _updates(record: Record, owed: Sequence[str], now: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:
+    """Yield filter, update and upsert of each step that merges a record."""
+    values = {name: _kept(name, value) for name, value in record.items()}
+    values["pipeline_id"] = values["pipeline_id"] or values["dag_id"]
+    values.update(record_version=1, stored_at=now, owed=list(owed), owed_count=len(owed))
+    itself = {"_id": record["record_id"]}
+    first, last = (values.pop(name) for name in ("created_timestamp", "updated_timestamp"))
+    seen = {"$min": {"created_timestamp": first}, "$max": {"updated_timestamp": last}}
+    yield itself, {"$setOnInsert": values, **seen}, True
+    for group in MERGED_GROUPS:
+        key = KEY_COLUMN[group]
+        if values[key]:
+            winner = {name: values[name] for name in (*NAMES_BY_GROUP[group], key)}
+            newer = {**itself, key: {"$lt": values[key]}}
+            yield newer, {"$set": {**winner, "stored_at": now}, "$inc": {"record_version": 1}}, False
+    if owed:
+        # Last, so that a reconcile that has read the record before this change cannot settle it.
+        # A chain is tried in its order, so the longer list of locations contains the shorter one.
+        shorter = {**itself, "owed_count": {"$lt": len(owed)}}
+        lacking = {"owed": list(owed), "owed_count": len(owed)}
+        yield shorter, {"$set": lacking, "$inc": {"record_version": 1}}, False
+
+
+def _event(change: Change, now: str) -> dict[str, Any]:
+    data = change.to_json()
+    return {
+        "_id": change.event_id,
+        "record_id": change.record_id,
+        "changed_at": _time(change.at),
+        "changed_by": change.by,
+        "columns": _escaped(data["columns"]),
+        "keys": data["keys"],
+        "stored_at": now,
+    }
+
+
+def _event_from(document: Mapping[str, Any]) -> dict[str, Any]:
+    event = {name: _unescaped(value) for name, value in document.items() if name != "_id"}
+    times = {name: datetime.fromisoformat(event[name]) for name in ("changed_at", "stored_at")}
+    return {**event, "event_id": document["_id"], **times}
+
+
+def _record_from(document: Mapping[str, Any]) -> Record:
+    record = {name: _unescaped(document.get(name)) for name in BY_NAME}
+    times = {name: clean_value(name, record[name]) for name, column in BY_NAME.items() if column.kind == "timestamp"}
+    return {**record, **times}
+
+
+def _kept(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _time(value)
+    return _escaped(value) if BY_NAME[name].kind == "json" else value
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _escaped(value: Any) -> Any:
+    """Return a JSON value whose names older servers take as well: without ``$`` and ``.``."""
+    if isinstance(value, Mapping):
+        return {_escaped_name(name): _escaped(item) for name, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _escaped_name(name: str) -> str:
+    return name.replace("%", "%25").replace("$", "%24").replace(".", "%2E")
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        names = {name: name.replace("%2E", ".").replace("%24", "$").replace("%25", "%") for name in value}
+        return {names[name]: _unescaped(item) for name, item in value.items()}
+    return [_unescaped(item) for item in value] if isinstance(value, list) else value

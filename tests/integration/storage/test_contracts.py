@@ -1,0 +1,109 @@
+"""Every storage that comes with the package, and two that a user wrote, under the contract of all storages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.storage.registry import _BUILT_IN
+from airflow_provider_pipetrack.testing import StorageContract
+from airflow_provider_pipetrack.testing.events import attempt, facts
+from tests.integration.storage.conftest import BUILT_IN, KINDS
+from tests.integration.storage.users_adapter import JsonFileAdapter
+
+
+class Contract(StorageContract):
+    """The contract for the storage called ``kind``."""
+
+    kind = ""
+
+    @pytest.fixture
+    def open_storage(self, place_of):
+        return place_of(self.kind).adapter
+
+
+class TestSqlite(Contract):
+    kind = "sqlite"
+
+
+class TestPostgres(Contract):
+    kind = "postgres"
+
+
+class TestLocalFile(Contract):
+    kind = "local_file"
+
+
+class TestMongo(Contract):
+    kind = "mongodb"
+
+
+class TestOwnAdapter(Contract):
+    kind = "custom_storage"
+
+
+class TestOwnPlainAdapter(Contract):
+    kind = "plain_storage"
+
+
+def test_every_kind_of_storage_is_under_contract():
+    tried = {contract.kind for contract in Contract.__subclasses__()}
+    assert set(_BUILT_IN) - {"local_postgres"} <= tried
+    assert tried == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "local_file"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "Größe \N{SNOWMAN}",
+        'tr"ack"ing',
+        "tracking'; DROP TABLE tracking; --",
+        "100 % of %s and %(record_id)s",
+        "select",
+        ":record_id ?",
+        "back\\slash",
+        "Mixed.Case.Dots",
+    ],
+)
+def test_any_table_or_file_name_is_only_a_name(place_of, kind, table):
+    adapter = place_of(kind, table).adapter()
+    adapter.apply(attempt())
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()))
+    adapter.settle(record, [])
+    assert adapter.owed_records() == []
+    assert len(adapter.history(record["record_id"])) == (5 if adapter.keeps_history else 0)
+    adapter.close()
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_the_three_methods_of_the_seed_work_with_plain_dicts(place_of, kind):
+    adapter = place_of(kind).adapter()
+    assert adapter.write_tracking_record({"pipeline_id": "orders", "transfer_unique_id": "t1", "cost": 3}) is True
+    (record,) = adapter.read_tracking_records("orders")
+    assert (record["transfer_status"], record["extra_columns"]) == ("pending", {"cost": 3})
+    assert adapter.update_tracking_record(record["record_id"], {"transfer_status": "completed"}) is True
+    assert adapter.update_tracking_record("a/b/c/-1/1", {"transfer_status": "failed"}) is False
+    (record,) = adapter.read_tracking_records("orders")
+    assert record["transfer_status"] == "completed"
+    adapter.close()
+
+
+def test_the_test_file_in_the_documentation_runs_for_a_users_adapter(tmp_path):
+    import airflow_provider_pipetrack.testing as documented
+
+    code = textwrap.dedent(documented.__doc__.partition("::\n")[2].partition("``open_storage``")[0])
+    code = code.replace(
+        "company.storage import MyStorage", f"{JsonFileAdapter.__module__} import JsonFileAdapter as MyStorage"
+    )
+    (tmp_path / "test_my_storage.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout

@@ -1,0 +1,104 @@
+"""Real servers for the storages, started when first needed, reached through free ports of this machine only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BIN = Path(sys.executable).parent
+MONGO_CONN_ID = "pipetrack_tests_mongo"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def running(command: Callable[[int], Sequence[str]], *, seconds: float = 60.0) -> Iterator[int]:
+    """Run a server until the block ends, and give its port.
+
+    :param command: given a free port, the command that starts the server.
+    :param seconds: how long it may take until it listens.
+    """
+    port = free_port()
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command(port), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            _await(server, port, seconds, log)
+            yield port
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _await(server: subprocess.Popen[bytes], port: int, seconds: float, log: Any) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > end:
+                log.seek(0)
+                raise RuntimeError(f"the server did not start: {log.read().decode()[-2000:]}") from None
+            time.sleep(0.05)
+
+
+@contextmanager
+def environment(conn_id: str, connection: dict[str, Any] | str, **more: str) -> Iterator[None]:
+    """Define an Airflow connection, and other variables, in the environment until the block ends."""
+    text = connection if isinstance(connection, str) else json.dumps(connection)
+    added = {f"AIRFLOW_CONN_{conn_id.upper()}": text, **more}
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def mongo() -> Iterator[int | None]:
+    """A MongoDB with the connection ``MONGO_CONN_ID``: the one of ``PIPETRACK_TEST_MONGO``, or a stand-in and its port."""
+    given = os.environ.get("PIPETRACK_TEST_MONGO")
+    if given:
+        with environment(MONGO_CONN_ID, given):
+            yield None
+        return
+    folder = tempfile.mkdtemp(prefix="pt-mongo-")
+    command = [
+        str(BIN / "nx-27017"),
+        "--data-dir",
+        "memory",
+        "--log-file",
+        f"{folder}/log",
+        "--pid-file",
+        f"{folder}/pid",
+    ]
+    with running(lambda port: [*command, "-p", str(port)]) as port:
+        connection = {"conn_type": "mongo", "host": "127.0.0.1", "port": port}
+        with environment(MONGO_CONN_ID, connection):
+            yield port
+    shutil.rmtree(folder, ignore_errors=True)
