@@ -19,11 +19,13 @@ def render_plan(path: Path, output: str) -> str:
     :param output: ``text``, ``json`` or ``dot``.
     :raises ConfigError: when the file has mistakes.
     """
-    config = PipelineConfig.from_file(path)
+    from airflow_provider_pipetrack.dag.factory import find_problems, read_config
+
+    config = read_config(path)
     graph = plan_graph(config.stage_transfers)
-    if graph.cycle:
-        circle = " -> ".join(graph.cycle)
-        raise ConfigError([config.problem(None, "stage_transfers", f"the transfers wait in a circle: {circle}")])
+    problems = find_problems(config, graph)
+    if problems:
+        raise ConfigError(problems)
     renderers: dict[str, Callable[[PipelineConfig, Graph], str]] = {"text": _text, "json": _json, "dot": _dot}
     return renderers[output](config, graph)
 

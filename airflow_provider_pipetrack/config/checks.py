@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,10 @@ _FUNCTION_FIELDS = ("python_callable", "rollback", "counts")
 _MAPPED_REFERENCE = re.compile(r"transfer\.(.+)")
 
 Row = Mapping[str, Any]
+#: Keys below the transfer, what is wrong there, and what was probably meant.
+Mistake = tuple[tuple[str, ...], str, str]
+#: Finds more mistakes of a transfer, from its row and from the whole file's data.
+RowCheck = Callable[[Row, Row], Iterable[Mistake]]
 
 
 class Checker:
@@ -95,6 +99,13 @@ class Checker:
         for index, row in known:
             self._check_content(index, row, variables if isinstance(variables, dict) else {}, functions)
             self._check_functions(index, row, functions)
+
+    def check_rows(self, data: Any, check: RowCheck) -> None:
+        """Add what another room finds wrong with each transfer."""
+        rows = data.get("stage_transfers") if isinstance(data, dict) else None
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            for keys, message, suggestion in check(row, data) if isinstance(row, dict) else ():
+                self.add(("stage_transfers", index, *keys), message, suggestion)
 
     def _defaults(self, defaults: Any) -> dict[str, Any]:
         if not isinstance(defaults, dict):
@@ -180,6 +191,10 @@ class Checker:
             if isinstance(value, str) and not _MAPPED_REFERENCE.fullmatch(value):
                 path = ("stage_transfers", index, "expand", key)
                 self.add(path, f"expected a list, or transfer.<name>, not {short(value)}")
+        references = [value for value in expand.values() if isinstance(value, str)]
+        if row.get("python_callable") and references and len(expand) > 1 and not {*expand} <= {"op_kwargs", "op_args"}:
+            message = "a function can be mapped over one transfer's result or over lists, not over both"
+            self.add(("stage_transfers", index, "expand"), message, key=True)
         if not row.get("operator") and not row.get("python_callable"):
             self.add(
                 ("stage_transfers", index, "expand"), "there is no operator and no python_callable to map", key=True

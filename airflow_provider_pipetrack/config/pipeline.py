@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, StrictBool, StrictInt, StrictStr, ValidationError
 
-from airflow_provider_pipetrack.config.checks import Checker
+from airflow_provider_pipetrack.config.checks import Checker, RowCheck
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.functions import UserFunctions
 from airflow_provider_pipetrack.config.problems import Path as KeyPath
@@ -141,10 +141,12 @@ class PipelineConfig(Model):
     _document: Document | None = PrivateAttr(None)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> PipelineConfig:
+    def from_file(cls, path: str | Path, *, check_row: RowCheck | None = None) -> PipelineConfig:
         """Read a pipeline file.
 
         :param path: a ``.yaml``, ``.yml`` or ``.json`` file.
+        :param check_row: finds more mistakes in the transfers of a file that has mistakes, so that all of them are
+            named at once.
         :raises ConfigError: with every mistake in the file.
         """
         source = Path(path)
@@ -152,7 +154,7 @@ class PipelineConfig(Model):
             text = source.read_bytes()
         except OSError as error:
             raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
-        return cls._parse(text, str(path), source.stem, source)
+        return cls._parse(text, str(path), source.stem, source, check_row)
 
     @classmethod
     def from_text(cls, text: str, name: str) -> PipelineConfig:
@@ -164,7 +166,9 @@ class PipelineConfig(Model):
         return cls._parse(text, name, Path(name).stem, None)
 
     @classmethod
-    def _parse(cls, text: str | bytes, file: str, stem: str, source: Path | None) -> PipelineConfig:
+    def _parse(
+        cls, text: str | bytes, file: str, stem: str, source: Path | None, check_row: RowCheck | None = None
+    ) -> PipelineConfig:
         from airflow_provider_pipetrack.config.pausing import collector_paused
 
         with collector_paused():
@@ -173,6 +177,8 @@ class PipelineConfig(Model):
             data = checker.prepare()
             model = cls._validate(data, checker)
         if checker.problems or model is None:
+            if check_row is not None:
+                checker.check_rows(data, check_row)
             raise ConfigError(checker.sorted_problems())
         return model.attach(stem, source, document)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from airflow.sdk import DAG, BaseOperator
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline
 from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
-from airflow_provider_pipetrack.dag.operators import OperatorError, check_arguments, check_required, find_operator
+from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.operators.tracked import tracked
 
@@ -45,12 +46,20 @@ def build_dag(pipeline: str | Path | PipelineConfig) -> DAG:
     :raises ConfigError: with every mistake in it.
     """
     with collector_paused():
-        config = pipeline if isinstance(pipeline, PipelineConfig) else PipelineConfig.from_file(pipeline)
+        config = pipeline if isinstance(pipeline, PipelineConfig) else read_config(pipeline)
         graph = plan_graph(config.stage_transfers)
         problems = find_problems(config, graph)
         if problems:
             raise ConfigError(problems)
         return _Factory(config, graph).build()
+
+
+def read_config(path: str | Path) -> PipelineConfig:
+    """Read a pipeline file; when it has mistakes, those that only Airflow can see are named with the others.
+
+    :raises ConfigError: with every mistake but circles and what :func:`find_problems` finds in a file without others.
+    """
+    return PipelineConfig.from_file(path, check_row=_check_row)
 
 
 def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
@@ -63,9 +72,7 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
         key = "depends_on" if first.depends_on is not None else ""
         problems.append(config.problem(first, key, f"the transfers wait for each other in a circle: {circle}"))
     for transfer in config.stage_transfers:
-        problem = _operator_problem(config, transfer) if transfer.operator else None
-        if problem:
-            problems.append(problem)
+        problems.extend(_operator_problems(config, transfer))
     schedule = _schedule_problem(config)
     return [*problems, *_alert_problems(config), *([schedule] if schedule else [])]
 
@@ -144,12 +151,9 @@ def _every_combination(mapped: dict[str, Any]) -> Any:
 
     from airflow.sdk import XComArg
 
-    results = {key: value for key, value in mapped.items() if isinstance(value, XComArg)}
-    if results and len(mapped) == 1:
-        key, value = next(iter(results.items()))
-        return value.map(_Keyword(key))
-    if results:
-        raise OperatorError("a function can be mapped over one transfer's result or over lists, not over both")
+    key, value = next(iter(mapped.items()))
+    if isinstance(value, XComArg):
+        return value.map(_Keyword(key))  # the only one, as the file was checked for
     keys = list(mapped)
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*mapped.values())]
 
@@ -230,7 +234,7 @@ def _schedule_problem(config: PipelineConfig) -> Problem | None:
     return config.problem(None, "dag.schedule", f"{text!r} is neither a cron expression nor a preset nor a duration")
 
 
-def _alert_problems(config: PipelineConfig) -> Iterable[Problem]:
+def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:
     if not config.alerts:
         return
     from airflow_provider_pipetrack.notifications.channels import (
@@ -249,20 +253,14 @@ def _alert_problems(config: PipelineConfig) -> Iterable[Problem]:
             yield config.problem(None, ("alerts", index, key), error.message, error.suggestion)
 
 
-def _operator_problem(config: PipelineConfig, transfer: StageTransfer) -> Problem | None:
-    try:
-        operator = find_operator(str(transfer.operator))
-    except OperatorError as error:
-        return config.problem(transfer, "operator", error.message, error.suggestion)
-    given: Iterable[str] = [*transfer.operator_args, *(transfer.expand or ())]
-    for name in given:
-        key = f"operator_args.{name}" if name in transfer.operator_args else f"expand.{name}"
-        try:
-            check_arguments(operator, [name])
-        except OperatorError as error:
-            return config.problem(transfer, key, error.message, error.suggestion)
-    try:
-        check_required(operator, [*given, *config.dag.default_args])
-    except OperatorError as error:
-        return config.problem(transfer, "operator", error.message)
-    return None
+def _operator_problems(config: PipelineConfig, transfer: StageTransfer) -> Iterator[Problem]:
+    found = operator_mistakes(transfer.operator, transfer.operator_args, transfer.expand, config.dag.default_args)
+    for keys, message, suggestion in found:
+        yield config.problem(transfer, ".".join(keys), message, suggestion)
+
+
+def _check_row(row: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what only Airflow knows to be wrong with a transfer of a file that has other mistakes too."""
+    settings = data.get("dag")
+    default_args = settings.get("default_args") if isinstance(settings, dict) else None
+    yield from operator_mistakes(row.get("operator"), row.get("operator_args"), row.get("expand"), default_args)

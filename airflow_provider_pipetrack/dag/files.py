@@ -11,6 +11,7 @@ from pathlib import Path
 from airflow_provider_pipetrack import __version__
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
+from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.models import remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
@@ -82,7 +83,7 @@ def read_pipeline(path: Path) -> Verdict:
 
 def _read(path: Path) -> Verdict:
     try:
-        return Verdict(path, PipelineConfig.from_file(path))
+        return Verdict(path, read_config(path))
     except ConfigError as error:
         return Verdict(path, None, error.problems)
 

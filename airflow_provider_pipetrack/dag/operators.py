@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.errors import PipetrackError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class OperatorError(PipetrackError):
@@ -62,25 +61,33 @@ def arguments_of(operator: type[BaseOperator]) -> frozenset[str]:
     return frozenset(names - {"self"})
 
 
-def check_arguments(operator: type[BaseOperator], given: Iterable[str]) -> None:
-    """Check the names of an operator's arguments.
+def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any) -> Iterator[Mistake]:
+    """Yield everything that is wrong with a transfer's operator and with the names of its arguments.
 
-    :raises OperatorError: names the first one that it does not have.
+    :param path: what the file says under ``operator``; nothing is wrong with none.
+    :param arguments: what it says under ``operator_args``, ``mapped`` under ``expand`` and ``default_args`` under
+        ``dag.default_args``; what is no mapping is a mistake of another kind, and counts as empty.
     """
+    if not path or not isinstance(path, str):
+        return
+    arguments, mapped, default_args = (_mapping(value) for value in (arguments, mapped, default_args))
+    try:
+        operator = find_operator(path)
+    except OperatorError as error:
+        yield ("operator",), error.message, error.suggestion
+        return
     known = arguments_of(operator)
-    for name in given:
-        if name not in known:
-            raise OperatorError(f"{operator.__name__} has no argument {name!r}", suggest(name, known))
-
-
-def check_required(operator: type[BaseOperator], given: Iterable[str]) -> None:
-    """Check that an operator gets what it needs.
-
-    :raises OperatorError: names what is missing.
-    """
-    missing = sorted(_required(operator) - set(given))
+    for key, names in (("operator_args", arguments), ("expand", mapped)):
+        for name in names:
+            if name not in known:
+                yield (key, name), f"{operator.__name__} has no argument {name!r}", suggest(name, known)
+    missing = sorted(_required(operator) - {*arguments, *mapped, *default_args})
     if missing:
-        raise OperatorError(f"{operator.__name__} needs {', '.join(missing)}")
+        yield ("operator",), f"{operator.__name__} needs {', '.join(missing)}", ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 @functools.cache

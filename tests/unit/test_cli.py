@@ -75,7 +75,10 @@ def test_a_broken_file_has_no_plan_and_no_traceback(tmp_path):
     path.write_text("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
     shown = run("plan", str(path))
     assert shown.exit_code == 1
-    assert "the transfers wait in a circle: a -> b -> a" in shown.output
+    assert (
+        "p.yaml:2:27: stage_transfers[0].depends_on: the transfers wait for each other in a circle: a -> b -> a"
+        in shown.output
+    )
 
 
 def test_the_schema_is_printed():

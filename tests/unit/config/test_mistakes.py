@@ -35,6 +35,11 @@ MISTAKES = {
         "defaults: {pool: 3}\nstage_transfers: [{name: a}, {name: b}]\n",
         "p.yaml:1:18: defaults.pool: expected a text, not 3",
     ),
+    "a function mapped over a result and a list": (
+        "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a, y: [1]}}\n",
+        "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
+        "not over both",
+    ),
     "text for a whole number": (
         ROW + "    max_retry_attempts: lots\n",
         "p.yaml:3:25: stage_transfers[0].max_retry_attempts: expected a whole number, not 'lots'",

@@ -124,6 +124,28 @@ def test_whom_a_transfer_wants_told(monkeypatch):
     assert list(targets.deliveries("overdue")) == [mail, pager]
 
 
+def test_every_wrong_argument_is_named_and_beside_other_mistakes_too(tmp_path):
+    path = tmp_path / "orders.yaml"
+    path.write_text(
+        "stage_transfers:\n"
+        f"  - {{name: a, operator: {BASH}, operator_args: {{bash_comand: x, evn: y}}, retry_dellay: 5m}}\n"
+        f"  - {{name: b, operator: {BASH}X}}\n"
+        "  - {name: c, operator: [], operator_args: 3}\n"
+    )
+    with pytest.raises(ConfigError) as raised:
+        build_dag(path)
+    said = [f"{problem.line} {problem.key}: {problem.message}" for problem in raised.value.problems]
+    assert said == [
+        "2 stage_transfers[0].operator: BashOperator needs bash_command",
+        "2 stage_transfers[0].operator_args.bash_comand: BashOperator has no argument 'bash_comand'",
+        "2 stage_transfers[0].operator_args.evn: BashOperator has no argument 'evn'",
+        "2 stage_transfers[0].retry_dellay: there is no such key",
+        f"3 stage_transfers[1].operator: there is no operator 'BashOperatorX' in {BASH.rpartition('.')[0]}",
+        "4 stage_transfers[2].operator: expected a text, not []",
+        "4 stage_transfers[2].operator_args: expected a mapping of keys to values, not 3",
+    ]
+
+
 def test_a_circle_is_named_with_its_place():
     with pytest.raises(ConfigError) as raised:
         dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
