@@ -273,7 +273,7 @@ def _signature(operator: type[BaseOperator]) -> inspect.Signature:
     return inspect.Signature(list(parameters.values()))
 
 
-def _partial(owner: type[Any], **kwargs: Any) -> Any:
+def _partial(owner: type[Any], /, **kwargs: Any) -> Any:
     """Make the partial of a tracked operator: callbacks in, configuration out of what Airflow serializes."""
     if owner is TrackedOperator:
         operator, kwargs = choose_operator(kwargs)

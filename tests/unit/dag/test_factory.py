@@ -193,6 +193,11 @@ def test_mapped_transfers(tmp_path):
         assert not {"pipeline", "pipeline_id"} & set(kwargs)
 
 
+def test_a_mapped_transfer_may_have_an_owner():
+    row = f"operator: {BASH}, expand: {{bash_command: [a, b]}}, transfer_process_owner_name: shop_team"
+    assert dag_of(f"stage_transfers: [{{name: load, {row}}}]").get_task("load").partial_kwargs["owner"] == "shop_team"
+
+
 def test_an_operator_argument_enters_the_serialized_dag_only_through_airflows_templates():
     dag = dag_of(
         f"variables: {{hidden: s3cret-one}}\nstage_transfers:\n  - name: a\n    operator: {BASH}\n"
