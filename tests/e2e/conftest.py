@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from demo.airflow_process import AirflowStack
+from tests import mail_server
+from tests.mail_server import MailServer
 from tests.postgres_server import PostgresServer, start
 
 #: Airflow connections of the stack.
@@ -29,8 +31,15 @@ def postgres_of_stack() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def mails_of_stack() -> Iterator[MailServer]:
+    """The mail server that the running Airflow knows as ``smtp_default``."""
+    with mail_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow_stack(
-    tmp_path_factory: pytest.TempPathFactory, postgres_of_stack: PostgresServer
+    tmp_path_factory: pytest.TempPathFactory, postgres_of_stack: PostgresServer, mails_of_stack: MailServer
 ) -> Iterator[AirflowStack]:
     """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
     folder = tmp_path_factory.mktemp("stack")
@@ -47,6 +56,7 @@ def airflow_stack(
     env = {
         **postgres_of_stack.environment(TRACKING),
         f"AIRFLOW_CONN_{WAREHOUSE.upper()}": json.dumps({"conn_type": "sqlite", "host": str(folder / "warehouse.db")}),
+        "AIRFLOW_CONN_SMTP_DEFAULT": mails_of_stack.connection(),
         f"AIRFLOW_CONN_{DOWN.upper()}": json.dumps(refused),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(folder / "bundles"),
