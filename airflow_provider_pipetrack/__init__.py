@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_pipetrack.sensors.audit import AuditSensor
     from airflow_provider_pipetrack.storage.base import StorageAdapter
     from airflow_provider_pipetrack.storage.locations import parse_location_string
+    from airflow_provider_pipetrack.tracking.readiness import is_ready
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ _HOMES = {
     "TrackedOperator": "operators.tracked",
     "TrackingStore": "tracking.store",
     "build_dag": "dag",
+    "is_ready": "tracking.readiness",
     "load_pipelines": "dag",
     "parse_duration": "config",
     "parse_location_string": "storage.locations",
@@ -44,6 +46,7 @@ __all__ = [
     "TrackedOperator",
     "TrackingStore",
     "build_dag",
+    "is_ready",
     "load_pipelines",
     "parse_duration",
     "parse_location_string",

@@ -1,0 +1,255 @@
+"""Is a stage of a pipeline ready for a date? Answered from the tracking records."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date as Date  # noqa: N812  the argument is called date
+from datetime import datetime, time, timedelta, timezone
+from enum import Enum
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+#: Asks Airflow for the states of tasks: Dag id, run id and task ids to state by task id (with ``_<index>`` for mapped).
+TaskStates = Callable[[str, str, Sequence[str]], Mapping[str, "str | None"]]
+_SKIPPED = "skipped"
+
+
+class ReadyState(str, Enum):
+    """How far a stage is, in one run."""
+
+    READY = "ready"
+    PARTIAL = "partial"
+    AUDIT_PENDING = "audit_pending"
+    MISMATCHED = "mismatched"
+    IN_PROGRESS = "in_progress"
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a stage is ready, and what the answer rests on.
+
+    :param ready: whether its data may be used.
+    :param state: how far the stage is.
+    :param reason: a sentence for people.
+    :param dag_id: Dag of the run that was looked at, the newest one for the date; None when there is none.
+    :param run_id: that run.
+    :param data_date: logical date of the run, or when it began.
+    :param is_partial: whether some of the data could not be moved; None while it is not all there.
+    :param audit_result: the worst of ``matched``, ``pending`` and ``mismatched``; None when nothing is audited.
+    :param can_access_historical_data: whether the stage can be filled for dates of the past.
+    :param records_succeeded: records that were moved, as far as they were counted.
+    :param records_failed: records that could not be moved, as far as they were counted.
+    :param record_id: the record that the answer rests on: the one that holds the stage up, else the last to end.
+    :param unreachable: why a location could not be asked, by its name; records in it may be missing here.
+    """
+
+    pipeline_id: str
+    stage: str
+    date: str | None
+    ready: bool
+    state: ReadyState
+    reason: str
+    dag_id: str | None = None
+    run_id: str | None = None
+    data_date: datetime | None = None
+    is_partial: bool | None = None
+    audit_result: str | None = None
+    can_access_historical_data: bool | None = None
+    records_succeeded: int | None = None
+    records_failed: int | None = None
+    record_id: str | None = None
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the answer as plain values, for JSON."""
+        found = asdict(self)
+        return {**found, "state": self.state.value, "data_date": self.data_date and self.data_date.isoformat()}
+
+
+def is_ready(
+    pipeline_id: str,
+    stage: str,
+    date: str | Date | datetime | None = None,
+    *,
+    store: TrackingStore | None = None,
+    accept_partial: bool = False,
+    accept_pending_audit: bool = False,
+    dag_ids: Collection[str] | None = None,
+    task_states: TaskStates | None = None,
+) -> Readiness:
+    """Return whether a stage of a pipeline is ready for a date.
+
+    It is when every transfer that fills the stage has completed, with all its data and, where it is audited, with a
+    matching audit. Of several runs for the date the newest one counts.
+
+    :param pipeline_id: the pipeline, as in its records.
+    :param stage: text of the stage, as the transfers name their target.
+    :param date: a day (UTC), or a moment; compared with the run's logical date, or with its beginning when it has
+        none. None asks for the newest run.
+    :param store: where the records are; the store of ``[pipetrack]`` when not given.
+    :param accept_partial: whether partial data, as far as the pipeline accepts it, is good enough.
+    :param accept_pending_audit: whether data is good enough whose audit has not decided, or has nothing that decides.
+    :param dag_ids: the Dags whose records may be seen; None for all.
+    :param task_states: asks Airflow about tasks, for mapped transfers without an audit: their records do not say how
+        many there will be. Without it such a stage is ``unknown`` even when all of its records are completed.
+    :raises PipetrackError: when ``date`` is neither a day nor a moment.
+    """
+    questions = Questions(store or shared_store())
+    begin, end, shown = _window(date)
+    answer = questions.ask(
+        "readiness", pipeline_id=pipeline_id, stage=stage, since=begin, until=end, dag_ids=dag_ids, limit=1
+    )
+    asked: dict[str, Any] = {"pipeline_id": pipeline_id, "stage": stage, "date": shown}
+    if not answer.rows:
+        when = f" for {shown}" if shown else ""
+        reason = f"no run of pipeline {pipeline_id!r} has a transfer to stage {stage!r}{when}"
+        return Readiness(
+            **asked, ready=False, state=ReadyState.MISSING, reason=reason, unreachable=dict(answer.unreachable)
+        )
+    run = answer.rows[0]
+    filling = questions.ask(
+        "transfers", dag_id=run["dag_id"], run_id=run["run_id"], stage=stage, include_not_run=True, limit=None
+    )
+    records = [record for record in filling.rows if _fills(record, stage)]
+    state, record = _judge(records, ReadyState(run["state"]), task_states)
+    accepted = {ReadyState.READY}
+    if accept_pending_audit:
+        accepted.add(ReadyState.AUDIT_PENDING)
+    if accept_partial:
+        accepted.add(ReadyState.PARTIAL)
+    is_partial = bool(run["partial"])
+    is_ended = state in _ENDED
+    return Readiness(
+        **asked,
+        ready=state in accepted and (accept_partial or not is_partial),
+        state=state,
+        reason=_reason(state, record, stage),
+        dag_id=run["dag_id"],
+        run_id=run["run_id"],
+        data_date=run["data_date"],
+        is_partial=is_partial if is_ended else None,
+        audit_result=_audit_result(records),
+        can_access_historical_data=bool(run["can_access_historical_data"]),
+        records_succeeded=run["records_succeeded"],
+        records_failed=run["records_failed"],
+        record_id=record["record_id"] if record else None,
+        unreachable={**answer.unreachable, **filling.unreachable},
+    )
+
+
+_ENDED = {ReadyState.READY, ReadyState.PARTIAL, ReadyState.AUDIT_PENDING, ReadyState.MISMATCHED, ReadyState.UNKNOWN}
+
+
+def _judge(
+    records: Sequence[Mapping[str, Any]], state: ReadyState, task_states: TaskStates | None
+) -> tuple[ReadyState, Mapping[str, Any] | None]:
+    """Return the state with what a run's counts do not show, and the record that it rests on."""
+    skipped = next((record for record in records if _is_skipped(record)), None)
+    if skipped is not None and state in _ENDED:
+        return ReadyState.SKIPPED, skipped
+    if state in (ReadyState.READY, ReadyState.PARTIAL):
+        open_map = next((record for record in records if not _all_indexes_done(record, task_states)), None)
+        if open_map is not None:
+            return (ReadyState.UNKNOWN if task_states is None else ReadyState.IN_PROGRESS), open_map
+    holding = [record for record in records if _HOLDS_UP[state](record)] if state in _HOLDS_UP else []
+    return state, max(holding or records, key=_ended_at, default=None)
+
+
+def _is_skipped(record: Mapping[str, Any]) -> bool:
+    return record["transfer_status"] == "completed" and str(record["decision"] or "").startswith(_SKIPPED)
+
+
+def _all_indexes_done(record: Mapping[str, Any], task_states: TaskStates | None) -> bool:
+    """Return whether a mapped transfer has no index that is still to come; its audit waits for all of them."""
+    if record["map_index"] < 0 or record["audit_enabled"]:
+        return True
+    if task_states is None:
+        return False
+    states = task_states(record["dag_id"], record["run_id"], [record["task_id"]])
+    return bool(states) and set(states.values()) == {"success"}
+
+
+_HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {
+    ReadyState.FAILED: lambda record: record["transfer_status"] == "failed",
+    ReadyState.NOT_RUN: lambda record: record["transfer_status"] == "pending" and bool(record["decision"]),
+    ReadyState.IN_PROGRESS: lambda record: record["transfer_status"] in ("pending", "in_progress"),
+    ReadyState.MISMATCHED: lambda record: record["audit_result"] == "mismatched",
+    ReadyState.AUDIT_PENDING: lambda record: bool(record["audit_enabled"]) and record["audit_result"] != "matched",
+    ReadyState.PARTIAL: lambda record: bool(record["is_partial"]),
+}
+
+
+def _fills(record: Mapping[str, Any], stage: str) -> bool:
+    return bool(record["stage_i_plus_1_details"] == stage and record["decision"] != "disabled")
+
+
+def _ended_at(record: Mapping[str, Any]) -> datetime:
+    return record["transfer_end_timestamp"] or datetime.min.replace(tzinfo=timezone.utc)
+
+
+def _audit_result(records: Sequence[Mapping[str, Any]]) -> str | None:
+    results = [record["audit_result"] or "pending" for record in records if record["audit_enabled"]]
+    return min(results, key=("mismatched", "pending", "matched").index, default=None)
+
+
+def _reason(state: ReadyState, record: Mapping[str, Any] | None, stage: str) -> str:
+    name = record["task_id"] if record else "?"
+    said = (record or {}).get("decision") or (record or {}).get("error_message") or ""
+    detail = f": {said}" if said else ""
+    return {
+        ReadyState.READY: f"stage {stage!r} has its data, {name!r} ended last",
+        ReadyState.PARTIAL: f"transfer {name!r} delivered a part of its data{detail}",
+        ReadyState.AUDIT_PENDING: f"the audit of transfer {name!r} has not decided",
+        ReadyState.MISMATCHED: f"the audit of transfer {name!r} found a mismatch",
+        ReadyState.IN_PROGRESS: f"transfer {name!r} has not completed",
+        ReadyState.FAILED: f"transfer {name!r} failed{detail}",
+        ReadyState.NOT_RUN: f"transfer {name!r} does not run{detail}",
+        ReadyState.SKIPPED: f"transfer {name!r} brought no data{detail}",
+        ReadyState.UNKNOWN: f"transfer {name!r} is mapped and not audited: its records do not say how many are to come",
+    }[state]
+
+
+def _window(date: str | Date | datetime | None) -> tuple[datetime | None, datetime | None, str | None]:
+    """Return from when until when the data of a date is, and the date as a text."""
+    if date is None:
+        return None, None, None
+    moment = _parsed(date) if isinstance(date, str) else date
+    if isinstance(moment, datetime):
+        begin = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return begin, begin + timedelta(microseconds=1), begin.isoformat()
+    begin = datetime.combine(moment, time(), timezone.utc)
+    return begin, begin + timedelta(days=1), moment.isoformat()
+
+
+def _parsed(text: str) -> Date | datetime:
+    wanted = text.strip().replace("Z", "+00:00")
+    try:
+        return datetime.fromisoformat(wanted) if len(wanted) > len("2026-01-31") else Date.fromisoformat(wanted)
+    except ValueError:
+        raise PipetrackError(
+            f"date {text!r}: expected a day such as 2026-01-31, or a moment such as 2026-01-31T06:00:00+00:00"
+        ) from None
+
+
+def shared_store(locations: Sequence[str] = ()) -> TrackingStore:
+    """Return this process's store of a chain of locations; of that of ``[pipetrack]`` when there are none."""
+    return _made_store(os.getpid(), tuple(locations))
+
+
+@functools.cache
+def _made_store(process: int, locations: tuple[str, ...]) -> TrackingStore:  # noqa: ARG001  a fork makes its own
+    if not locations:
+        return TrackingStore.from_settings()
+    return TrackingStore(locations, mode=settings.mode(), deadline=settings.delivery_deadline())

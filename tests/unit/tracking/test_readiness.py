@@ -1,0 +1,220 @@
+"""Whether a stage is ready for a date, from records in a real SQLite."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+
+import pytest
+
+from airflow_provider_pipetrack import is_ready
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.tracking.readiness import ReadyState
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.integration.storage.worlds import NOON, stored
+
+STAGE = {"stage_i_plus_1_details": "mart"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with TrackingStore([f"sqlite||{tmp_path}/t.db"], journal_dir=tmp_path / "journal") as made:
+        yield made
+
+
+@pytest.fixture
+def ready(store):
+    def asked(*changes, date=None, **more):
+        if changes:
+            store.legs[0].call(lambda adapter: adapter.apply(list(changes)), 30)
+        return is_ready("orders", "mart", date, store=store, **more)
+
+    return asked
+
+
+def load(run=0, status="completed", **columns):
+    return stored("orders", run, columns.pop("name", "load"), status, **STAGE, **columns)
+
+
+def test_a_stage_that_nothing_fills_is_missing(ready):
+    found = ready()
+    assert (found.ready, found.state, found.run_id, found.is_partial) == (False, ReadyState.MISSING, None, None)
+    assert found.reason == "no run of pipeline 'orders' has a transfer to stage 'mart'"
+    assert ready(date="2026-03-01").reason == f"{found.reason} for 2026-03-01"
+
+
+def test_a_ready_stage_says_what_it_rests_on(ready):
+    found = ready(
+        load(records_succeeded=90, records_failed=0, can_access_historical_data=False),
+        load(name="more", records_succeeded=5, actual_seconds=90.0, audit_enabled=True, audit_result="matched"),
+        stored("orders", 0, "reader", "failed", stage_i_details="mart"),
+        stored("other", 0, "load", "failed", **STAGE),
+    )
+    assert (found.ready, found.state, found.reason) == (
+        True,
+        ReadyState.READY,
+        "stage 'mart' has its data, 'more' ended last",
+    )
+    assert (found.dag_id, found.run_id, found.data_date) == ("orders", "scheduled__0", NOON)
+    assert (found.is_partial, found.audit_result, found.can_access_historical_data) == (False, "matched", False)
+    assert (found.records_succeeded, found.records_failed) == (95, 0)
+    assert found.record_id == "orders/scheduled__0/more/-1/1"
+    assert found.as_dict()["state"] == "ready"
+    assert found.as_dict()["data_date"] == "2026-03-01T12:00:00+00:00"
+
+
+AUDITED = {"audit_enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "reason"),
+    [
+        (load(name="b", status="pending"), "in_progress", "transfer 'b' has not completed"),
+        (load(name="b", status="in_progress"), "in_progress", "transfer 'b' has not completed"),
+        (load(name="b", status="failed", error_message="ouch"), "failed", "transfer 'b' failed: ouch"),
+        (
+            load(name="b", status="pending", decision="not run: an upstream failed"),
+            "not_run",
+            "transfer 'b' does not run: not run: an upstream failed",
+        ),
+        (load(name="b", **AUDITED), "audit_pending", "the audit of transfer 'b' has not decided"),
+        (
+            load(name="b", **AUDITED, audit_result="mismatched"),
+            "mismatched",
+            "the audit of transfer 'b' found a mismatch",
+        ),
+        (
+            load(name="b", is_partial=True, decision="partial data accepted: 9 of 10 records"),
+            "partial",
+            "transfer 'b' delivered a part of its data: partial data accepted: 9 of 10 records",
+        ),
+        (
+            load(name="b", decision="skipped: nothing new"),
+            "skipped",
+            "transfer 'b' brought no data: skipped: nothing new",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_holds_it_up_is_named(ready, change, state, reason):
+    found = ready(load(), change)
+    assert (found.ready, found.state.value, found.reason) == (False, state, reason)
+    assert found.record_id == "orders/scheduled__0/b/-1/1"
+
+
+def test_a_retry_that_succeeded_counts_and_a_disabled_transfer_does_not(ready):
+    assert ready(
+        load(status="failed"),
+        load(attempt=2),
+        load(name="off", status="pending", decision="disabled", transfer_enabled=False),
+    ).ready
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({"is_partial": True}, {"accept_partial": True}),
+        (AUDITED, {"accept_pending_audit": True}),
+        ({**AUDITED, "is_partial": True}, {"accept_pending_audit": True, "accept_partial": True}),
+    ],
+)
+def test_less_than_whole_and_audited_is_accepted_only_when_asked_for(ready, columns, options):
+    assert not ready(load(**columns)).ready
+    assert ready(**options).ready
+    for left_out in options if len(options) > 1 else ():
+        assert not ready(**{name: True for name in options if name != left_out}).ready
+    assert ready().is_partial == bool(columns.get("is_partial"))
+
+
+def test_a_mismatch_is_never_accepted(ready):
+    found = ready(load(**AUDITED, audit_result="mismatched"), accept_partial=True, accept_pending_audit=True)
+    assert (found.ready, found.audit_result) == (False, "mismatched")
+
+
+@pytest.mark.parametrize(
+    ("asked", "run"),
+    [
+        ("2026-03-02", 1),
+        (date(2026, 3, 1), 0),
+        ("2026-03-01T12:00:00Z", 0),
+        ("2026-03-01T13:00:00+01:00", 0),
+        (datetime(2026, 3, 2, 12), 1),
+        (NOON, 0),
+        (None, 2),
+    ],
+)
+def test_the_date_chooses_the_run(ready, asked, run):
+    found = ready(*(load(run=number) for number in range(3)), date=asked)
+    assert (found.ready, found.run_id) == (True, f"scheduled__{run}")
+
+
+def test_another_date_is_another_answer(ready):
+    assert ready(load(), date="2026-03-02").state is ReadyState.MISSING
+    assert ready(date="2026-03-01T12:00:01Z").state is ReadyState.MISSING
+    assert ready(date="2026-03-01T12:00:01Z").date == "2026-03-01T12:00:01+00:00"
+
+
+def test_the_newest_run_for_a_date_counts(ready):
+    again = stored("orders", 0, "load", "in_progress", at=1, run_id="x", **STAGE)
+    assert not ready(load(), again).ready
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2026-02-30", "2026-03-01T99:00", ""])
+def test_a_date_that_is_none_is_said(ready, text):
+    with pytest.raises(PipetrackError, match=r"expected a day such as 2026-01-31, or a moment such as"):
+        ready(date=text)
+
+
+class TestMapped:
+    INDEXES = tuple(load(map_index=index) for index in range(2))
+
+    def test_records_alone_do_not_say_how_many_are_to_come(self, ready):
+        found = ready(*self.INDEXES)
+        assert (found.ready, found.state) == (False, ReadyState.UNKNOWN)
+        assert found.reason == (
+            "transfer 'load' is mapped and not audited: its records do not say how many are to come"
+        )
+
+    @pytest.mark.parametrize(
+        ("states", "is_ready"),
+        [
+            ({"load_0": "success", "load_1": "success"}, True),
+            ({"load_0": "success", "load_1": "success", "load_2": "queued"}, False),
+            ({}, False),
+        ],
+    )
+    def test_airflow_knows(self, ready, states, is_ready):
+        asked = []
+        found = ready(*self.INDEXES, task_states=lambda *place: asked.append(place) or states)
+        assert found.ready == is_ready
+        assert asked[0] == ("orders", "scheduled__0", ["load"])
+        assert found.state.value == ("ready" if is_ready else "in_progress")
+
+    def test_the_audit_waits_for_all_of_them(self, ready):
+        assert ready(*(load(map_index=n, **AUDITED, audit_result="matched") for n in range(2))).ready
+
+
+def test_only_dags_that_may_be_seen_count(ready):
+    assert ready(load(), dag_ids=["orders"]).ready
+    assert ready(dag_ids=["else"]).state is ReadyState.MISSING
+    assert ready(dag_ids=[]).state is ReadyState.MISSING
+
+
+def test_a_location_that_does_not_answer_is_named(tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_text("this is no database, and long enough to be looked at" * 10)
+    with TrackingStore([f"sqlite||{broken}"], journal_dir=tmp_path / "journal") as store:
+        found = is_ready("orders", "mart", store=store)
+    assert not found.ready
+    assert list(found.unreachable) == [f"sqlite||{broken}||pipeline_tracking"]
+
+
+def test_without_a_store_that_of_the_settings_is_asked(tmp_path, monkeypatch, store, ready):
+    ready(load())
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/t.db")
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "own"))
+    from airflow_provider_pipetrack.tracking import readiness
+
+    readiness._made_store.cache_clear()
+    assert is_ready("orders", "mart").ready
+    assert is_ready("orders", "mart", datetime(2026, 3, 1, 12, tzinfo=timezone.utc)).ready
+    readiness._made_store.cache_clear()
