@@ -86,12 +86,22 @@ def task_states(
     :param map_index: only this map index.
     :return: state by task id; a mapped task's index is found under ``<task id>_<index>``.
     """
+    asked = list(task_ids) if task_ids else None
+    return states_of_runs(dag_id, [run_id], task_ids=asked, map_index=map_index).get(run_id, {})
+
+
+def states_of_runs(dag_id: str, run_ids: Sequence[str], **only: Any) -> Mapping[str, Mapping[str, str | None]]:
+    """Return Airflow's current states of the tasks of several runs of a Dag; an unknown run is missing.
+
+    :param only: as :func:`task_states` narrows it.
+    """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    found: dict[str, Any] = RuntimeTaskInstance.get_task_states(
-        dag_id=dag_id, run_ids=[run_id], task_ids=list(task_ids) if task_ids else None, map_index=map_index
-    )
-    return {task: str(state) if state is not None else None for task, state in found.get(run_id, {}).items()}
+    found: dict[str, Any] = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=list(run_ids), **only)
+    return {
+        run_id: {task: None if state is None else str(state) for task, state in states.items()}
+        for run_id, states in found.items()
+    }
 
 
 def dag_bundle_base() -> Any:

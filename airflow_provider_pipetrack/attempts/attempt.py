@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.attempts import counts as counting
-from airflow_provider_pipetrack.attempts.announce import announce_run
+from airflow_provider_pipetrack.attempts.announce import announce_run, announced
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root
 from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.content import describe_attempt
@@ -24,9 +24,10 @@ from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
+from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
 from airflow_provider_pipetrack.compat import AirflowException, redact
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.records.change import Change, utc_now
+from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
@@ -35,6 +36,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     end_change,
     seconds_between,
     start_change,
+    stop_event,
 )
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
@@ -108,7 +110,7 @@ class Attempt:
         with tracking_step("write the start record"):
             self._start = self._make_start()
             if not self._went_on:
-                self.store.submit([self._start], durable=False)
+                self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
             self._insist()
 
@@ -170,8 +172,17 @@ class Attempt:
         return self.end is not None and self.end.columns["transfer_status"] == status
 
     def killed(self) -> None:
-        """Remember that Airflow or somebody else asked this process to stop; called in a signal handler."""
+        """Remember that Airflow or somebody else asked this process to stop, and add that to the record's history.
+
+        Called in a signal handler, which may interrupt whoever holds the journal's lock: another thread writes.
+        """
+        if self._killed or self.end is not None:
+            return
         self._killed = True
+        if self._start is None:
+            return
+        event = stop_event(self._start)
+        threading.Thread(target=self.store.submit, args=([event],), kwargs={"durable": True}, daemon=True).start()
 
     def note(self, decision: str | None) -> None:
         """Add a reason to the record's decision."""
@@ -180,11 +191,13 @@ class Attempt:
     def _fail(
         self, error: BaseException, ended: datetime, counts: counting.Counts, verdict: counting.Verdict | None
     ) -> None:
-        if not self._may_end():
+        running = None if self._is_orphan() else self.rollback.is_running()
+        if running is False or (running is None and self._is_cut_off()):
             log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
             self.left_open = True
             return
-        undone = self.rollback.undo()
+        # Without Airflow's word a rollback could undo what a newer attempt has loaded; so it stays owed.
+        undone = self.rollback.undo() if running else self.rollback.put_off()
         reasons = [verdict.decision if verdict else None, undone]
         self._finish(
             Outcome(
@@ -251,6 +264,18 @@ class Attempt:
             COUNTS_LIMIT, "the counts function", lambda: call_user_function(self.spec, function, given)
         )
 
+    def _ends_before(self) -> list[Change]:
+        """Return the end of the attempt before this one, in case that it was killed: it is over, whatever else it was.
+
+        It is only a guess, so that everybody who knows better has the last word.
+        """
+        if self.key.attempt == 1:
+            return []
+        before = replace(self.key, attempt=self.key.attempt - 1)
+        outcome = Outcome(FAILED, error_message=SUPERSEDED)
+        base = announced(self.spec, self.context, before)
+        return [end_change(base, outcome, by="task", authority=Authority.GUESS)]
+
     def _make_start(self) -> Change:
         described = describe_attempt(self.spec, self.context, self.key, self.store)
         return start_change(
@@ -277,11 +302,9 @@ class Attempt:
                 "record of this attempt: check [pipetrack] journal_dir and the connections of tracking_location"
             )
 
-    def _may_end(self) -> bool:
-        """Return whether this process still speaks for the attempt. Only then may it undo anything."""
-        if self._is_orphan():
-            return False
-        return self.rollback.is_running() if (self._killed or self.rollback.wanted) else True
+    def _is_cut_off(self) -> bool:
+        """Return whether this process speaks for the attempt no more: told to stop, or without a supervisor."""
+        return self._killed or self._is_orphan()
 
     def _is_orphan(self) -> bool:
         return os.getppid() != self._parent

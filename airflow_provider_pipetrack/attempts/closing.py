@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.announce import announced, announced_index
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec
 from airflow_provider_pipetrack.attempts.declare import complete_binding, declare
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
-from airflow_provider_pipetrack.attempts.telling import tell_failed
+from airflow_provider_pipetrack.attempts.telling import tell_by_record, tell_failed
+from airflow_provider_pipetrack.attempts.verdicts import RETRIED, SUPERSEDED, closing_changes, timed, without_record
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import is_open
 from airflow_provider_pipetrack.tracking.describe import (
-    COMPLETED,
     FAILED,
     IN_PROGRESS,
     PENDING,
     Outcome,
     end_change,
-    seconds_between,
     verdict_change,
 )
+from airflow_provider_pipetrack.tracking.questions import Questions
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.closing")
 
-_OPEN = (PENDING, IN_PROGRESS)
-_SUPERSEDED = "a later attempt began"
-#: What Airflow's final state means for an attempt that has begun, and for one that never did.
-_BEGUN: dict[str | None, Outcome] = {
-    "success": Outcome(COMPLETED, decision="Airflow says success; the task itself did not report its end"),
-    "failed": Outcome(FAILED, error_message="the task ended without a word; Airflow says failed"),
-    "skipped": Outcome(COMPLETED, decision="skipped by Airflow after it had begun"),
-    "removed": Outcome(FAILED, error_message="the task was removed from the Dag while it ran"),
-    "upstream_failed": Outcome(FAILED, error_message="the task ended without a word; Airflow says upstream_failed"),
-}
-_NOT_BEGUN: dict[str | None, Outcome] = {
-    "success": Outcome(COMPLETED, decision="set to success without running"),
-    "failed": Outcome(FAILED, error_message="failed before it began; Airflow says failed"),
-    "skipped": Outcome(PENDING, decision="skipped before it began"),
-    "removed": Outcome(PENDING, decision="removed from the Dag"),
-    "upstream_failed": Outcome(PENDING, decision="not run: an upstream failed"),
-    None: Outcome(PENDING, decision="not run: the run ended first"),
-}
+#: Runs whose states Airflow is asked for at once; it gets their ids in an address.
+_RUNS_AT_ONCE = 50
+#: An attempt is not looked at before it has been left alone for so long.
+GRACE = timedelta(seconds=10)
+#: An attempt that has been open for longer is left to people; its run may be gone from Airflow.
+LOOK_BACK = timedelta(days=14)
+_MOST = 5000
+
+#: Asks Airflow for the states of runs: ``(dag_id, run_ids) -> {run_id: {task: state}}``; a mapped task's index is found
+#: under ``<task id>_<index>``, and a run that Airflow does not know is missing.
+AskStates = Callable[[str, Sequence[str]], Mapping[str, Mapping[str, str | None]]]
 
 
 def spec_of_task(task: Any, dag: Any) -> Spec:
@@ -67,9 +64,7 @@ def close_attempt(
     """
     store = store_for(spec)
     record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
-    outcome = replace(outcome, ended=utc_now())
-    if record is not None and record.get("transfer_start_timestamp"):
-        outcome = replace(outcome, seconds=seconds_between(record["transfer_start_timestamp"], outcome.ended))
+    outcome = timed(record or {}, outcome)
     change = (
         verdict_change(record, outcome, by=by, authority=authority)
         if record is not None
@@ -91,13 +86,21 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
         # The journal shows the records of every chain; each is closed along its own.
         records = [r for r in store.read_run(dag.dag_id, run_id, known).records if r["task_id"] in task_ids]
-        still_open = [r for r in records if r["transfer_status"] in _OPEN and not r.get("decision")]
         missing = task_ids - {r["task_id"] for r in records}
-        if not still_open and not missing:
+        if not missing and not any(map(is_open, records)):
             continue
         if states is None:
             states = task_states(dag.dag_id, run_id)
-        changes = list(_closing_changes(still_open, records, states, reason))
+        changes = list(
+            closing_changes(
+                records,
+                states,
+                by="dag callback",
+                run_ended=True,
+                reason=reason,
+                owes_rollback=lambda record: bool(binding.specs[record["task_id"]].transfer.rollback),
+            )
+        )
         changes += [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
         store.submit(changes, durable=True)
         store.flush()
@@ -105,14 +108,84 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     finish_alerts()
 
 
+def close_stale(stores: Iterable[TrackingStore], states: AskStates, *, grace: timedelta = GRACE) -> int:
+    """Close attempts that were left open, whatever killed them, by what Airflow says of their tasks.
+
+    It may be called at any time, again and by several processes at once. An attempt of which Airflow has not decided
+    stays open, and so does one whose run Airflow does not know, since several Airflows may share a location.
+
+    :param states: asks Airflow.
+    :param grace: how long an attempt must have been left alone.
+    :return: how many attempts were closed.
+    """
+    closed = 0
+    for store in stores:
+        for dag_id, runs in _open_runs(store, grace).items():
+            for some in _in_parts(list(runs), _RUNS_AT_ONCE):
+                try:
+                    answered = states(dag_id, some)
+                except Exception as error:  # noqa: BLE001  one Dag that cannot be asked about must not stop the others
+                    log.warning("Airflow gives no states of %s: %s: %s", dag_id, type(error).__name__, error)
+                    continue
+                for run_id, of_run in answered.items():
+                    closed += _close_run(store, dag_id, run_id, runs[run_id], of_run)
+        store.flush()
+    return closed
+
+
+def _open_runs(store: TrackingStore, grace: timedelta) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """Return the open records that were left alone, by Dag and run."""
+    now, questions = utc_now(), Questions(store)
+    begun = questions.ask("attempts", status=IN_PROGRESS, since=now - LOOK_BACK, limit=_MOST)
+    waiting = questions.ask("transfers", status=PENDING, since=now - LOOK_BACK, limit=_MOST)
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for record in (*begun.rows, *waiting.rows):
+        if record["updated_timestamp"] <= now - grace:
+            found.setdefault(record["dag_id"], {}).setdefault(record["run_id"], []).append(record)
+    return found
+
+
+def _in_parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _close_run(
+    store: TrackingStore,
+    dag_id: str,
+    run_id: str,
+    still_open: Sequence[Mapping[str, Any]],
+    states: Mapping[str, str | None],
+) -> int:
+    """Close what is open of one run; other locations and attempts are read only when there is something to close."""
+    if not any(True for _ in closing_changes(still_open, states, by="reconcile", run_ended=False)):
+        return 0
+    known = dict.fromkeys(name for r in still_open for name in (r["pipeline_id"], dag_id) if name)
+    records = store.read_run(dag_id, run_id, known).records
+    changes = list(closing_changes(records, states, by="reconcile", run_ended=False))
+    store.submit(changes, durable=True)
+    for change in changes:
+        columns = change.columns
+        log.info("Closed %s: %s", change.record_id, columns["error_message"] or columns["decision"])
+        if _is_final_failure(columns):
+            tell_by_record("failed", columns)
+    return len(changes)
+
+
 def _tell(binding: Binding, changes: Iterable[Change]) -> None:
     """Tell of the attempts that are closed as failed here, where no other attempt follows."""
     for change in changes:
         columns = change.columns
-        if columns["transfer_status"] == FAILED and columns["error_message"] != _SUPERSEDED:
+        if _is_final_failure(columns):
             spec = binding.specs[columns["task_id"]]
             begun = columns.get("transfer_start_timestamp") is not None
             tell_failed(spec, columns, owes_rollback=bool(spec.transfer.rollback) and begun)
+
+
+def _is_final_failure(columns: Mapping[str, Any]) -> bool:
+    """Return whether an attempt failed and no other follows it."""
+    followed = columns["error_message"] == SUPERSEDED or columns["decision"] == RETRIED
+    return bool(columns["transfer_status"] == FAILED and not followed)
 
 
 def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
@@ -124,54 +197,11 @@ def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
     return found.values()
 
 
-def _closing_changes(
-    still_open: Iterable[Mapping[str, Any]],
-    records: Iterable[Mapping[str, Any]],
-    states: Mapping[str, str | None],
-    reason: str | None,
-) -> Iterable[Change]:
-    newest: dict[tuple[str, int], int] = {}
-    for record in records:
-        place = (record["task_id"], record["map_index"])
-        newest[place] = max(newest.get(place, 0), record["retry_attempt_number"])
-    for record in still_open:
-        latest = record["retry_attempt_number"] == newest[record["task_id"], record["map_index"]]
-        outcome = _outcome(record, states, reason) if latest else Outcome(FAILED, error_message=_SUPERSEDED)
-        if outcome is not None:
-            yield verdict_change(record, _timed(record, outcome), by="dag callback")
-
-
-def _outcome(record: Mapping[str, Any], states: Mapping[str, str | None], reason: str | None) -> Outcome | None:
-    state = state_of(record["task_id"], record["map_index"], states)
-    outcomes = _BEGUN if record["transfer_status"] == IN_PROGRESS else _NOT_BEGUN
-    outcome = outcomes.get(state)
-    if outcome is not None and reason == "timed_out" and state == "skipped":
-        if record["transfer_status"] == IN_PROGRESS:
-            return Outcome(FAILED, error_message="stopped: the run exceeded its dagrun_timeout")
-        return replace(outcome, decision="not run: the run exceeded its dagrun_timeout")
-    return outcome
-
-
-def state_of(task_id: str, map_index: int, states: Mapping[str, str | None]) -> str | None:
-    """Return Airflow's state of one task instance; a mapped transfer that never expanded has that of its task."""
-    if map_index >= 0 and f"{task_id}_{map_index}" in states:
-        return states[f"{task_id}_{map_index}"]
-    return states.get(task_id)
-
-
-def _timed(record: Mapping[str, Any], outcome: Outcome) -> Outcome:
-    if outcome.status == PENDING:
-        return outcome
-    ended = utc_now()
-    started = record.get("transfer_start_timestamp")
-    return replace(outcome, ended=ended, seconds=seconds_between(started, ended))
-
-
 def _missing(spec: Spec, dag: Any, run_id: str, name: str, states: Mapping[str, str | None]) -> Iterable[Change]:
     """Yield what makes a transfer visible of which the store knows nothing at all."""
     key = RecordKey(dag.dag_id, run_id, name, announced_index(dag, name, spec))
     base = announced(spec, {"dag": dag, "run_id": run_id}, key)
     yield base
-    outcome = _NOT_BEGUN.get(states.get(name)) if spec.transfer.transfer_enabled else None
-    if outcome is not None:
-        yield end_change(base, outcome, by="dag callback", authority=Authority.AIRFLOW)
+    verdict = without_record(states.get(name)) if spec.transfer.transfer_enabled else None
+    if verdict is not None:
+        yield end_change(base, verdict.outcome, by="dag callback", authority=verdict.authority)

@@ -69,21 +69,27 @@ class Rollback:
         self.settle()
         return "rolled back"
 
+    def put_off(self) -> str | None:
+        """Leave the rollback to the next attempt, and return that, for the record's decision."""
+        return (
+            "rollback owed: Airflow did not say that this attempt still runs" if self.is_owed and self.wanted else None
+        )
+
     def settle(self) -> None:
         """Owe nothing any more."""
         if self._owing:
             self._owing = False
             self._remember(owed=False)
 
-    def is_running(self) -> bool:
-        """Return whether Airflow still says that this very task instance is running."""
+    def is_running(self) -> bool | None:
+        """Return whether Airflow still says that this very task instance is running; None when it gives no answer."""
         ti = self.context["ti"]
         map_index = ti.map_index if isinstance(ti.map_index, int) and ti.map_index >= 0 else None
         try:
             states = task_states(ti.dag_id, ti.run_id, task_ids=[ti.task_id], map_index=map_index)
-        except Exception as error:  # noqa: BLE001  no answer means that nobody stands behind this process
+        except Exception as error:  # noqa: BLE001  no answer is an answer
             log.warning("Airflow does not answer for %s: %s", ti.task_id, error)
-            return False
+            return None
         return "running" in states.values()
 
     def _call(self) -> None:

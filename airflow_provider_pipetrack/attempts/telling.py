@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.notifications.alerts import raise_alert
-from airflow_provider_pipetrack.notifications.targets import targets_of
+from airflow_provider_pipetrack.notifications.targets import AlertTargets, targets_of
 
 
 def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
@@ -17,6 +17,12 @@ def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
     :param record: the record's columns; ``record_id`` is needed.
     """
     raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record)
+
+
+def tell_by_record(kind: str, record: Mapping[str, Any]) -> None:
+    """Raise an alert to the addresses that stand in a record, where the pipeline itself is not at hand."""
+    addresses = record.get("transfer_process_email_alerts") or ()
+    raise_alert(AlertTargets(emails=tuple(map(str, addresses))), kind, record)
 
 
 def tell_failed(spec: Spec, record: Mapping[str, Any], *, owes_rollback: bool) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pipetrack.attempts.verdicts import RETRIED
 from airflow_provider_pipetrack.records.change import Authority
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED, Outcome
@@ -30,7 +31,7 @@ def record_failure(context: Mapping[str, Any]) -> None:
 
 def record_retry(context: Mapping[str, Any]) -> None:
     """Record a failure that Airflow retries."""
-    _record_end(context, FAILED, decision="Airflow retries")
+    _record_end(context, FAILED, decision=RETRIED)
     finish()
 
 

@@ -180,6 +180,14 @@ def end_change(
     return Change(start.record_id, columns, {**start.keys, "end": ended}, by, event_id)
 
 
+def stop_event(start: Change) -> Change:
+    """Return an event for the history: the attempt was asked to stop. It changes nothing, since it may still finish."""
+    event_id = new_event_id()
+    columns = {**start.columns, **Outcome(IN_PROGRESS, decision="asked to stop").columns("on_kill")}
+    lower = group_key(rank=Rank.STARTED, authority=Authority.GUESS, event_id=event_id)
+    return Change(start.record_id, columns, {**start.keys, "end": lower}, "on_kill", event_id)
+
+
 def verdict_change(
     record: Mapping[str, Any], outcome: Outcome, *, by: str, authority: Authority = Authority.AIRFLOW
 ) -> Change:

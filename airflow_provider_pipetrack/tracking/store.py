@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import custom_types
+from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Entry, Journal, undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -361,6 +362,7 @@ def get_store(
         _STORES[key] = TrackingStore(
             locations, mode=mode, connections=connections, deadline=deadline, adapters=adapters
         )
+        remember_chain(_STORES[key]._chain())  # noqa: SLF001  its own module
     return _STORES[key]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.columns import COLUMNS
+from airflow_provider_pipetrack.records.openness import STALE_AFTER
 from airflow_provider_pipetrack.records.queries.catalog import (
     QUESTIONS,
     RECORD_COLUMNS,
@@ -21,8 +22,6 @@ from airflow_provider_pipetrack.records.queries.catalog import (
 from airflow_provider_pipetrack.records.queries.dialects import QueryDialect, bound_value, read_answer
 from airflow_provider_pipetrack.records.statements import UNSETTLED
 
-#: An attempt that is open for longer counts as stale, in seconds, unless it is estimated to take half as long.
-STALE_AFTER = 86_400.0
 #: Columns that are never NULL, so that a database may sort by their index.
 _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at")
 _SEARCHED = (

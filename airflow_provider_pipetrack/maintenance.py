@@ -1,0 +1,71 @@
+"""What has to be done again and again on a host: deliver what waits, close what was left open, say what is late."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.attempts.closing import close_stale
+from airflow_provider_pipetrack.compat import states_of_runs
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.notifications.alerts import retry_alerts
+from airflow_provider_pipetrack.tracking.chains import known_chains
+from airflow_provider_pipetrack.tracking.store import get_store
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.maintenance")
+
+
+def run_maintenance() -> dict[str, Any]:
+    """Bring the tracking of this host up to date; to be called from a task, once a minute.
+
+    It delivers what waits in this host's journal, brings what stands in fallbacks to where it belongs, closes attempts
+    that were left open by what Airflow says of their tasks, and sends the alerts that had to wait. It covers the chain
+    of ``[pipetrack]`` and every chain that a process of this host has used. Two at once do no harm.
+
+    :return: what was done, in numbers; ``unreachable`` says which location could not be asked, and why.
+    """
+    stores = list(_stores())
+    done: dict[str, Any] = dict.fromkeys(("drained", "healed", "still_owed", "waiting"), 0)
+    unreachable: dict[str, str] = {}
+    for store in stores:
+        summary = store.reconcile()
+        for name in done:
+            done[name] += getattr(summary, name)
+        unreachable.update(summary.unreachable)
+    done["closed"] = close_stale(stores, states_of_runs)
+    done["alerts"] = vars(retry_alerts())
+    done["unreachable"] = unreachable
+    log.info("pipetrack maintenance: %s", done)
+    return done
+
+
+def _stores() -> Iterator[TrackingStore]:
+    """Yield the store of each chain once; the same chain is the same store."""
+    seen: set[int] = set()
+    for store in _all_stores():
+        if id(store) not in seen:
+            seen.add(id(store))
+            yield store
+
+
+def _all_stores() -> Iterator[TrackingStore]:
+    try:
+        locations = settings.tracking_location() or [settings.default_location()]
+        yield get_store(tuple(locations), mode=settings.mode(), connections={}, adapters={})
+    except PipetrackError as error:
+        log.error("pipetrack: %s", error)  # noqa: TRY400  it says what to do; a traceback does not
+    for chain in known_chains():
+        try:
+            yield get_store(
+                tuple(chain["locations"]),
+                mode=chain["mode"],
+                connections=chain["connections"],
+                adapters=chain["adapters"],
+            )
+        except PipetrackError as error:
+            log.warning("pipetrack leaves out a chain that was used on this host: %s", error)

@@ -1,0 +1,54 @@
+"""The chains of locations that processes of this host have written to, so that maintenance finds them all.
+
+A pipeline may name a chain of its own, which stands in no setting. Each chain is kept as one small file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
+
+_PARTS = {"locations", "mode", "connections", "adapters"}
+
+
+def remember_chain(chain: Mapping[str, Any]) -> None:
+    """Keep a chain, as a store describes it; one that cannot be kept is only found again when it is used."""
+    text = json.dumps(chain, sort_keys=True)
+    path = _folder() / f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        # A location of the user's own may hold a password.
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        log.debug("pipetrack cannot keep a chain: %s", error)
+
+
+def known_chains() -> Iterator[dict[str, Any]]:
+    """Yield every chain that a process of this host has used; what cannot be read is left out."""
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            chain = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            log.warning("pipetrack cannot read %s: %s", path, error)
+            continue
+        if isinstance(chain, dict) and set(chain) == _PARTS:
+            yield chain
+
+
+def _folder() -> Path:
+    return settings.state_dir() / "chains"

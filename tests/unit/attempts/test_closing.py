@@ -1,0 +1,245 @@
+"""Attempts that were left open are closed by Airflow's word, whoever asks, however often."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_pipetrack import maintenance
+from airflow_provider_pipetrack.attempts.closing import close_stale
+from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import is_stale
+from airflow_provider_pipetrack.tracking import store as stores
+from airflow_provider_pipetrack.tracking.describe import (
+    COMPLETED,
+    FAILED,
+    Content,
+    Described,
+    Outcome,
+    end_change,
+    pending_change,
+    start_change,
+    stop_event,
+)
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with TrackingStore([f"sqlite||{tmp_path}/tracking.db"], journal_dir=tmp_path / "journal") as made:
+        yield made
+
+
+def started(name="load", attempt=1, map_index=-1, run_id="r", dag_id="d", **more):
+    described = Described(StageTransfer(name=name, **more), Content("p", transfer_unique_id=name))
+    key = RecordKey(dag_id, run_id, name, map_index, attempt)
+    return start_change(described, key, started=utc_now(), operator="x.Y", log_url=None)
+
+
+def announced(name, run_id="r"):
+    return pending_change(Described(StageTransfer(name=name), Content("p")), RecordKey("d", run_id, name))
+
+
+def airflow(**states):
+    """An Airflow that knows one run, ``r``."""
+    return lambda dag_id, run_ids: {"r": states} if dag_id == "d" and "r" in run_ids else {}
+
+
+def write(store, *changes):
+    store.submit(list(changes), durable=False)
+    store.flush()
+
+
+def the(store, name="load", attempt=1, map_index=-1, run_id="r"):
+    return store.read_record(RecordKey("d", run_id, name, map_index, attempt).record_id)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ("failed", "failed", "the task ended without a word; Airflow says failed"),
+        ("success", "completed", "Airflow says success; the task itself did not report its end"),
+        ("up_for_retry", "failed", "Airflow retries"),
+        ("skipped", "failed", "stopped: Airflow skipped the task while it ran, as after dagrun_timeout"),
+        ("removed", "failed", "the task was removed from the Dag while it ran"),
+        ("running", "in_progress", None),
+        ("deferred", "in_progress", None),
+        ("queued", "in_progress", None),
+        (None, "in_progress", None),
+    ],
+)
+def test_an_attempt_that_has_begun_ends_as_airflow_says(store, state, status, said):
+    write(store, started())
+    closed = close_stale([store], airflow(load=state), grace=NOW)
+    record = the(store)
+    assert (closed, record["transfer_status"]) == (int(said is not None), status)
+    if said is None:
+        assert record["closed_by"] is None
+        return
+    assert said in (record["decision"], record["error_message"])
+    assert record["closed_by"] == "reconcile"
+    assert record["transfer_end_timestamp"] is not None
+    assert record["actual_seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "decision"),
+    [
+        ("skipped", "pending", "skipped before it began"),
+        ("upstream_failed", "pending", "not run: an upstream failed"),
+        ("success", "completed", "set to success without running"),
+        ("scheduled", "pending", None),
+        (None, "pending", None),
+    ],
+)
+def test_one_that_has_not_begun_is_decided_about_only_when_airflow_has(store, state, status, decision):
+    write(store, announced("load"))
+    close_stale([store], airflow(load=state), grace=NOW)
+    assert (the(store)["transfer_status"], the(store)["decision"]) == (status, decision)
+
+
+def test_a_state_closes_the_latest_attempt_and_marks_the_earlier_ones(store):
+    write(store, started(attempt=1), started(attempt=2), started(attempt=3))
+    assert close_stale([store], airflow(load="success"), grace=NOW) == 3
+    assert [the(store, attempt=n)["transfer_status"] for n in (1, 2, 3)] == ["failed", "failed", "completed"]
+    assert the(store, attempt=1)["error_message"] == "a later attempt began"
+
+
+def test_an_earlier_attempt_is_closed_while_the_latest_runs(store):
+    write(store, started(attempt=1), started(attempt=2))
+    assert close_stale([store], airflow(load="running"), grace=NOW) == 1
+    assert [the(store, attempt=n)["transfer_status"] for n in (1, 2)] == ["failed", "in_progress"]
+
+
+def test_each_map_index_has_a_state_of_its_own(store):
+    write(store, *(started(map_index=n) for n in range(3)))
+    assert close_stale([store], airflow(load_0="success", load_1="failed", load_2="running"), grace=NOW) == 2
+    found = [the(store, map_index=n)["transfer_status"] for n in range(3)]
+    assert found == ["completed", "failed", "in_progress"]
+
+
+def test_what_airflow_does_not_know_is_left_alone(store):
+    write(store, started(), started(run_id="of another Airflow"), started(dag_id="other"))
+    assert close_stale([store], airflow(load="failed"), grace=NOW) == 1
+    assert the(store, run_id="of another Airflow")["transfer_status"] == "in_progress"
+
+
+def test_a_dag_that_cannot_be_asked_about_stops_no_other(store, caplog):
+    write(store, started(), started(dag_id="broken"))
+
+    def states(dag_id, run_ids):
+        if dag_id == "broken":
+            raise TimeoutError("no answer")
+        return {"r": {"load": "failed"}}
+
+    assert close_stale([store], states, grace=NOW) == 1
+    assert "Airflow gives no states of broken: TimeoutError: no answer" in caplog.text
+
+
+def test_runs_are_asked_for_in_parts(store):
+    write(store, *(started(run_id=f"r{n}") for n in range(120)))
+    asked = []
+
+    def states(dag_id, run_ids):
+        asked.append(len(run_ids))
+        return {run_id: {"load": "failed"} for run_id in run_ids}
+
+    assert close_stale([store], states, grace=NOW) == 120
+    assert asked == [50, 50, 20]
+    assert close_stale([store], states, grace=NOW) == 0
+
+
+def test_an_attempt_is_left_alone_for_a_while(store):
+    write(store, started())
+    assert close_stale([store], airflow(load="failed")) == 0
+
+
+def test_several_at_once_do_no_harm(tmp_path):
+    def fresh():
+        return TrackingStore([f"sqlite||{tmp_path}/tracking.db"], journal_dir=tmp_path / "journal")
+
+    with fresh() as first, fresh() as second:
+        write(first, *(started(run_id="r", name=f"t{n}") for n in range(40)))
+        states = airflow(**{f"t{n}": "failed" if n % 2 else "success" for n in range(40)})
+        threads = [threading.Thread(target=close_stale, args=([s], states), kwargs={"grace": NOW}) for s in (first, second)]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        records = first.read_run("d", "r").records
+        assert [r["transfer_status"] for r in sorted(records, key=lambda r: int(r["task_id"][1:]))] == [
+            "failed" if n % 2 else "completed" for n in range(40)
+        ]
+        assert close_stale([first], states, grace=NOW) == 0
+
+
+def test_a_late_writer_never_turns_a_failure_back(store):
+    start = started()
+    write(store, start)
+    close_stale([store], airflow(load="failed"), grace=NOW)
+    write(store, end_change(start, Outcome(COMPLETED, ended=utc_now()), by="task"))
+    assert the(store)["transfer_status"] == "failed"
+    assert the(store)["closed_by"] == "reconcile"
+
+
+def test_the_tasks_own_word_on_a_success_knows_more_when_it_arrives(store):
+    start = started()
+    write(store, start)
+    close_stale([store], airflow(load="success"), grace=NOW)
+    partial = Outcome(COMPLETED, ended=utc_now(), records_succeeded=7, records_failed=3, is_partial=True)
+    write(store, end_change(start, partial, by="task"))
+    assert (the(store)["is_partial"], the(store)["records_succeeded"], the(store)["closed_by"]) == (True, 7, "task")
+
+
+def test_an_end_in_another_location_counts(tmp_path):
+    def at(*names):
+        places = [f"sqlite||{tmp_path}/{name}.db" for name in names]
+        return TrackingStore(places, journal_dir=tmp_path / "journal")
+
+    start = started()
+    with at("first") as first, at("second") as second, at("first", "second") as both:
+        write(first, start)
+        write(second, end_change(start, Outcome(FAILED, ended=utc_now(), error_message="my own"), by="task"))
+        assert close_stale([both], airflow(load="failed"), grace=NOW) == 0
+        assert both.read_record(start.record_id)["error_message"] == "my own"
+
+
+def test_a_signal_leaves_a_trace_in_the_history_and_none_in_the_record(store):
+    start = started()
+    write(store, start, stop_event(start))
+    assert (the(store)["transfer_status"], the(store)["decision"]) == ("in_progress", None)
+    events = {event["changed_by"]: event for event in store.history(start.record_id)}
+    assert events["on_kill"]["columns"]["decision"] == "asked to stop"
+
+
+def test_an_attempt_that_nobody_can_believe_in_any_more_is_stale(store):
+    write(store, started(estimated_duration="1h"), started(name="long", estimated_duration="3d"),
+          started(name="stream", estimated_duration="continuous"), announced("waits"))  # fmt: skip
+    later = utc_now() + timedelta(days=1, minutes=1)
+    assert is_stale(the(store), later)
+    assert not is_stale(the(store), utc_now())
+    assert not any(is_stale(the(store, name), later) for name in ("long", "stream", "waits"))
+
+
+def test_maintenance_covers_every_chain_that_was_used_on_this_host(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(stores, "_STORES", {})
+    own = stores.get_store((f"sqlite||{tmp_path}/own.db",), mode="fallback", connections={}, adapters={})
+    default = stores.get_store((f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking",),
+                               mode="fallback", connections={}, adapters={})  # fmt: skip
+    write(own, started(name="own"))
+    write(default, started(name="default"))
+    monkeypatch.setattr(stores, "_STORES", {})  # as another process, which has used none of them
+    monkeypatch.setattr(maintenance, "states_of_runs", airflow(own="failed", default="failed"))
+    done = maintenance.run_maintenance()
+    assert (done["closed"], done["unreachable"]) == (0, {}), "both are younger than the grace"
+    monkeypatch.setattr(maintenance, "close_stale", lambda found, states: close_stale(found, states, grace=NOW))
+    assert maintenance.run_maintenance()["closed"] == 2
+    assert [the(s, name)["transfer_status"] for s, name in ((own, "own"), (default, "default"))] == ["failed"] * 2
+    assert sorted((tmp_path / "pipetrack" / "chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
