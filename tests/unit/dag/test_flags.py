@@ -1,4 +1,4 @@
-"""The edges of the table of flags. ``tests/integration/test_flags.py`` runs all of it in Airflow."""
+"""The edges of the table of flags. ``tests/integration/test_flags_in_airflow.py`` runs all of it in Airflow."""
 
 from __future__ import annotations
 
