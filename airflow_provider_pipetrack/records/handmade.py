@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,28 @@ def change_of_record(record: Mapping[str, Any]) -> Change:
     keys: dict[Group, str] = {g: record[KEY_COLUMN[g]] for g in MERGED_GROUPS if record.get(KEY_COLUMN[g])}
     event_id = max(keys.values(), default="0")
     return Change(str(record["record_id"]), columns, keys, "reconcile", f"copy-{event_id}", record["updated_timestamp"])
+
+
+def change_of_event(event: Mapping[str, Any]) -> Change:
+    """Return the change that stands in a history.
+
+    :param event: a row of the history; ``columns`` and ``keys`` as mappings or as JSON text.
+    :raises ValueError, KeyError, TypeError: when it is no such row.
+    """
+    return Change.from_json(
+        {
+            "event_id": event["event_id"],
+            "record_id": event["record_id"],
+            "by": event["changed_by"],
+            "at": event["changed_at"].isoformat(),
+            "columns": _from_json(event["columns"]),
+            "keys": _from_json(event["keys"]),
+        }
+    )
+
+
+def _from_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, (str, bytes)) else value
 
 
 def _greater_key(group: Group, record: Mapping[str, Any], merged: Mapping[str, Any], event_id: str) -> str:

@@ -35,6 +35,10 @@ _NOT_NULL = {
     "updated_timestamp": " DEFAULT CURRENT_TIMESTAMP",
     **dict.fromkeys(KEY_COLUMN.values(), " DEFAULT ''"),
 }
+#: A chain is tried in its order, so the longer list of locations contains the shorter one.
+_LONGER = "length(CAST(excluded.owed AS TEXT)) > length(CAST(old.owed AS TEXT))"
+#: A change that wins no group may still be the first or the last of its record.
+_WIDER = "excluded.created_timestamp < old.created_timestamp OR excluded.updated_timestamp > old.updated_timestamp"
 
 
 #: Records that may need a person; the questions about them use the index with this condition.
@@ -48,7 +52,9 @@ class Dialect:
     :param types: column type of each kind.
     :param least: function that returns the smaller of two values; ``greatest`` the greater.
     :param placeholder: how a bound value is written, with ``{}`` for its name.
-    :param key_type: type of the merge keys, which must compare byte by byte.
+    :param key_type: type of the merge keys and ids, which must compare byte by byte.
+    :param bytewise: how a text is made to compare byte by byte, with ``{}`` for its name.
+    :param among: condition that a column is one of the texts in a bound list, with ``{column}`` and ``{values}``.
     """
 
     types: Mapping[str, str]
@@ -56,6 +62,8 @@ class Dialect:
     greatest: str
     placeholder: str
     key_type: str
+    bytewise: str
+    among: str
 
     def beside_bound(self, name: str) -> str:
         """Return an identifier for a statement that has placeholders, whose sign it must not contain."""
@@ -82,6 +90,8 @@ SQLITE = Dialect(
     greatest="max",
     placeholder=":{}",
     key_type="TEXT",
+    bytewise="{}",
+    among="{column} IN (SELECT value FROM json_each({values}))",
 )
 POSTGRES = Dialect(
     types={
@@ -96,6 +106,8 @@ POSTGRES = Dialect(
     greatest="greatest",
     placeholder="%({})s",
     key_type='text COLLATE "C"',
+    bytewise='{} COLLATE "C"',
+    among="{column} IN (SELECT jsonb_array_elements_text(CAST({values} AS jsonb)))",
 )
 
 
@@ -129,7 +141,10 @@ class Statements:
     def create(self) -> list[str]:
         """Return the statements that make what is missing of tables and indexes."""
         columns = ",\n  ".join(self._definition(column.name, column.kind) for column in COLUMNS)
-        history = ",\n  ".join(f"{quoted(name)} {self.dialect.types[kind]}" for name, kind in _HISTORY.items())
+        history = ",\n  ".join(
+            f"{quoted(name)} {self.dialect.key_type if name.endswith('_id') else self.dialect.types[kind]}"
+            for name, kind in _HISTORY.items()
+        )
         statements = [f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}"] if self.schema else []
         statements += [
             f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {columns}\n)",
@@ -152,18 +167,26 @@ class Statements:
     def upsert(self) -> str:
         """The statement that merges one record: each column group is taken whole from the greater key."""
         places = ", ".join(self.dialect.bound(column.name, column.kind) for column in COLUMNS)
-        newer = " OR ".join(self._wins(KEY_COLUMN[group]) for group in MERGED_GROUPS)
-        return (
-            f"INSERT INTO {self._bound_name} AS old ({', '.join(_NAMES)}) VALUES ({places}) "
-            f"ON CONFLICT (record_id) DO UPDATE SET {', '.join(self._assignments())} WHERE {newer}"
-        )
+        return self._upsert(self._bound_name, f"VALUES ({places})")
 
     @cached_property
     def remember(self) -> str:
         """The statement that appends to the history; an event that is there already stays as it is."""
         places = ", ".join(self.dialect.bound(name, kind) for name, kind in _HISTORY.items())
+        return self._remember(self._bound_history, f"VALUES ({places})")
+
+    def upsert_from(self, source: str) -> str:
+        """Return the statement that merges all records of a table with the same columns; it has no placeholders.
+
+        Rows are taken in the order of their ids, so that two writers never wait for each other in a circle.
+        """
+        order = self._by_bytes("record_id")
+        return self._upsert(self.name, f"SELECT {', '.join(_NAMES)} FROM {source} ORDER BY {order}")
+
+    def remember_from(self, source: str) -> str:
+        """Return the statement that appends all events of a table with the same columns; it has no placeholders."""
         names = ", ".join(quoted(name) for name in _HISTORY)
-        return f"INSERT INTO {self._bound_history} ({names}) VALUES ({places}) ON CONFLICT (event_id) DO NOTHING"
+        return self._remember(self.history_name, f"SELECT {names} FROM {source} ORDER BY {self._by_bytes('event_id')}")
 
     def select(self, *names: str) -> str:
         """Return the query for the records in which the columns ``names`` have given values."""
@@ -171,16 +194,41 @@ class Statements:
         names_read, order = ", ".join(_NAMES), "transfer_order_number, record_id"
         return f"SELECT {names_read} FROM {self._bound_name} WHERE {where} ORDER BY {order}"
 
-    def select_among(self, count: int) -> tuple[str, list[str]]:
-        """Return the query for ``count`` records by their ids, and the names of the values that it takes."""
-        names = [f"record_{number}" for number in range(count)]
-        places = ", ".join(self.dialect.placeholder.format(name) for name in names)
-        return f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE record_id IN ({places})", names
-
     @cached_property
     def owed(self) -> str:
-        """The query for records that another location lacks."""
-        return f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE owed <> '[]' ORDER BY record_id"
+        """The query for records that another location lacks, behind an id, so many at most."""
+        after, limit = self._place("after"), self._place("limit")
+        record_id = self._by_bytes("record_id")
+        return (
+            f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE owed <> '[]' AND {record_id} > {after} "
+            f"ORDER BY {record_id} LIMIT {limit}"
+        )
+
+    @cached_property
+    def count_owed(self) -> str:
+        """The query for the number of records that another location lacks."""
+        return f"SELECT count(*) AS number FROM {self._bound_name} WHERE owed <> '[]'"
+
+    @cached_property
+    def among(self) -> str:
+        """The query for the records whose ids stand in a JSON list."""
+        return f"SELECT {', '.join(_NAMES)} FROM {self._bound_name} WHERE {self._among('record_id')}"
+
+    @cached_property
+    def inventory(self) -> str:
+        """The query that lists records behind an id with their keys and what is known of their history."""
+        keys = " || '|' || ".join(f"m.{KEY_COLUMN[group]}" for group in MERGED_GROUPS)
+        record_id, event_id = self._by_bytes("record_id"), self._by_bytes("h.event_id")
+        events = f"CAST(count(h.event_id) AS {self.dialect.types['text']})"
+        return (
+            f"SELECT m.record_id AS record_id, {keys} AS keys, "
+            f"{events} || ':' || coalesce(min({event_id}), '') || ':' || coalesce(max({event_id}), '') AS events "
+            f"FROM (SELECT * FROM {self._bound_name} WHERE {record_id} > {self._place('after')} "
+            f"ORDER BY {record_id} LIMIT {self._place('limit')}) AS m "
+            f"LEFT JOIN {self._bound_history} AS h ON h.record_id = m.record_id "
+            f"GROUP BY m.record_id, {', '.join(f'm.{KEY_COLUMN[group]}' for group in MERGED_GROUPS)} "
+            f"ORDER BY {self._by_bytes('m.record_id')}"
+        )
 
     @cached_property
     def settle(self) -> str:
@@ -195,6 +243,26 @@ class Statements:
         names = ", ".join(quoted(name) for name in _HISTORY)
         place = self.dialect.placeholder.format("record_id")
         return f"SELECT {names} FROM {self._bound_history} WHERE record_id = {place} ORDER BY changed_at, event_id"
+
+    @cached_property
+    def events_among(self) -> str:
+        """The query for the histories of the records whose ids stand in a JSON list; JSON columns stay text."""
+        text = self.dialect.types["text"]
+        names = ", ".join(
+            f"CAST({quoted(name)} AS {text}) AS {quoted(name)}" if kind == "json" else quoted(name)
+            for name, kind in _HISTORY.items()
+        )
+        return f"SELECT {names} FROM {self._bound_history} WHERE {self._among('record_id')}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the main table's columns, in their order."""
+        return _NAMES
+
+    @property
+    def history_columns(self) -> tuple[str, ...]:
+        """The names of the history's columns, in their order."""
+        return tuple(_HISTORY)
 
     @property
     def _bound_name(self) -> str:
@@ -215,6 +283,26 @@ class Statements:
             return f"{name} {written} DEFAULT 3"
         return f"{name} {written} NOT NULL{_NOT_NULL[name]}" if name in _NOT_NULL else f"{name} {written}"
 
+    def _place(self, name: str) -> str:
+        return self.dialect.placeholder.format(name)
+
+    def _by_bytes(self, name: str) -> str:
+        return self.dialect.bytewise.format(name)
+
+    def _among(self, name: str) -> str:
+        return self.dialect.among.format(column=name, values=self._place("among"))
+
+    def _upsert(self, table: str, source: str) -> str:
+        newer = " OR ".join((*(self._wins(KEY_COLUMN[group]) for group in MERGED_GROUPS), _LONGER, _WIDER))
+        return (
+            f"INSERT INTO {table} AS old ({', '.join(_NAMES)}) {source} "
+            f"ON CONFLICT (record_id) DO UPDATE SET {', '.join(self._assignments())} WHERE {newer}"
+        )
+
+    def _remember(self, table: str, source: str) -> str:
+        names = ", ".join(quoted(name) for name in _HISTORY)
+        return f"INSERT INTO {table} ({names}) {source} ON CONFLICT (event_id) DO NOTHING"
+
     def _wins(self, key: str) -> str:
         return f"excluded.{key} > old.{key}"
 
@@ -227,9 +315,7 @@ class Statements:
         yield f"updated_timestamp = {self.dialect.greatest}(excluded.updated_timestamp, old.updated_timestamp)"
         yield "stored_at = excluded.stored_at"
         yield "record_version = old.record_version + 1"
-        # A chain is tried in its order, so the longer list of locations contains the shorter one.
-        longer = "length(CAST(excluded.owed AS TEXT)) > length(CAST(old.owed AS TEXT))"
-        yield f"owed = CASE WHEN {longer} THEN excluded.owed ELSE old.owed END"
+        yield f"owed = CASE WHEN {_LONGER} THEN excluded.owed ELSE old.owed END"
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
@@ -259,6 +345,19 @@ def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:
     }
 
 
+def event_row(event: Mapping[str, Any], *, native_times: bool) -> dict[str, Any]:
+    """Return the values of an event of another location's history as they are bound."""
+    return {
+        "event_id": event["event_id"],
+        "record_id": event["record_id"],
+        "changed_at": _bound("timestamp", event["changed_at"], native_times),
+        "changed_by": event["changed_by"],
+        "columns": _json_text(event["columns"]),
+        "keys": _json_text(event["keys"]),
+        "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
+    }
+
+
 def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record from a row as a driver gives it."""
     return {name: read_value(column.kind, row.get(name)) for name, column in BY_NAME.items()}
@@ -267,6 +366,15 @@ def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event of the history from a row as a driver gives it."""
     return {name: read_value(kind, row.get(name)) for name, kind in _HISTORY.items()}
+
+
+def lean_event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of the history whose JSON stays text, for bringing it elsewhere."""
+    return {**row, "changed_at": read_value("timestamp", row["changed_at"])}
+
+
+def _json_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def read_value(kind: str, value: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS
+from airflow_provider_pipetrack.records.handmade import change_of_event, change_of_record
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
 
@@ -19,6 +21,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
 Record = dict[str, Any]
+#: One change as a history keeps it: ``event_id, record_id, changed_at, changed_by, columns, keys``.
+Event = dict[str, Any]
+
+
+class Listed(NamedTuple):
+    """A record as an inventory lists it.
+
+    :param record_id: the record.
+    :param keys: its merge keys, in one text: two locations agree on a record whose texts are equal.
+    :param events: a text that is equal where the same changes of it are kept; empty where no history is.
+    """
+
+    record_id: str
+    keys: str
+    events: str
+
 
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 
@@ -43,6 +61,8 @@ class StorageAdapter:
     keeps_history: ClassVar[bool] = False
     #: Whether only this host can see what is stored.
     host_local: ClassVar[bool] = False
+    #: Whether :meth:`inventory` can list everything that is stored.
+    can_list: ClassVar[bool] = False
     #: Longest time for one delivery, in seconds; the chain's deadline may leave less.
     time_limit: ClassVar[float] = 5.0
 
@@ -132,17 +152,63 @@ class StorageAdapter:
 
         return answer_from_records(asked, [*self._asked_about(asked.filters), *newer])
 
-    def owed_records(self) -> list[Record]:
-        """Return the records that another location lacks."""
+    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, as far as they are known."""
+        found = (self.read_record(record_id) for record_id in record_ids)
+        return [record for record in found if record is not None]
+
+    def inventory(self, after: str, limit: int) -> list[Listed]:
+        """Return the next records by their ids, in the order of their bytes; only where ``can_list`` is set.
+
+        :param after: the id behind which to begin; empty for the first.
+        :param limit: how many at least, if there are so many.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot list its records")
+
+    def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
+        """Return the records that another location lacks, by their ids in the order of their bytes.
+
+        :param after: the id behind which to begin.
+        :param limit: how many at most; None for all.
+        """
+        del after, limit
         return []
+
+    def count_owed(self) -> int:
+        """Return how many records another location lacks."""
+        return len(self.owed_records())
 
     def settle(self, record: Record, owed: Sequence[str]) -> None:
         """Note which locations still lack a record, unless it has changed since it was read."""
+
+    def settle_all(self, settled: Sequence[tuple[Record, Sequence[str]]]) -> None:
+        """Note for several records which locations still lack them."""
+        for record, owed in settled:
+            self.settle(record, owed)
+
+    def take(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Merge records that stand in another location, with what is known of their history.
+
+        :raises StorageError: when they could not be stored.
+        """
+        changes = [change_of_event(event) for event in events]
+        by_record = grouped(changes)
+        # What the history does not explain comes as the record itself.
+        whole = [
+            change_of_record(record)
+            for record in records
+            if record["record_id"] not in by_record or _differs(fold(by_record[record["record_id"]]), record)
+        ]
+        self.apply([*changes, *whole])
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first; storages that keep none return an empty list."""
         del record_id
         return []
+
+    def histories(self, record_ids: Sequence[str]) -> list[Event]:
+        """Return the changes of several records; ``columns`` and ``keys`` may stay JSON text."""
+        return [event for record_id in record_ids for event in self.history(record_id)] if self.keeps_history else []
 
     def prepare(self) -> None:
         """Make the tables, folders or buckets that the storage needs."""
@@ -153,6 +219,15 @@ class StorageAdapter:
         :raises StorageError: when there is none.
         """
         self.read_tracking_records("pipetrack-check")
+
+    def check_writing(self) -> None:
+        """Prove that an ordinary record would be taken, and leave nothing behind.
+
+        A storage that cannot prove it gives a sign of life instead.
+
+        :raises StorageError: when it would not be taken.
+        """
+        self.check()
 
     def close(self) -> None:
         """Give back connections and files."""
@@ -194,6 +269,23 @@ def complete(record: Record) -> Record:
     keys = {KEY_COLUMN[group]: record.get(KEY_COLUMN[group]) or "" for group in MERGED_GROUPS}
     times = {name: clean_value(name, record[name]) for name in _TIMES if isinstance(record.get(name), str)}
     return {**record, **keys, **times}
+
+
+def file_is_here(path: Path) -> bool:
+    """Return whether this host has a file; also when something stands in its way, which whoever opens it will say."""
+    try:
+        return path.exists() or not next(folder for folder in path.parents if folder.exists()).is_dir()
+    except OSError:
+        return True
+
+
+def listed(record: Record) -> Listed:
+    """Return a whole record as an inventory lists it where no history is kept."""
+    return Listed(str(record["record_id"]), "|".join(str(record.get(KEY_COLUMN[g]) or "") for g in MERGED_GROUPS), "")
+
+
+def _differs(folded: Record, record: Record) -> bool:
+    return listed(folded) != listed(record)
 
 
 def _dag_of(record_id: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
 from airflow_provider_pipetrack.records.merge import merge, record_of
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.base import Listed, Record, StorageAdapter, file_is_here, listed
 from airflow_provider_pipetrack.storage.locations import Location
 
 #: A file above this size, in bytes, is folded to one line per record.
@@ -31,6 +31,7 @@ class LocalFileAdapter(StorageAdapter):
     """
 
     host_local = True
+    can_list = True
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         super().__init__(location.name)
@@ -83,11 +84,21 @@ class LocalFileAdapter(StorageAdapter):
 
     def is_here(self) -> bool:
         """Return whether the file is on this host."""
-        return self.path.exists()
+        return file_is_here(self.path)
 
     def read_all(self) -> list[Record]:
         """Return every record."""
         return self._records()
+
+    def inventory(self, after: str, limit: int) -> list[Listed]:
+        """Return all records behind an id, in the order of their ids; the file has to be read as a whole anyway."""
+        del limit
+        return [one for one in sorted(map(listed, self._records())) if one.record_id > after]
+
+    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, as far as they are known."""
+        wanted = frozenset(record_ids)
+        return [record for record in self._records() if record["record_id"] in wanted]
 
     def check(self) -> None:
         """Open the file as a writer would."""

@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
 from airflow_provider_pipetrack.records.merge import fold
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, grouped
+from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, grouped, listed
 from airflow_provider_pipetrack.storage.locations import Location
 
 DEFAULT_CONN_ID = "mongo_default"
@@ -29,6 +29,7 @@ OPTIONS: Mapping[str, Any] = {
     "journal": True,
 }
 _INDEXES = (["pipeline_id"], ["dag_id", "run_id"], ["transfer_unique_id"], ["owed_count"])
+_IN_A_RUN = (("transfer_order_number", 1), ("_id", 1))
 _DUPLICATE = 11000
 #: How often a write is repeated that met another writer's insert of the same record.
 _TRIES = 5
@@ -47,6 +48,7 @@ class MongoAdapter(StorageAdapter):
 
     keeps_owed = True
     keeps_history = True
+    can_list = True
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         super().__init__(location.name)
@@ -112,21 +114,58 @@ class MongoAdapter(StorageAdapter):
         """Return the records with the user's own id."""
         return self._find_all({"transfer_unique_id": transfer_unique_id})
 
-    def owed_records(self) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, as far as they are known."""
+        return self._find_all({"_id": {"$in": list(record_ids)}})
+
+    def inventory(self, after: str, limit: int) -> list[Listed]:
+        """Return the next records by their ids, in the order of their bytes."""
+        keys = dict.fromkeys(("record_id", *KEY_COLUMN.values()), 1)
+        with self._explaining():
+            found = self._records().find({"record_id": {"$gt": after}}, keys).sort([("_id", 1)]).limit(limit)
+            # To compare histories would cost a query for each record; what differs in its keys brings its history.
+            return [listed(document) for document in found]
+
+    def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
         """Return the records that another location lacks."""
-        return self._find_all({"owed_count": {"$gt": 0}})
+        where = {"owed_count": {"$gt": 0}, "_id": {"$gt": after}}
+        return self._find_all(where, [("_id", 1)], limit or 0)
+
+    def count_owed(self) -> int:
+        """Return how many records another location lacks."""
+        with self._explaining():
+            return int(self._records().count_documents({"owed_count": {"$gt": 0}}))
 
     def settle(self, record: Record, owed: Sequence[str]) -> None:
         """Note which locations still lack a record, unless it has changed since it was read."""
-        unchanged = {"_id": record["record_id"], "record_version": record["record_version"]}
+        self.settle_all([(record, owed)])
+
+    def settle_all(self, settled: Sequence[tuple[Record, Sequence[str]]]) -> None:
+        """Note for several records which locations still lack them."""
+        from pymongo import UpdateOne
+
+        updates = [
+            UpdateOne(
+                {"_id": record["record_id"], "record_version": record["record_version"]},
+                {"$set": {"owed": sorted(owed), "owed_count": len(owed)}},
+            )
+            for record, owed in settled
+        ]
         with self._explaining():
-            self._records().update_one(unchanged, {"$set": {"owed": sorted(owed), "owed_count": len(owed)}})
+            self._records().bulk_write(updates, ordered=False)
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first."""
         with self._explaining():
             found = self._history().find({"record_id": record_id}).sort([("changed_at", 1), ("_id", 1)])
             return [_event_from(document) for document in found]
+
+    def histories(self, record_ids: Sequence[str]) -> list[Event]:
+        """Return the changes of several records."""
+        with self._explaining():
+            return [
+                _event_from(document) for document in self._history().find({"record_id": {"$in": list(record_ids)}})
+            ]
 
     def prepare(self) -> None:
         """Make the collections' indexes, and the collections with them."""
@@ -193,11 +232,12 @@ class MongoAdapter(StorageAdapter):
             else:
                 return
 
-    def _find_all(self, where: Mapping[str, Any]) -> list[Record]:
-        order = [("transfer_order_number", 1), ("_id", 1)]
+    def _find_all(
+        self, where: Mapping[str, Any], order: Sequence[tuple[str, int]] = _IN_A_RUN, limit: int = 0
+    ) -> list[Record]:
         with self._explaining():
             # Documents of somebody else in the same collection have no record_id.
-            found = self._records().find({"record_id": {"$exists": True}, **where}).sort(order)
+            found = self._records().find({"record_id": {"$exists": True}, **where}).sort(order).limit(limit)
             return [_record_from(document) for document in found]
 
     def _records(self) -> Any:

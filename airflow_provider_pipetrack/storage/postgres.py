@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.records.statements import POSTGRES, Statements
+from airflow_provider_pipetrack.records.statements import POSTGRES, Statements, quoted
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -18,6 +18,9 @@ DEFAULT_CONN_ID = "postgres_default"
 #: Limits that the hook alone does not set, in seconds.
 CONNECT_TIMEOUT = 3
 STATEMENT_TIMEOUT = 4
+#: Rows from which on they are copied into a temporary table first, and the seconds that this may take.
+COPY_FROM = 200
+COPY_TIMEOUT = 50
 _SETUP_LOCK = 7_015_284_930
 _SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT * 1000} -c lock_timeout={STATEMENT_TIMEOUT * 1000}"
 
@@ -105,6 +108,22 @@ class PostgresAdapter(SqlAdapter):
         cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.statements.schema,))
         return cursor.fetchone() is not None
 
+    def _merge(
+        self, connection: Any, records: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
+    ) -> None:
+        with connection.cursor() as cursor:
+            if len(records) + len(events) < COPY_FROM or not _may_copy(cursor):
+                super()._merge(connection, records, events)
+                return
+            cursor.execute(f"SET LOCAL statement_timeout = {COPY_TIMEOUT * 1000}")
+            made = self.statements
+            _copy(cursor, made.history_name, made.history_columns, events, made.remember_from)
+            _copy(cursor, made.name, made.columns, records, made.upsert_from)
+
+    def _command(self, connection: Any, statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
     def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(statement, rows)
@@ -185,3 +204,29 @@ class PostgresAdapter(SqlAdapter):
             ),
         )
         yield state == "42703", f"{table} has other columns than pipetrack's ({text})"
+
+
+def _copy(
+    cursor: Any,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    merge_from: Callable[[str], str],
+) -> None:
+    """Copy rows into a temporary table of the same form, and merge that into ``table``."""
+    names = ", ".join(map(quoted, columns))
+    cursor.execute("DROP TABLE IF EXISTS pipetrack_arrived")
+    shape = f"SELECT {names} FROM {table} WITH NO DATA"  # noqa: S608  identifiers are quoted
+    cursor.execute(f"CREATE TEMPORARY TABLE pipetrack_arrived ON COMMIT DROP AS {shape}")
+    with cursor.copy(f"COPY pipetrack_arrived ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in columns])
+    cursor.execute(merge_from("pipetrack_arrived"))
+
+
+def _may_copy(cursor: Any) -> bool:
+    """Return whether the driver can copy and the user may make temporary tables."""
+    if not hasattr(cursor, "copy"):
+        return False
+    cursor.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+    return bool(cursor.fetchone()[0])

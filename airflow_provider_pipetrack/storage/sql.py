@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import KEY_COLUMN
-from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
 from airflow_provider_pipetrack.records.merge import fold, merge
 from airflow_provider_pipetrack.records.statements import (
     Statements,
     event_from_row,
+    event_row,
     history_row,
+    lean_event_from_row,
     record_from_row,
     record_row,
 )
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, grouped
+from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, grouped
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.queries import Asked
 
-#: Most records that are looked up by one statement.
-_AT_ONCE = 500
-
 log = logging.getLogger("airflow_provider_pipetrack.storage")
+
+#: A limit that no table reaches.
+_ALL = 2**62
 
 
 class SqlAdapter(StorageAdapter):
@@ -36,6 +38,7 @@ class SqlAdapter(StorageAdapter):
 
     keeps_owed = True
     keeps_history = True
+    can_list = True
     _native_times = True
     #: How questions are written, of :data:`~airflow_provider_pipetrack.records.queries.DIALECTS`.
     _query_dialect: ClassVar[str]
@@ -53,6 +56,10 @@ class SqlAdapter(StorageAdapter):
         """Return the rows of a query as dicts."""
 
     @abstractmethod
+    def _command(self, connection: Any, statement: str) -> None:
+        """Run a statement that has neither values nor rows."""
+
+    @abstractmethod
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
         """Give a connection in a transaction, with driver errors turned into StorageError."""
@@ -63,10 +70,21 @@ class SqlAdapter(StorageAdapter):
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes in one transaction, together with their history."""
-        groups = grouped(changes)
-        records = [record_row(fold(group), owed, native_times=self._native_times) for group in groups.values()]
-        events = [history_row(c, native_times=self._native_times) for group in groups.values() for c in group]
+        records = [record_row(fold(g), owed, native_times=self._native_times) for g in grouped(changes).values()]
+        by_event = {change.event_id: change for change in changes}
+        events = [history_row(by_event[name], native_times=self._native_times) for name in sorted(by_event)]
         self._with_tables(lambda connection: self._merge(connection, records, events))
+
+    def take(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Merge records of another location in one transaction, together with their history."""
+        ordered = sorted(records, key=lambda record: str(record["record_id"]))
+        rows = [record_row(record, (), native_times=self._native_times) for record in ordered]
+        by_event = {event["event_id"]: event for event in events}
+        told = {event["record_id"] for event in events}
+        untold = [change_of_record(record) for record in ordered if record["record_id"] not in told]
+        history = [event_row(by_event[name], native_times=self._native_times) for name in sorted(by_event)]
+        history += [history_row(change, native_times=self._native_times) for change in untold]
+        self._with_tables(lambda connection: self._merge(connection, rows, history))
 
     def write_tracking_record(self, record: Record) -> bool:
         """Merge a record given as a dict."""
@@ -100,23 +118,47 @@ class SqlAdapter(StorageAdapter):
         """Return the records with the user's own id."""
         return self._records(self.statements.select("transfer_unique_id"), transfer_unique_id=transfer_unique_id)
 
-    def owed_records(self) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, as far as they are known."""
+        return self._records(self.statements.among, among=json.dumps(list(record_ids)))
+
+    def inventory(self, after: str, limit: int) -> list[Listed]:
+        """Return the next records by their ids, in the order of their bytes."""
+        rows = self._ask(self.statements.inventory, after=after, limit=limit)
+        return [Listed(row["record_id"], row["keys"], row["events"]) for row in rows]
+
+    def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
         """Return the records that another location lacks."""
-        return self._records(self.statements.owed)
+        return self._records(self.statements.owed, after=after, limit=_ALL if limit is None else limit)
+
+    def count_owed(self) -> int:
+        """Return how many records another location lacks."""
+        return int(self._ask(self.statements.count_owed)[0]["number"])
 
     def settle(self, record: Record, owed: Sequence[str]) -> None:
         """Note which locations still lack a record, unless it has changed since it was read."""
-        row = {
-            "owed": json.dumps(sorted(owed)),
-            "record_id": record["record_id"],
-            "record_version": record["record_version"],
-        }
-        self._with_tables(lambda connection: self._execute(connection, self.statements.settle, [row]))
+        self.settle_all([(record, owed)])
+
+    def settle_all(self, settled: Sequence[tuple[Record, Sequence[str]]]) -> None:
+        """Note for several records which locations still lack them."""
+        rows = [
+            {
+                "owed": json.dumps(sorted(owed)),
+                "record_id": record["record_id"],
+                "record_version": record["record_version"],
+            }
+            for record, owed in sorted(settled, key=lambda pair: str(pair[0]["record_id"]))
+        ]
+        self._with_tables(lambda connection: self._execute(connection, self.statements.settle, rows))
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first."""
-        rows = self._with_tables(lambda c: self._query(c, self.statements.events, {"record_id": record_id}))
-        return [event_from_row(row) for row in rows]
+        return [event_from_row(row) for row in self._ask(self.statements.events, record_id=record_id)]
+
+    def histories(self, record_ids: Sequence[str]) -> list[Event]:
+        """Return the changes of several records; ``columns`` and ``keys`` stay JSON text."""
+        rows = self._ask(self.statements.events_among, among=json.dumps(list(record_ids)))
+        return [lean_event_from_row(row) for row in rows]
 
     def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
         """Answer a question by a query: the rows of one page, and how many there are in all."""
@@ -126,6 +168,18 @@ class SqlAdapter(StorageAdapter):
     def check(self) -> None:
         """Ask the database for one record."""
         self.read_record("pipetrack-check")
+
+    def check_writing(self) -> None:
+        """Write a record and take it back, in one transaction."""
+        change = change_from_record({"dag_id": "pipetrack-check", "task_id": "trial"})
+        trial = record_row(fold([change]), (), native_times=self._native_times)
+
+        def work(connection: Any) -> None:
+            self._command(connection, "SAVEPOINT trial")
+            self._execute(connection, self.statements.upsert, [trial])
+            self._command(connection, "ROLLBACK TO SAVEPOINT trial")
+
+        self._with_tables(work)
 
     def _merge(
         self, connection: Any, records: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]]
@@ -148,18 +202,20 @@ class SqlAdapter(StorageAdapter):
 
     def _unknown_here(self, connection: Any, newer: Sequence[Record]) -> list[Record]:
         """Return those records that this location lacks or has in an older version, merged with that."""
-        stored: dict[str, Record] = {}
-        ids = [record["record_id"] for record in newer]
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            statement, names = self.statements.select_among(len(some))
-            found = self._query(connection, statement, dict(zip(names, some, strict=True)))
-            stored.update((row["record_id"], record_from_row(row)) for row in found)
+        if not newer:
+            return []
+        ids = json.dumps([record["record_id"] for record in newer])
+        found = self._query(connection, self.statements.among, {"among": ids})
+        stored = {row["record_id"]: record_from_row(row) for row in found}
         merged = [merge(stored[r["record_id"]], r) if r["record_id"] in stored else r for r in newer]
         return [record for record in merged if _keys(record) != _keys(stored.get(record["record_id"], {}))]
 
     def _records(self, statement: str, **values: Any) -> list[Record]:
-        return [record_from_row(row) for row in self._with_tables(lambda c: self._query(c, statement, values))]
+        return [record_from_row(row) for row in self._ask(statement, **values)]
+
+    def _ask(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._with_tables(lambda connection: self._query(connection, statement, values))
+        return rows
 
     def _with_tables(self, work: Any) -> Any:
         """Do ``work`` in a transaction; make the tables first when they turn out to be missing."""

@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.statements import SQLITE, Statements
+from airflow_provider_pipetrack.storage.base import file_is_here
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -57,7 +58,7 @@ class SqliteAdapter(SqlAdapter):
 
     def is_here(self) -> bool:
         """Return whether the file is on this host."""
-        return self._file().exists()
+        return file_is_here(self._file())
 
     def close(self) -> None:
         """Close the file."""
@@ -82,6 +83,9 @@ class SqliteAdapter(SqlAdapter):
 
     def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.executemany(statement, rows)
+
+    def _command(self, connection: Any, statement: str) -> None:
+        connection.execute(statement)
 
     def _query(self, connection: Any, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         cursor = connection.execute(statement, values)
