@@ -228,7 +228,9 @@ class Attempt:
             with tracking_step("tell later tasks how it ended"):
                 self._tell_downstream(outcome)
         with tracking_step("deliver the end record"):
-            if not self.store.flush() and self.end is not None:
+            if self.store.flush():
+                self.store.bring_home()
+            elif self.end is not None:
                 tell(self.spec, "undelivered", self.end.columns)
 
     def _tell_downstream(self, outcome: Outcome) -> None:

@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
 #: Seconds for which a location is left alone after its first failure; doubled with each further one.
-FIRST_PAUSE = 5.0
+FIRST_PAUSE = 15.0
 LONGEST_PAUSE = 60.0
 
 
@@ -29,6 +30,12 @@ class Breaker:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.json"
         self._probe: int | None = None
+        _LIVING.add(self)
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether this process tries alone, after a pause."""
+        return self._probe is not None
 
     def is_open(self) -> bool:
         """Return whether the location is left alone for now, so that its client need not even be loaded."""
@@ -52,7 +59,10 @@ class Breaker:
 
     def failed(self) -> None:
         """Report that the location did not answer."""
-        failures = self._state()[1] + 1
+        until, failures = self._state()
+        if failures and not self.is_probing and time.time() < until:
+            return  # somebody was faster; many that fail together are one failure
+        failures += 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
         self._write(time.time() + pause, failures)
         self._release()
@@ -89,7 +99,26 @@ class Breaker:
         self._probe = descriptor
         return True
 
+    def undecided(self) -> None:
+        """Report that nothing was learned about the location."""
+        self._release()
+
+    def forget_after_fork(self) -> None:
+        """Let go of the right to try in a child process, which would keep it from everybody else."""
+        self._release()
+
     def _release(self) -> None:
         if self._probe is not None:
             os.close(self._probe)
             self._probe = None
+
+
+_LIVING: weakref.WeakSet[Breaker] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for breaker in list(_LIVING):
+        breaker.forget_after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -8,17 +8,25 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.leg import Leg
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
 
 #: What the last location of a chain gets at least, in seconds, whatever the others have used up.
 LAST_LEG = 1.0
+#: What every location gets at least, in seconds.
+_SHORTEST_LEG = 0.1
+_LOST = "lost"
+#: Seconds that a fork waits at most for a delivery step that is in flight.
+_BEFORE_FORK = 2.0
 
 
 @dataclass(frozen=True)
@@ -27,63 +35,94 @@ class Delivered:
 
     :param confirmed: whether a location has the changes now.
     :param released: whether the journal may forget them: no location lacks them, or one knows which do.
+    :param refused: whether every location answered and refused them, so that trying again will not help.
     :param failures: what each location that failed said, by name.
     """
 
     confirmed: bool
     released: bool
+    refused: bool = False
     failures: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Changes on their way.
 
     :param entry: their number in the journal, or None when the journal could not take them.
+    :param journal: the journal that has them.
     :param deadline: when their delivery ends, by the monotonic clock.
     :param outcome: whether a location confirmed them, once that is known.
     """
 
     changes: Sequence[Change]
     entry: int | None
+    journal: Journal | None
     deadline: float
     outcome: list[bool] = field(default_factory=list)
 
 
-def deliver(legs: Sequence[Leg], mode: str, changes: Sequence[Change], deadline: float) -> Delivered:
+def deliver(
+    legs: Sequence[Leg], mode: str, changes: Sequence[Change], deadline: float, *, patient: bool = False
+) -> Delivered:
     """Bring changes to the first location that takes them, or in ``mirror`` mode to all.
 
     :param deadline: when to give up, by the monotonic clock; the legs share what is left of it.
+    :param patient: True for work that no task waits for: each location may take all the time that is left.
     """
     failures: dict[str, str] = {}
-    keeper: Leg | None = None
+    keepers: list[Leg] = []
+    noted: set[str] = set()
+    refused = True
     for position, leg in enumerate(legs):
-        if keeper is not None and mode != "mirror":
+        if keepers and mode != "mirror":
             break
-        owed = list(failures)
         try:
-            leg.call(lambda adapter, owed=owed: adapter.apply(changes, owed=owed), _limit(legs, position, deadline))  # type: ignore[misc]
-            keeper = keeper or leg
+            _bring(leg, changes, list(failures), _limit(legs, position, deadline, patient=patient), patient=patient)
+            keepers.append(leg)
+            noted |= set(failures) if leg.keeps_owed else set()
         except StorageError as error:
             failures[leg.name] = error.message
+            refused = refused and not error.transient
             log.warning("pipetrack: %s", error)
-    if keeper is None:
-        return Delivered(confirmed=False, released=False, failures=failures)
-    # In mirror mode a location that failed after the first success is in nobody's notes, so the journal keeps it.
-    noted = mode != "mirror" and keeper.adapter.keeps_owed
-    return Delivered(confirmed=True, released=not failures or noted, failures=failures)
+    if not keepers:
+        return Delivered(confirmed=False, released=False, refused=refused, failures=failures)
+    if not failures:
+        return Delivered(confirmed=True, released=True)
+    released = noted >= set(failures)
+    if not released and mode == "mirror":
+        # A location that failed after the last success is in nobody's notes yet.
+        released = _note(keepers, changes, list(failures), _limit(legs, len(legs) - 1, deadline, patient=patient))
+    return Delivered(confirmed=True, released=released, failures=failures)
 
 
-def _limit(legs: Sequence[Leg], position: int, deadline: float) -> float:
+def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], limit: float, *, patient: bool) -> None:
+    leg.call(lambda adapter: adapter.apply(changes, owed=owed), limit, patient=patient)
+
+
+def _note(keepers: Sequence[Leg], changes: Sequence[Change], owed: Sequence[str], limit: float) -> bool:
+    """Let a location that has the changes know which others lack them; return whether it does."""
+    notes = next((leg for leg in keepers if leg.keeps_owed), None)
+    if notes is None:
+        return False
+    try:
+        _bring(notes, changes, owed, limit, patient=True)
+    except StorageError as error:
+        log.warning("pipetrack: %s", error)
+        return False
+    return True
+
+
+def _limit(legs: Sequence[Leg], position: int, deadline: float, *, patient: bool) -> float:
     left = max(0.0, deadline - time.monotonic())
     remaining = len(legs) - position
-    share = left / remaining
-    if remaining == 1:
-        share = max(LAST_LEG, share)
+    least = LAST_LEG if remaining == 1 else _SHORTEST_LEG
+    if patient:
+        return max(least, left)
     try:
-        return min(legs[position].adapter.time_limit, max(share, 0.1))
+        return min(legs[position].adapter.time_limit, max(least, left / remaining))
     except StorageError:
-        return share
+        return least
 
 
 class Delivery:
@@ -103,6 +142,7 @@ class Delivery:
         self._waiting = 0
         self._complete = True
         self._thread: threading.Thread | None = None
+        _LIVING.add(self)
 
     def submit(self, batch: Batch) -> None:
         """Hand over a batch and return at once."""
@@ -126,6 +166,10 @@ class Delivery:
         with self._idle:
             self._idle.wait_for(lambda: batch.outcome, seconds)
             return batch.outcome == [True]
+
+    def is_ours(self, thread: threading.Thread) -> bool:
+        """Return whether a thread is this delivery's own."""
+        return thread is self._thread
 
     def stop(self) -> None:
         """End the thread once it has nothing left to do."""
@@ -161,6 +205,11 @@ class Delivery:
     def _deliver(self, batches: Sequence[Batch]) -> None:
         changes = [change for batch in batches for change in batch.changes]
         delivered = deliver(self._legs, self._mode, changes, max(batch.deadline for batch in batches))
+        if delivered.refused and len(batches) > 1:
+            # One of them may be what nobody takes; the others must not suffer for it.
+            for batch in batches:
+                self._deliver([batch])
+            return
         for batch in batches:
             self._settled(batch, delivered)
         self._finish(batches, confirmed=delivered.confirmed)
@@ -174,15 +223,34 @@ class Delivery:
             self._idle.notify_all()
 
 
+_LIVING: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    """Wait until no delivery step is in flight, so that a child inherits no lock that nobody will ever give back."""
+    here = threading.current_thread()
+    end = time.monotonic() + _BEFORE_FORK
+    for delivery in list(_LIVING):
+        if not delivery.is_ours(here):
+            delivery.flush(max(0.0, end - time.monotonic()))
+
+
+os.register_at_fork(before=_before_fork)
+
+
 class LossCounter:
     """Counts records that neither the journal nor any location could keep; they stand in the log instead."""
 
     def __init__(self) -> None:
         self.lost = 0
 
-    def log(self, changes: Sequence[Change], failures: dict[str, str]) -> None:
-        """Write the records into the log, whole, so that they can be brought back by hand."""
+    def log(self, changes: Sequence[Change], failures: dict[str, str], folder: Path) -> None:
+        """Write the records into the log, whole, so that they can be brought back by hand.
+
+        :param folder: the host's journal folder, where the number is kept for ``pipetrack doctor``.
+        """
         self.lost += len(changes)
+        _add_to(folder / _LOST, len(changes))
         for change in changes:
             log.error(
                 "pipetrack could not keep this record anywhere (%d so far in process %d; %s). Keep this line: %s",
@@ -194,3 +262,21 @@ class LossCounter:
 
 
 LOSSES = LossCounter()
+
+
+def lost_on_host(folder: Path) -> int:
+    """Return how many records this host could keep nowhere, in all its processes together."""
+    try:
+        return (folder / _LOST).stat().st_size
+    except OSError:
+        return 0
+
+
+def _add_to(counter: Path, number: int) -> None:
+    """Add to a file whose size is the count: appending needs no lock, and often works where a disk is full."""
+    try:
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        with counter.open("ab", buffering=0) as file:
+            file.write(b"." * number)
+    except OSError as error:
+        log.warning("pipetrack cannot count the loss in %s: %s", counter, error)

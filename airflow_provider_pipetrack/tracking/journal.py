@@ -13,10 +13,10 @@ import fcntl
 import itertools
 import os
 import struct
+import threading
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,15 @@ _MAGIC = b"\xabPT\x01"
 _HEADER = struct.Struct(">4sII")
 _ENTRY, _ACK = b"E", b"A"
 _NUMBER = struct.Struct(">Q")
-#: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged.
+#: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged; while something in it
+#: waits, it is left to whoever drains, so that a new process need not read it.
 EMPTY_ABOVE = 1_000_000
-#: Largest slot, in bytes; beyond it the journal counts as full and records are delivered directly.
-MAX_SLOT = 256_000_000
+#: A living process whose slot is above this size, in bytes, and cannot be emptied goes on in another one.
+ROTATE_ABOVE = 16_000_000
+#: Largest journal of a host, in bytes; beyond it the journal counts as full and records are delivered directly.
+MAX_FOLDER = 1_000_000_000
 _MAX_SLOTS = 4096
+_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,106 @@ class Entry:
     payload: bytes
 
 
+class Slot:
+    """A slot whose lock this process holds: its own, or one without a living owner that it drains.
+
+    :param path: the slot's file.
+    :param descriptor: the open file, with the lock.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        data = _read_all(descriptor)
+        self._found = _recover(data)
+        if self._found.end != len(data):
+            os.ftruncate(descriptor, self._found.end)
+        self.size = self._found.end
+        self.last_number = self._found.last_number
+        self._left = {entry.number for entry in self._found.entries}
+
+    def entries(self) -> list[Entry]:
+        """Return what waits, oldest first."""
+        if self.size != self._found.end:
+            self._found = _recover(_read_all(self._descriptor))
+        return [entry for entry in self._found.entries if entry.number in self._left]
+
+    def holds(self, number: int) -> bool:
+        """Return whether the entry with this number waits here."""
+        return number in self._left
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits."""
+        return not self._left
+
+    def append(self, number: int, payload: bytes) -> None:
+        """Write an entry.
+
+        :raises JournalError: when it could not be written whole; then nothing of it counts.
+        """
+        self._write(_ENTRY + _NUMBER.pack(number) + payload)
+        self._left.add(number)
+
+    def acknowledge(self, numbers: Iterable[int]) -> None:
+        """Forget entries; losing this only means that they are delivered again.
+
+        :raises JournalError: when it could not be written.
+        """
+        known = [number for number in numbers if number in self._left]
+        if known:
+            self._write(_ACK + b"".join(_NUMBER.pack(number) for number in known))
+            self._left.difference_update(known)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk.
+
+        :raises JournalError: when that failed; trying again would prove nothing.
+        """
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def empty(self) -> None:
+        """Cut the slot to nothing; only when nothing waits."""
+        os.ftruncate(self._descriptor, 0)
+        self.size = 0
+        self._found = _NOTHING
+
+    def close(self) -> None:
+        """Give the slot back, empty when nothing waits in it; what waits is for whoever drains it."""
+        if self._descriptor >= 0:
+            if self.is_done and self.size:
+                self.empty()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file as it is."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, payload: bytes) -> None:
+        if self._descriptor < 0:
+            raise JournalError("the journal is closed")
+        data = _frame(payload)
+        try:
+            # One write in append mode: no other process can come between, and a reader sees all of it or a torn tail.
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.size += written
+        if written != len(data):
+            # What is torn stays: readers search the next whole frame.
+            raise JournalError(f"the disk of the journal in {self.path.parent} is full")
+
+    def _unwritable(self, error: OSError) -> JournalError:
+        return JournalError(f"the journal in {self.path.parent} cannot be written: {error.strerror}")
+
+
 class Journal:
-    """The slot of this process.
+    """The slots of this process: the one that it writes, and those it has left because they had grown.
 
     :param folder: the host's folder; made when it is missing.
     :raises JournalError: when no slot can be had.
@@ -54,16 +156,13 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._descriptor = _take_slot(folder)
-        data = _read_all(self._descriptor)
-        inherited, end = _recover(data)
-        if end != len(data):
-            os.ftruncate(self._descriptor, end)
-        self._numbers = itertools.count(_last_number(data) + 1)
-        self._open: set[int] = {entry.number for entry in inherited}
-        self._size = end
-        if not self._open and self._size > 0:
-            self._empty()
+        self._slot = _take_slot(folder, EMPTY_ABOVE)
+        self._grown: list[Slot] = []
+        self._numbers = itertools.count(self._slot.last_number + 1)
+        self._checked_size = 0
+        # A signal handler may come in the middle of an append on the same thread, so the lock must let it in.
+        self._lock = threading.RLock()
+        self._makes_room = False
         _LIVING.add(self)
 
     def append(self, payload: bytes, *, durable: bool) -> int:
@@ -72,11 +171,15 @@ class Journal:
         :param durable: True when the entry must survive a power failure; it always survives the process.
         :raises JournalError: when it could not be written whole; then nothing of it counts.
         """
-        if not self._open and self._size > EMPTY_ABOVE:
-            self._empty()
-        number = next(self._numbers)
-        self._write(_ENTRY + _NUMBER.pack(number) + payload, durable=durable)
-        self._open.add(number)
+        with self._lock:
+            if self._makes_room:
+                raise JournalError("the journal is just being emptied below this signal handler")
+            if self._slot.size > EMPTY_ABOVE:
+                self._make_room()
+            number, slot = next(self._numbers), self._slot
+            slot.append(number, payload)
+        if durable:
+            slot.sync()
         return number
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
@@ -84,91 +187,66 @@ class Journal:
 
         :raises JournalError: when it could not be written.
         """
-        known = [number for number in numbers if number in self._open]
-        if known:
-            self._write(_ACK + b"".join(_NUMBER.pack(number) for number in known), durable=False)
-            self._open.difference_update(known)
+        wanted = list(numbers)
+        with self._lock:
+            self._slot.acknowledge(wanted)
+            for slot in list(self._grown):
+                slot.acknowledge(wanted)
+                if slot.is_done:
+                    self._grown.remove(slot)
+                    slot.close()
 
     def pending(self) -> list[Entry]:
-        """Return what waits in this slot: this process's own entries, and those of the slot's earlier owners."""
-        return _recover(_read_all(self._descriptor))[0]
+        """Return what waits here: this process's own entries, and those of the slot's earlier owners."""
+        with self._lock:
+            return [entry for slot in (*self._grown, self._slot) for entry in slot.entries()]
 
     def close(self) -> None:
-        """Give the slot back; entries that were not acknowledged wait in it for whoever takes it next."""
-        if self._descriptor >= 0:
-            if not self._open:
-                self._empty()
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Give the slots back; entries that were not acknowledged wait in them for whoever drains them."""
+        with self._lock:
+            for slot in (*self._grown, self._slot):
+                slot.close()
         _LIVING.discard(self)
 
     def forget_after_fork(self) -> None:
-        """Let go of the slot in a child process, whose inherited lock would keep it from the drainer."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the slots in a child process, whose inherited locks would keep them from the drainer."""
+        self._lock = threading.RLock()
+        for slot in (*self._grown, self._slot):
+            slot.let_go()
 
-    def _write(self, payload: bytes, *, durable: bool) -> None:
-        data = _frame(payload)
-        if self._descriptor < 0:
-            raise JournalError("the journal is closed")
-        if self._size + len(data) > MAX_SLOT:
-            raise JournalError(f"the journal in {self.folder} is full ({self._size / 1e6:.0f} MB undelivered)")
+    def _make_room(self) -> None:
+        self._makes_room = True
         try:
-            # One write on a descriptor in append mode needs no lock, so a signal handler cannot block on one.
-            written = os.write(self._descriptor, data)
-            self._size += written
-            if written != len(data):
-                # What is torn stays: readers search the next whole frame, and cutting could hit another's.
-                raise JournalError(f"the disk of the journal in {self.folder} is full")
-            if durable:
-                os.fdatasync(self._descriptor)
-        except OSError as error:
-            raise JournalError(f"the journal in {self.folder} cannot be written: {error.strerror}") from error
-
-    def _empty(self) -> None:
-        os.ftruncate(self._descriptor, 0)
-        self._size = 0
-
-
-@contextmanager
-def idle_slots(folder: Path) -> Iterator[Iterator[Slot]]:
-    """Give the slots that have no living owner, each under its lock while it is looked at."""
-    opened: list[int] = []
-
-    def slots() -> Iterator[Slot]:
-        for path in _slot_paths(folder):
-            descriptor = _lock(path, create=False)
-            if descriptor is not None:
-                opened.append(descriptor)
-                yield Slot(path, descriptor)
-
-    try:
-        yield slots()
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+            if self._slot.is_done:
+                self._slot.empty()
+                self._checked_size = 0
+            elif self._slot.size > ROTATE_ABOVE:
+                # Numbers go on, so that an acknowledgment can never mean an entry of another slot.
+                fresh = _take_slot(self.folder, 0)
+                self._grown.append(self._slot)
+                self._slot, self._checked_size = fresh, 0
+            elif self._slot.size - self._checked_size > EMPTY_ABOVE:
+                _insist_on_room(self.folder)
+                self._checked_size = self._slot.size
+        finally:
+            self._makes_room = False
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A slot without a living owner, held by whoever drains it."""
-
-    path: Path
-    descriptor: int
-
-    def entries(self) -> list[Entry]:
-        """Return what was left behind."""
-        return _recover(_read_all(self.descriptor))[0]
-
-    def acknowledge(self, numbers: Iterable[int]) -> None:
-        """Forget entries; empty the slot when nothing is left."""
-        done = set(numbers)
-        left = [entry for entry in self.entries() if entry.number not in done]
-        if not left:
-            os.ftruncate(self.descriptor, 0)
-            return
-        os.write(self.descriptor, _frame(_ACK + b"".join(_NUMBER.pack(number) for number in sorted(done))))
+def idle_slots(folder: Path) -> Iterator[list[Slot]]:
+    """Yield the slots without a living owner that are not empty, some at a time; each is held while it is looked at."""
+    paths = _slot_paths(folder)
+    for start in range(0, len(paths), _TOGETHER):
+        held: list[Slot] = []
+        try:
+            for path in paths[start : start + _TOGETHER]:
+                descriptor = _lock(path, create=False) if _size(path) else None
+                if descriptor is not None:
+                    held.append(Slot(path, descriptor))
+            if held:
+                yield held
+        finally:
+            for slot in held:
+                slot.close()
 
 
 def undelivered(folder: Path) -> list[Entry]:
@@ -176,22 +254,59 @@ def undelivered(folder: Path) -> list[Entry]:
     found: list[Entry] = []
     for path in _slot_paths(folder):
         try:
-            found.extend(_recover(path.read_bytes())[0])
+            found.extend(_recover(path.read_bytes()).entries)
         except OSError:
             continue
     return found
 
 
-def _take_slot(folder: Path) -> int:
+def folder_of_host(root: Path, host: str) -> Path:
+    """Return the journal folder of another host on a shared disk.
+
+    :raises JournalError: when there is none.
+    """
+    hosts = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if host not in hosts:
+        raise JournalError(f"there is no journal of host {host!r} in {root}; there are: {', '.join(hosts) or 'none'}")
+    return root / host
+
+
+def _take_slot(folder: Path, largest: int) -> Slot:
+    """Return the first free slot; one that is larger than ``largest`` bytes is left to whoever drains."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o775)
+        _insist_on_room(folder)
         for number in range(_MAX_SLOTS):
-            descriptor = _lock(folder / f"slot-{number:03d}.seg", create=True)
+            path = folder / f"slot-{number:03d}.seg"
+            descriptor = _lock(path, create=True) if _size(path) <= largest else None
             if descriptor is not None:
-                return descriptor
+                slot = Slot(path, descriptor)
+                if slot.is_done and slot.size:
+                    slot.empty()
+                if slot.size <= largest:
+                    return slot
+                slot.let_go()
     except OSError as error:
         raise JournalError(f"the journal folder {folder} cannot be used: {error.strerror}") from error
     raise JournalError(f"all {_MAX_SLOTS} slots in {folder} are taken")
+
+
+def _insist_on_room(folder: Path) -> None:
+    used = journal_size(folder)
+    if used > MAX_FOLDER:
+        raise JournalError(f"the journal in {folder} is full ({used / 1e6:.0f} MB wait); run pipetrack reconcile")
+
+
+def journal_size(folder: Path) -> int:
+    """Return the bytes that a host's slots take up."""
+    return sum(_size(path) for path in _slot_paths(folder))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _lock(path: Path, *, create: bool) -> int | None:
@@ -257,24 +372,37 @@ def _frames(data: bytes) -> Iterator[tuple[bytes, int]]:
         position = data.find(_MAGIC, position + 1)
 
 
-def _recover(data: bytes) -> tuple[list[Entry], int]:
-    """Return the entries that were not acknowledged, and where the last whole frame ends."""
+@dataclass(frozen=True)
+class _Found:
+    """What stands in a slot.
+
+    :param entries: the entries that were not acknowledged.
+    :param end: where the last whole frame ends.
+    :param last_number: the greatest number that an entry has or had.
+    """
+
+    entries: list[Entry]
+    end: int
+    last_number: int
+
+
+_NOTHING = _Found([], 0, 0)
+
+
+def _recover(data: bytes) -> _Found:
     entries: dict[int, Entry] = {}
-    end = 0
+    end = last = 0
     for payload, frame_end in _frames(data):
         end = frame_end
         if payload[:1] == _ENTRY and len(payload) > _NUMBER.size:
             number = _NUMBER.unpack_from(payload, 1)[0]
             entries[number] = Entry(number, payload[1 + _NUMBER.size :])
+            last = max(last, number)
         elif payload[:1] == _ACK:
             for (number,) in _NUMBER.iter_unpack(payload[1 : len(payload) - (len(payload) - 1) % _NUMBER.size]):
                 entries.pop(number, None)
-    return list(entries.values()), end
-
-
-def _last_number(data: bytes) -> int:
-    numbers = (_NUMBER.unpack_from(payload, 1)[0] for payload, _ in _frames(data) if payload[:1] == _ENTRY)
-    return max(numbers, default=0)
+                last = max(last, number)
+    return _Found(list(entries.values()), end, last)
 
 
 _LIVING: weakref.WeakSet[Journal] = weakref.WeakSet()

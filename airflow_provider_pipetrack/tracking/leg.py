@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,17 @@ from airflow_provider_pipetrack.tracking.breaker import Breaker
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
 
 T = TypeVar("T")
+
+#: Seconds between two looks at whether another process has found the location to be away.
+_LOOK_AROUND = 0.05
+#: Seconds for which a location must have been silent to count as away.
+_EVIDENCE = 0.5
+#: The part of a location's own limit that a probe gets.
+_PROBE_PART = 5
+
+
+class _GivenUpError(StorageError):
+    """The location was given up for a reason that says nothing about it."""
 
 
 class Leg:
@@ -49,12 +61,39 @@ class Leg:
             self._adapter = make_adapter(self.location, connections=self._connections, adapters=self._adapters)
         return self._adapter
 
-    def call(self, work: Callable[[StorageAdapter], T], limit: float) -> T:
+    @property
+    def keeps_owed(self) -> bool:
+        """Whether the location can note which others lack a record."""
+        return self._has("keeps_owed")
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the location can list all it has."""
+        return self._has("can_list")
+
+    @property
+    def host_local(self) -> bool:
+        """Whether only this host can see what the location holds."""
+        return self._has("host_local")
+
+    def _has(self, ability: str) -> bool:
+        try:
+            return bool(getattr(self.adapter, ability))
+        except StorageError:
+            return False
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether nobody on this host tries the location for now."""
+        return self._breaker.is_open()
+
+    def call(self, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool = False) -> T:
         """Return ``work(adapter)``, or give up after ``limit`` seconds.
 
         What hangs is abandoned: its socket is shut, and the next call gets a new adapter. Loading the storage's client
         is not counted, so that a cold start is no failure.
 
+        :param patient: True for work that no task waits for: it does not give up because others have.
         :raises StorageError: when the location refused, failed, did not answer, or is left alone for a while.
         """
         if self._breaker.is_open():
@@ -62,8 +101,27 @@ class Leg:
         adapter = self._ready()
         if not self._breaker.may_try():
             raise self._left_alone()
+        if self._breaker.is_probing and not patient:
+            # Whoever tries after a pause pays for all; a location that is well again answers soon.
+            limit = min(limit, adapter.time_limit / _PROBE_PART)
+        return self._judged(adapter, work, limit, patient=patient)
+
+    def knock(self) -> None:
+        """Ask a location for a sign of life even if it is left alone, so that all on this host know how it is.
+
+        :raises StorageError: when there is none.
+        """
+        adapter = self._ready()
+        self._judged(adapter, lambda adapter: adapter.check(), adapter.time_limit, patient=True)
+
+    def _judged(
+        self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool
+    ) -> T:
         try:
-            result = self._bounded(adapter, work, limit)
+            result = self._bounded(adapter, work, limit, patient=patient)
+        except _GivenUpError:
+            self._breaker.undecided()
+            raise
         except StorageError as error:
             if error.transient and not adapter.host_local:
                 self._breaker.failed()
@@ -97,7 +155,9 @@ class Leg:
             raise StorageError(self.name, text, transient=False) from error
         return adapter
 
-    def _bounded(self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float) -> T:
+    def _bounded(
+        self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool
+    ) -> T:
         outcome: dict[str, Any] = {}
 
         def run() -> None:
@@ -109,10 +169,16 @@ class Leg:
 
         thread = threading.Thread(target=run, name=f"pipetrack: {self.location.type}", daemon=True)
         thread.start()
-        thread.join(limit)
+        end = time.monotonic() + limit
+        while thread.is_alive() and (left := end - time.monotonic()) > 0:
+            thread.join(min(left, _LOOK_AROUND))
+            if thread.is_alive() and not patient and not self._breaker.is_probing and self._breaker.is_open():
+                self._abandon(adapter)
+                raise _GivenUpError(self.name, "does not answer, as another process has found")
         if thread.is_alive():
             self._abandon(adapter)
-            raise StorageError(self.name, f"did not answer within {limit:.1f} s")
+            kind = StorageError if limit >= _EVIDENCE else _GivenUpError
+            raise kind(self.name, f"did not answer within {limit:.1f} s")
         if "error" in outcome:
             raise outcome["error"]
         result: T = outcome["result"]

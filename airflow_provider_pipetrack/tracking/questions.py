@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.merge import merge
 from airflow_provider_pipetrack.records.queries import Asked
 from airflow_provider_pipetrack.storage.base import complete
 from airflow_provider_pipetrack.storage.memory import answer_from_records
-from airflow_provider_pipetrack.tracking.store import READ_LIMIT, TrackingStore, waiting_records
+from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, check_visible, waiting_records
+from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.storage.base import Record
@@ -83,22 +83,22 @@ class Questions:
             else:
                 unreachable.pop(leg.name, None)
                 return Answer(rows, total, unreachable)
-        rows, total = answer_from_records(asked, waiting_records(self.store))
+        rows, total = answer_from_records(asked, waiting_records(self.store.journal_folder))
         return Answer(rows, total, unreachable)
 
     def _answer(self, leg: Leg, asked: Asked, unreachable: dict[str, str]) -> tuple[list[dict[str, Any]], int]:
-        _check_visible(leg)
+        check_visible(leg)
         newer = self._newer(leg, unreachable)
         return leg.call(lambda adapter: adapter.answer(asked, newer), READ_LIMIT)
 
     def _newer(self, asked: Leg, unreachable: dict[str, str]) -> list[Record]:
         """Return what the asked location may not have yet: from the journal, and from those that keep it as owed."""
-        found = waiting_records(self.store)
+        found = waiting_records(self.store.journal_folder)
         for leg in self.store.legs:
             if leg is asked or leg.name in unreachable:
                 continue
             try:
-                _check_visible(leg)
+                check_visible(leg)
                 records = leg.call(lambda adapter: adapter.owed_records(), _OWED_LIMIT)
             except StorageError as error:
                 unreachable[leg.name] = error.message
@@ -109,14 +109,6 @@ class Questions:
             known = merged.get(record["record_id"])
             merged[record["record_id"]] = record if known is None else merge(known, record)
         return list(merged.values())
-
-
-def _check_visible(leg: Leg) -> None:
-    """Raise StorageError for a file that this host does not have: it is no empty location."""
-    if not leg.adapter.is_here():
-        raise StorageError(
-            leg.name, f"is not visible on this host ({settings.host_name()}): there is no such file here"
-        )
 
 
 def questions_from_settings() -> Questions:

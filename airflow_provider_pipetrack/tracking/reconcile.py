@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from airflow_provider_pipetrack.errors import PipetrackError, StorageError
-from airflow_provider_pipetrack.records.handmade import change_of_record
-from airflow_provider_pipetrack.storage.base import Record
-from airflow_provider_pipetrack.tracking.delivery import deliver
-from airflow_provider_pipetrack.tracking.journal import Entry, idle_slots
-from airflow_provider_pipetrack.tracking.shared import changes_of
+from airflow_provider_pipetrack.errors import JournalError, StorageError
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.tracking.compare import Difference, differences
+from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
+from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, Forget, knock
+from airflow_provider_pipetrack.tracking.journal import Entry, Journal, idle_slots
+from airflow_provider_pipetrack.tracking.leg import Leg
 
 if TYPE_CHECKING:
-    from airflow_provider_pipetrack.tracking.leg import Leg
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.reconcile")
 
+T = TypeVar("T")
+
 #: Records that are brought to a location in one go.
-_AT_ONCE = 500
-#: Seconds that one such step may take.
-_STEP_LIMIT = 60.0
+AT_ONCE = 2000
+_SHORTEST_STEP = 0.1
 
 
 @dataclass
@@ -33,119 +37,233 @@ class Summary:
 
     :param drained: changes that were delivered from journals.
     :param healed: records that were brought from a fallback to a location that lacked them.
+    :param copied: records that a full pass brought to a location that lacked them, once for each location.
+    :param revived: dead letters that a location took after all.
     :param still_owed: records that a location still lacks.
     :param waiting: changes that are still in a journal.
+    :param dead: entries that nobody takes; see ``pipetrack doctor``.
     :param unreachable: why a location could not be brought up to date, by its name.
     """
 
     drained: int = 0
     healed: int = 0
+    copied: int = 0
+    revived: int = 0
     still_owed: int = 0
     waiting: int = 0
+    dead: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
 
 
 class Reconciler:
-    """One pass over this host's journal and the chain's fallbacks. Two passes at once do no harm.
+    """One pass over journals and the chain's fallbacks. Passes at once, on one host or several, do no harm.
 
     :param store: the store whose chain is healed; entries of other chains go to theirs.
-    :param own: what waits in the slot of this process.
+    :param journal: the slots of this process, or None when it has none.
+    :param folders: the journal folders to drain.
+    :param progress: called with how many records or changes have been dealt with so far.
+    :param until: when to stop beginning new steps, by the monotonic clock; None for no limit.
+    :param patient: True where no task waits for it.
     """
 
-    def __init__(self, store: TrackingStore, own: Sequence[Entry]) -> None:
+    def __init__(
+        self,
+        store: TrackingStore,
+        journal: Journal | None,
+        folders: Sequence[Path],
+        *,
+        progress: Callable[[int], None] | None = None,
+        until: float | None = None,
+        patient: bool = True,
+    ) -> None:
         self.store = store
-        self.own = own
         self.summary = Summary()
-        self._stores: list[TrackingStore] = []
+        self._journal = journal
+        self._folders = folders
+        self._progress = progress
+        self._until = until
+        self._patient = patient
+        self._done = 0
 
-    def run(self) -> Summary:
-        """Do it, and say what was done."""
-        try:
-            self.store.acknowledge(self._drain(self.own))
-            with idle_slots(self.store.journal_folder) as slots:
-                for slot in slots:
-                    entries = slot.entries()
-                    if entries:
-                        slot.acknowledge(self._drain(entries))
-            self._heal()
-        finally:
-            for store in self._stores:
-                store.close_legs()
+    def run(self, *, full: bool = False) -> Summary:
+        """Do it, and say what was done.
+
+        :param full: try dead letters again, and compare what the locations have, so that each gets what it lacks.
+        """
+        if self._patient:
+            self.summary.unreachable.update(knock(self.store.legs))
+        if full:
+            for folder in self._folders:
+                self._revive(DeadLetters(folder))
+        for folder in self._folders:
+            self._drain(self._waiting(folder), DeadLetters(folder).add)
+        self._heal()
+        if full:
+            self._compare()
         return self.summary
 
-    def _drain(self, entries: Iterable[Entry]) -> list[int]:
-        """Deliver entries along their own chains; return those that may be forgotten."""
-        done = []
-        for entry in entries:
-            chain, changes = changes_of(entry.payload)
-            if not changes:
-                continue
-            try:
-                store = self._store_of(chain)
-            except PipetrackError as error:
-                log.warning("pipetrack: a journal entry waits: %s", error)
-                self.summary.waiting += len(changes)
-                continue
-            delivered = deliver(store.legs, store.mode, changes, time.monotonic() + _STEP_LIMIT)
-            self.summary.unreachable.update(delivered.failures)
-            if delivered.released:
-                self.summary.drained += len(changes)
-                done.append(entry.number)
-            else:
-                self.summary.waiting += len(changes)
-        return done
+    def _waiting(self, folder: Path) -> Iterator[tuple[Entry, Forget]]:
+        if self._journal is not None and folder == self._journal.folder:
+            for entry in self._journal.pending():
+                yield entry, self._journal.acknowledge
+        for slots in idle_slots(folder):
+            for slot in slots:
+                for entry in slot.entries():
+                    yield entry, slot.acknowledge
 
-    def _store_of(self, chain: dict[str, Any]) -> TrackingStore:
-        store = self.store.for_chain(chain)
-        if store is not self.store:
-            for known in self._stores:
-                if known.for_chain(chain) is known:
-                    return known
-            self._stores.append(store)
-        return store
+    def _drain(self, entries: Iterable[tuple[Entry, Forget]], set_aside: Callable[[bytes, str], bool]) -> Drain:
+        with Drain(self.store, set_aside, until=self._until, patient=self._patient, progress=self._dealt_with) as drain:
+            try:
+                drain.deliver(entries)
+            except JournalError as error:
+                log.warning("pipetrack: %s", error)
+        self.summary.drained += drain.drained
+        self.summary.waiting += drain.waiting
+        self.summary.dead += drain.dead
+        self.summary.unreachable.update(drain.failures)
+        return drain
+
+    def _revive(self, dead: DeadLetters) -> None:
+        letters = dead.read()
+        taken: list[DeadLetter] = []
+
+        def forget(numbers: Sequence[int]) -> None:
+            taken.extend(letters[number] for number in numbers)
+
+        entries = [(Entry(number, letter.payload), forget) for number, letter in enumerate(letters)]
+        self._drain(entries, lambda *_: False)
+        dead.remove(taken)
+        self.summary.revived += len(taken)
 
     def _heal(self) -> None:
-        """Bring what a fallback holds for another location to that location."""
-        legs = {leg.name: leg for leg in self.store.legs}
+        """Bring what fallbacks hold for other locations to those."""
         for keeper in self.store.legs:
-            try:
-                records = keeper.call(lambda adapter: adapter.owed_records(), _STEP_LIMIT)
-            except StorageError as error:
-                self.summary.unreachable[keeper.name] = error.message
-                continue
-            for start in range(0, len(records), _AT_ONCE):
-                self._heal_some(keeper, records[start : start + _AT_ONCE], legs)
+            if keeper.keeps_owed:
+                try:
+                    self._heal_from(keeper)
+                    self.summary.still_owed += self._ask(keeper, lambda adapter: adapter.count_owed())
+                except StorageError as error:
+                    self.summary.unreachable[keeper.name] = error.message
 
-    def _heal_some(self, keeper: Leg, records: Sequence[Record], legs: dict[str, Leg]) -> None:
-        settled: set[str] = set()
-        for name in sorted({name for record in records for name in record["owed"] or ()}):
+    def _heal_from(self, keeper: Leg) -> None:
+        after = ""
+        while not self._time_is_up() and any(not leg.is_left_alone for leg in self.store.legs if leg is not keeper):
+            records = self._ask(keeper, partial(_owed_page, after))
+            if not records:
+                break
+            self._heal_some(keeper, records)
+            self._dealt_with(len(records))
+            after = str(records[-1]["record_id"])
+
+    def _ask(self, leg: Leg, question: Callable[[StorageAdapter], T]) -> T:
+        left = STEP_LIMIT if self._until is None else min(STEP_LIMIT, self._until - time.monotonic())
+        return leg.call(question, max(left, _SHORTEST_STEP), patient=self._patient)
+
+    def _heal_some(self, keeper: Leg, records: Sequence[Record]) -> None:
+        legs = {leg.name: leg for leg in self.store.legs}
+        left = {record["record_id"]: set(record["owed"] or ()) for record in records}
+        for name in sorted({name for names in left.values() for name in names}):
+            lacking = [record for record in records if name in left[record["record_id"]]]
             leg = legs.get(name)
-            lacking = [record for record in records if name in (record["owed"] or ())]
-            if leg is not None and self._bring(leg, lacking):
-                settled.add(name)
-                self.summary.healed += len(lacking)
-            else:
-                self.summary.still_owed += len(lacking)
+            brought = self._bring(keeper, leg, lacking) if leg is not None else []
+            self.summary.healed += len(brought)
+            for record in brought:
+                left[record["record_id"]].discard(name)
+        settled = [(r, sorted(left[r["record_id"]])) for r in records if left[r["record_id"]] != set(r["owed"] or ())]
         if settled:
-            self._note(keeper, records, settled)
+            # Should this fail, the records are where they belong all the same; they are only brought there once more.
+            self._ask(keeper, lambda adapter: adapter.settle_all(settled))
 
-    def _bring(self, leg: Leg, records: Sequence[Record]) -> bool:
-        changes = [change_of_record(record) for record in records]
+    def _bring(self, keeper: Leg, leg: Leg, records: Sequence[Record]) -> list[Record]:
+        """Bring records to a location, with their history; return those that it took.
+
+        :raises StorageError: when the keeper does not answer.
+        """
+        if self._time_is_up() or leg.is_left_alone:
+            return []
+        ids = [str(record["record_id"]) for record in records]
+        events = self._ask(keeper, lambda adapter: adapter.histories(ids))
         try:
-            leg.call(lambda adapter: adapter.apply(changes), _STEP_LIMIT)
+            self._ask(leg, lambda adapter: adapter.take(records, events))
         except StorageError as error:
             self.summary.unreachable[leg.name] = error.message
-            return False
-        return True
+            if error.transient or len(records) == 1 or self._refuses_all(leg):
+                return []
+            # One of them may be what this location never takes; the others must not wait for it.
+            half = len(records) // 2
+            return [*self._bring(keeper, leg, records[:half]), *self._bring(keeper, leg, records[half:])]
+        return list(records)
 
-    def _note(self, keeper: Leg, records: Sequence[Record], settled: set[str]) -> None:
-        def settle(adapter: Any) -> None:
-            for record in records:
-                left = [name for name in record["owed"] or () if name not in settled]
-                adapter.settle(record, left)
-
+    def _refuses_all(self, leg: Leg) -> bool:
         try:
-            keeper.call(settle, _STEP_LIMIT)
+            self._ask(leg, lambda adapter: adapter.check_writing())
+        except StorageError:
+            return True
+        return False
+
+    def _compare(self) -> None:
+        """Compare what the locations have, and bring each what it lacks."""
+        legs = []
+        for leg in self.store.legs:
+            if leg.can_list:
+                legs.append(leg)
+            else:
+                self.summary.unreachable.setdefault(leg.name, "cannot list its records, so nothing is compared with it")
+        found: list[Difference] = []
+        try:
+            for difference in differences(legs, self._dealt_with):
+                found.append(difference)
+                if len(found) >= AT_ONCE:
+                    self._level(found)
+                    found = []
         except StorageError as error:
-            # The records are where they belong; they are only brought there once more.
-            self.summary.unreachable[keeper.name] = error.message
+            self.summary.unreachable[error.location] = error.message
+        self._level(found)
+
+    def _level(self, found: Sequence[Difference]) -> None:
+        """Bring records that differ from every location that has them to every other."""
+        if self._time_is_up():
+            return
+        for giver in dict.fromkeys(leg for difference in found for leg in difference.holders):
+            ids = [difference.record_id for difference in found if giver in difference.holders]
+            try:
+                records = self._ask(giver, partial(_records, ids))
+                for taker in dict.fromkeys(leg for difference in found for leg in difference.takers_from(giver)):
+                    wanted = {d.record_id for d in found if taker in d.takers_from(giver)}
+                    lacking = [record for record in records if record["record_id"] in wanted]
+                    self.summary.copied += len(self._bring(giver, taker, lacking))
+            except StorageError as error:
+                self.summary.unreachable[giver.name] = error.message
+
+    def _dealt_with(self, number: int) -> None:
+        self._done += number
+        if self._progress is not None:
+            self._progress(self._done)
+
+    def _time_is_up(self) -> bool:
+        return self._until is not None and time.monotonic() >= self._until
+
+
+def _owed_page(after: str, adapter: StorageAdapter) -> list[Record]:
+    return adapter.owed_records(after=after, limit=AT_ONCE)
+
+
+def _records(ids: Sequence[str], adapter: StorageAdapter) -> list[Record]:
+    return adapter.read_records(ids)
+
+
+def bring_home(store: TrackingStore, journal: Journal | None, limit: float) -> Summary | None:
+    """Bring home what waits on this host, in a thread that is left to itself after ``limit`` seconds.
+
+    :return: what was done, or None when the time was up.
+    """
+    done: list[Summary] = []
+
+    def work() -> None:
+        until = time.monotonic() + limit
+        done.append(Reconciler(store, journal, [store.journal_folder], until=until, patient=False).run())
+
+    thread = threading.Thread(target=work, name="pipetrack: bring home", daemon=True)
+    thread.start()
+    thread.join(limit)
+    return done[0] if done else None

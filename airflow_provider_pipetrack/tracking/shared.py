@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.tracking.journal import Journal
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
+_WAITING = "waiting"
+#: Seconds between two tries of task processes to bring home what waits.
+_BETWEEN_TRIES = 5.0
 _JOURNALS: dict[tuple[int, Path], Journal] = {}
 
 
@@ -41,11 +47,48 @@ def entry_payload(chain: Mapping[str, Any], changes: Sequence[Change]) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
+class EntryError(PipetrackError):
+    """A journal entry is not what this version writes."""
+
+
 def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
-    """Return the chain and the changes that stand in a journal entry; nothing for one that cannot be read."""
+    """Return the chain and the changes that stand in a journal entry.
+
+    :raises EntryError: when it cannot be read.
+    """
     try:
         data = json.loads(payload)
-        return data["chain"], [Change.from_json(change) for change in data["changes"]]
-    except (ValueError, KeyError, TypeError) as error:
-        log.error("pipetrack: a journal entry cannot be read (%s): %r", error, payload[:500])  # noqa: TRY400
-        return {}, []
+        chain = {name: data["chain"][name] for name in ("locations", "mode", "connections", "adapters")}
+        return chain, [Change.from_json(change) for change in data["changes"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EntryError(f"the entry cannot be read: {type(error).__name__}: {error}") from error
+
+
+def note_waiting(folder: Path) -> None:
+    """Remember that something on this host is not where it belongs, so that the next process may bring it there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o775)
+        (folder / _WAITING).touch()
+    except OSError as error:
+        log.debug("pipetrack: %s", error)
+
+
+def claim_waiting(folder: Path) -> bool:
+    """Return whether something waits that nobody has tried to bring home for a while; it is then this process's turn.
+
+    Two processes may both believe so; that does no harm.
+    """
+    marker = folder / _WAITING
+    try:
+        if time.time() - marker.stat().st_mtime < _BETWEEN_TRIES:
+            return False
+        marker.touch()
+    except OSError:
+        return False
+    return True
+
+
+def forget_waiting(folder: Path) -> None:
+    """Note that nothing waits any more. Call it before looking, so that what comes meanwhile is noted again."""
+    with suppress(OSError):
+        (folder / _WAITING).unlink()

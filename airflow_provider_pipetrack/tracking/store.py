@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,33 +16,28 @@ from airflow_provider_pipetrack.errors import JournalError, PipetrackError, Stor
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
-from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import custom_types
 from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
-from airflow_provider_pipetrack.tracking.journal import Entry, Journal, undelivered
+from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary
-from airflow_provider_pipetrack.tracking.shared import changes_of, entry_payload, own_journal, release_journal
+from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_merged
+from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
+from airflow_provider_pipetrack.tracking.shared import (
+    claim_waiting,
+    entry_payload,
+    forget_waiting,
+    note_waiting,
+    own_journal,
+    release_journal,
+)
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
-#: Seconds that one location may take to answer a question.
-READ_LIMIT = 10.0
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What all locations together know.
-
-    :param records: the records, each merged from all locations that have it.
-    :param unreachable: why a location could not be asked, by its name.
-    """
-
-    records: list[Record]
-    unreachable: dict[str, str] = field(default_factory=dict)
+#: Seconds that a task process spends at most on what others have left behind.
+HOME_LIMIT = 2.0
 
 
 class TrackingStore:
@@ -174,10 +169,50 @@ class TrackingStore:
             events.update((event["event_id"], event) for event in found)
         return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"]))
 
-    def reconcile(self) -> Summary:
-        """Deliver what waits in this host's journal, and bring what stands only in fallbacks to where it is owed."""
+    def reconcile(
+        self,
+        *,
+        full: bool = False,
+        progress: Callable[[int], None] | None = None,
+        limit: float | None = None,
+        adopt_host: str | None = None,
+    ) -> Summary:
+        """Deliver what waits in this host's journal, and bring what stands only in fallbacks to where it is owed.
+
+        :param full: also try dead letters again, and compare what the locations have, so that each gets what it lacks.
+        :param progress: called with how many records or changes have been dealt with so far.
+        :param limit: seconds after which no new step begins; None for no limit.
+        :param adopt_host: another host, whose journal stands beside this one's on a shared disk and is drained too.
+            Only for a host that is gone: where the disk does not lock across hosts, its own processes may be writing.
+        :raises JournalError: when there is no journal of ``adopt_host``.
+        """
+        folders = [
+            self.journal_folder,
+            *([folder_of_host(self.journal_folder.parent, adopt_host)] if adopt_host else []),
+        ]
         self.flush()
-        return Reconciler(self, self._entries_of_own_slot()).run()
+        until = None if limit is None else time.monotonic() + limit
+        forget_waiting(self.journal_folder)
+        summary = Reconciler(self, self._journal_if_any(), folders, progress=progress, until=until).run(full=full)
+        if summary.waiting or summary.still_owed:
+            note_waiting(self.journal_folder)
+        return summary
+
+    def bring_home(self, limit: float = HOME_LIMIT) -> Summary | None:
+        """Bring home what waits on this host, if something does and nobody has tried for a while.
+
+        For a task process whose own delivery went well. It takes ``limit`` seconds at most; what it does not finish is
+        left to the next.
+
+        :return: what was done; None when there was nothing to do or the time was up.
+        """
+        if not claim_waiting(self.journal_folder):
+            return None
+        forget_waiting(self.journal_folder)
+        summary = bring_home(self, self._journal_if_any(), limit)
+        if summary is None or summary.waiting or summary.still_owed:
+            note_waiting(self.journal_folder)
+        return summary
 
     def submit(self, changes: Sequence[Change], *, durable: bool) -> bool:
         """Put changes into the journal and hand them to the delivery thread; return at once and never raise.
@@ -190,7 +225,8 @@ class TrackingStore:
     def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
         self._start_anew_in_child()
         cleaned = [replace(change, columns=clean_columns(change.columns)) for change in changes]
-        batch = Batch(cleaned, self._journaled(cleaned, durable=durable), time.monotonic() + self.deadline)
+        entry, journal = self._journaled(cleaned, durable=durable)
+        batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline)
         self._delivery.submit(batch)
         return batch
 
@@ -206,7 +242,7 @@ class TrackingStore:
     def keeps(self) -> bool:
         """Return whether a record could be kept now, in the journal or in a location."""
         try:
-            self._own_journal()
+            own_journal(self.journal_folder)
         except JournalError as error:
             log.warning("pipetrack: %s", error)
         else:
@@ -272,53 +308,44 @@ class TrackingStore:
             "adapters": named,
         }
 
-    def _journaled(self, changes: Sequence[Change], *, durable: bool) -> int | None:
+    def _journaled(self, changes: Sequence[Change], *, durable: bool) -> tuple[int | None, Journal | None]:
         try:
-            return self._own_journal().append(entry_payload(self._chain(), changes), durable=durable)
+            journal = own_journal(self.journal_folder)
+            return journal.append(entry_payload(self._chain(), changes), durable=durable), journal
         except JournalError as error:
             log.warning("pipetrack: %s; the record is delivered directly", error)
+            return None, None
+
+    def _journal_if_any(self) -> Journal | None:
+        try:
+            return own_journal(self.journal_folder)
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
             return None
 
-    def _own_journal(self) -> Journal:
-        return own_journal(self.journal_folder)
-
     def _settled(self, batch: Batch, delivered: Delivered) -> None:
-        if batch.entry is not None:
+        if delivered.failures:
+            note_waiting(self.journal_folder)
+        if batch.entry is not None and batch.journal is not None:
             if delivered.released:
-                self.acknowledge([batch.entry])
+                self._forget(batch.journal, batch.entry)
         elif not delivered.confirmed:
-            LOSSES.log(batch.changes, delivered.failures)
+            LOSSES.log(batch.changes, delivered.failures, self.journal_folder)
 
-    def _entries_of_own_slot(self) -> list[Entry]:
+    def _forget(self, journal: Journal, number: int) -> None:
         try:
-            return self._own_journal().pending()
+            journal.acknowledge([number])
         except JournalError as error:
-            log.warning("pipetrack: %s", error)
-            return []
-
-    def acknowledge(self, numbers: Sequence[int]) -> None:
-        """Forget entries of this process's own slot; those that cannot be forgotten are only delivered again."""
-        try:
-            self._own_journal().acknowledge(numbers)
-        except JournalError as error:
+            # It is only delivered again.
             log.warning("pipetrack: %s", error)
 
-    def _read(self, ask: Any, wanted: Any, limit: float = READ_LIMIT) -> Reading:
-        records: dict[str, Record] = {}
-        unreachable: dict[str, str] = {}
-        for leg in self.legs:
-            try:
-                found = leg.call(ask, limit)
-            except StorageError as error:
-                unreachable[leg.name] = error.message
-                continue
-            for record in found:
-                _add(records, record)
-        for record in waiting_records(self):
-            if record["record_id"] in records or wanted(record):
-                _add(records, record)
-        ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
-        return Reading(ordered, unreachable)
+    def _read(
+        self,
+        ask: Callable[[StorageAdapter], list[Record]],
+        wanted: Callable[[Record], bool],
+        limit: float = READ_LIMIT,
+    ) -> Reading:
+        return read_merged(self.legs, self.journal_folder, ask, wanted, limit)
 
     def _latest(self, transfer_unique_id: str) -> Record | None:
         """Return the latest attempt of a transfer that is named by the user's own id."""
@@ -330,7 +357,7 @@ class TrackingStore:
 
     def _answers(self, leg: Leg) -> bool:
         try:
-            leg.call(lambda adapter: adapter.check(), self.deadline)
+            leg.call(lambda adapter: adapter.check_writing(), self.deadline)
         except StorageError as error:
             log.warning("pipetrack: %s", error)
             return False
@@ -366,12 +393,6 @@ def get_store(
     return _STORES[key]
 
 
-def waiting_records(store: TrackingStore) -> list[Record]:
-    """Return what waits in the journal of a store's host, one record per change."""
-    entries = undelivered(store.journal_folder)
-    return [record_of(change) for entry in entries for change in changes_of(entry.payload)[1]]
-
-
 _STORES: dict[Any, TrackingStore] = {}
 _OF_PARENTS: list[Sequence[Leg]] = []
 
@@ -382,10 +403,3 @@ def _may_be_custom(locations: Sequence[str]) -> bool:
 
     kinds = (text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations))
     return any(kind not in FORMS and not kind.startswith("s3:") for kind in kinds)
-
-
-def _add(records: dict[str, Record], record: Record) -> None:
-    from airflow_provider_pipetrack.storage.base import complete
-
-    known = records.get(record["record_id"])
-    records[record["record_id"]] = complete(record) if known is None else merge(known, complete(record))

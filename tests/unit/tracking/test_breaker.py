@@ -49,10 +49,17 @@ def test_a_failure_keeps_all_processes_from_that_location_and_from_no_other(fold
 def test_the_pause_doubles_with_each_failure_up_to_the_longest(folder):
     one = Breaker(folder, "a")
     pauses = []
-    for _ in range(12):
+    for _ in range(6):
         one.failed()
         pauses.append(round(state(one)["until"] - time.time()))
-    assert pauses == [5, 10, 20, 40, *[60] * 8]
+        over(one)
+    assert pauses == [15, 30, 60, 60, 60, 60]
+
+
+def test_many_that_fail_together_are_one_failure(folder):
+    for _ in range(20):
+        Breaker(folder, "a").failed()
+    assert state(Breaker(folder, "a"))["failures"] == 1
 
 
 def test_after_the_pause_one_tries_alone_and_success_lets_everybody_in(folder):

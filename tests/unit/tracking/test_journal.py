@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,8 +178,7 @@ def test_a_drainer_sees_the_slots_of_killed_owners_and_none_of_living_ones(folde
     with owner(folder) as killed, owner(folder):
         killed.kill()
         killed.wait()
-        with idle_slots(folder) as slots:
-            idle = list(slots)
+        for idle in idle_slots(folder):
             assert [one.path.name for one in idle] == ["slot-000.seg"]
             assert payloads(idle[0].entries()) == [b"entry 0", b"entry 1", b"entry 2"]
             idle[0].acknowledge([entry.number for entry in idle[0].entries()][:2])
@@ -189,11 +189,14 @@ def test_a_drainer_sees_the_slots_of_killed_owners_and_none_of_living_ones(folde
 
 
 def test_a_slot_under_the_drainer_is_not_given_to_a_new_process(folder, opened):
-    opened(folder).close()
-    with idle_slots(folder) as slots:
-        assert [one.path.name for one in slots] == ["slot-000.seg"]
+    first = opened(folder)
+    first.append(b"left behind", durable=False)
+    first.close()
+    for held in idle_slots(folder):
+        assert [one.path.name for one in held] == ["slot-000.seg"]
         one = opened(folder)
         one.append(b"mine", durable=False)
+        held[0].acknowledge([entry.number for entry in held[0].entries()])
     assert slot(folder, 0).stat().st_size == 0
     assert slot(folder, 1).stat().st_size > 0
 
@@ -260,8 +263,7 @@ os.wait()
     process.kill()
     process.wait()
     try:
-        with idle_slots(folder) as slots:
-            assert [payloads(one.entries()) for one in slots] == [[b"left behind"]]
+        assert [payloads(one.entries()) for held in idle_slots(folder) for one in held] == [[b"left behind"]]
     finally:
         process.communicate()
 
@@ -282,17 +284,85 @@ def test_a_short_write_is_an_error_and_costs_nothing_that_was_there(folder, open
     assert payloads(again.pending()) == [b"kept", b"after"]
 
 
-def test_a_full_slot_refuses_more_until_it_is_acknowledged(folder, opened, monkeypatch):
-    monkeypatch.setattr(journal_module, "MAX_SLOT", 2_000)
-    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 1_000)
+def test_a_full_journal_refuses_more_until_it_is_drained(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "MAX_FOLDER", 2_000)
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
     one = opened(folder)
-    numbers = [one.append(b"x" * 900, durable=False) for _ in range(2)]
-    with pytest.raises(JournalError, match=r"the journal in .*/journal is full \(0 MB undelivered\)"):
+    numbers = [one.append(b"x" * 900, durable=False) for _ in range(3)]
+    with pytest.raises(JournalError, match=r"the journal in .*/journal is full \(0 MB wait\); run pipetrack reconcile"):
         one.append(b"x" * 900, durable=False)
+    with pytest.raises(JournalError, match="is full"):
+        opened(folder)
     one.acknowledge(numbers)
     one.append(b"x" * 900, durable=False)
     assert payloads(one.pending()) == [b"x" * 900]
     assert slot(folder).stat().st_size < 1_000, "a slot in which all is acknowledged is emptied"
+
+
+def test_a_large_slot_in_which_something_waits_is_left_to_the_drainer(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    first = opened(folder)
+    first.append(b"x" * 900, durable=False)
+    first.close()
+    second = opened(folder)
+    second.append(b"y", durable=False)
+    assert payloads(second.pending()) == [b"y"]
+    assert slot(folder, 1).stat().st_size > 0
+    ((idle,),) = list(idle_slots(folder))
+    assert idle.path == slot(folder, 0)
+
+
+def test_a_living_process_goes_on_in_another_slot_and_acknowledges_across_both(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    monkeypatch.setattr(journal_module, "ROTATE_ABOVE", 1_000)
+    one = opened(folder)
+    numbers = [one.append(bytes([65 + step]) * 400, durable=True) for step in range(8)]
+    assert len(set(numbers)) == 8
+    assert [slot(folder, number).stat().st_size > 1_000 for number in range(2)] == [True, True]
+    assert [payload[:1] for payload in payloads(one.pending())] == [bytes([65 + step]) for step in range(8)]
+    one.acknowledge(numbers[:6])
+    assert [payload[:1] for payload in payloads(one.pending())] == [b"G", b"H"]
+    assert [payload[:1] for payload in payloads(undelivered(folder))] == [b"G", b"H"]
+    one.acknowledge(numbers[6:])
+    one.close()
+    assert [path.stat().st_size for path in sorted(folder.iterdir())] == [0, 0, 0]
+
+
+def test_threads_that_append_and_acknowledge_at_once_lose_nothing_while_the_slot_is_emptied(
+    folder, opened, monkeypatch
+):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    one = opened(folder)
+    missing = []
+
+    def work(worker: int) -> None:
+        for step in range(200):
+            payload = b"%d-%d" % (worker, step)
+            number = one.append(payload, durable=False)
+            if payload not in payloads(one.pending()):
+                missing.append(payload)
+            one.acknowledge([number])
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (missing, one.pending()) == ([], [])
+
+
+def test_a_signal_handler_may_append_while_an_append_is_under_way(folder, opened, monkeypatch):
+    one = opened(folder)
+    real = os.write
+
+    def interrupted(descriptor, data):
+        monkeypatch.setattr(journal_module.os, "write", real)
+        one.append(b"from the handler", durable=True)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(journal_module.os, "write", interrupted)
+    one.append(b"from below", durable=True)
+    assert sorted(payloads(one.pending())) == [b"from below", b"from the handler"]
 
 
 def test_an_acknowledged_slot_does_not_grow_for_ever(folder, opened, monkeypatch):
@@ -334,8 +404,7 @@ def test_a_slot_of_another_user_is_passed_over(opened):
                 os.setuid(65534)
             mine = Journal(folder)
             mine.append(b"of another", durable=True)
-            with idle_slots(folder) as slots:
-                return 42 if payloads(mine.pending()) == [b"of another"] and not list(slots) else 43
+            return 42 if payloads(mine.pending()) == [b"of another"] and not list(idle_slots(folder)) else 43
 
         assert in_child(another_user) == 42
         assert slot(folder, 1).stat().st_size > 0

@@ -5,66 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
 
 import pytest
 
 from airflow_provider_pipetrack.errors import LocationError, PipetrackError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import RecordError, change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.tracking import store as store_module
+from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking.delivery import LOSSES
-from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.store import TrackingStore
-
-RECORD = {"pipeline_id": "orders", "transfer_unique_id": "t1", "transfer_status": "in_progress"}
-RECORD_ID = "orders/none/t1/-1/1"
-
-
-class Site:
-    """Locations that can be shut and opened: a file stands where the folder of a shut one would be."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.stores: list[TrackingStore] = []
-
-    def location(self, name: str, kind: str = "sqlite") -> str:
-        return f"{kind}||{self.root}/{name}/tracking" + ("||t" if kind == "sqlite" else "")
-
-    def shut(self, *names: str) -> None:
-        for name in names:
-            (self.root / name).write_text("in the way")
-
-    def open(self, *names: str) -> None:
-        for name in names:
-            (self.root / name).unlink()
-
-    def store(self, *locations: str, **options) -> TrackingStore:
-        texts = [text if "||" in text else self.location(text) for text in locations]
-        options = {"journal_dir": self.root / "journal", "deadline": 3.0, **options}
-        self.stores.append(TrackingStore(texts, **options))
-        return self.stores[-1]
-
-    def ids(self, location: str) -> list[str]:
-        """The records that one location has on its own."""
-        alone = self.store(location, journal_dir=self.root / "journal-of-the-reader")
-        return [record["record_id"] for record in alone.read_tracking_records("orders")]
-
-    def waiting(self) -> int:
-        folder = self.stores[0].journal_folder
-        return len(undelivered(folder))
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
-    yield made
-    for store in made.stores:
-        store.close()
+from tests.unit.tracking.site import RECORD, RECORD_ID
 
 
 def test_a_written_record_is_read_back_and_leaves_the_journal(site):
@@ -77,12 +34,23 @@ def test_a_written_record_is_read_back_and_leaves_the_journal(site):
 
 
 def test_an_unknown_pipeline_has_no_records(site):
-    store = site.store("a", site.location("b", "local_file"))
+    store = site.store("a")
+    store.write_tracking_record(RECORD)
     assert store.read_tracking_records("nobody") == []
     assert store.read("nobody").unreachable == {}
     assert store.read_run("nobody", "never").records == []
     assert store.read_record("nobody/never/x/-1/1") is None
     assert store.history("nobody/never/x/-1/1") == []
+
+
+def test_a_file_that_this_host_does_not_have_is_not_visible_here_and_never_empty(site):
+    store = site.store("a", site.location("b", "local_file"))
+    unreachable = store.read("orders").unreachable
+    reason = f"not visible here: this host ({socket.gethostname()}) has no such file"
+    assert unreachable == {site.location("a"): reason, site.location("b", "local_file"): reason}
+    assert not (site.root / "a").exists(), "reading makes nothing"
+    store.write_tracking_record(RECORD)
+    assert list(store.read("orders").unreachable) == [site.location("b", "local_file")]
 
 
 def test_the_first_location_that_takes_a_record_has_it_alone(site):
@@ -205,12 +173,24 @@ def test_mirror_writes_every_location_and_reconcile_catches_up_the_ones_that_wer
     store = site.store("a", "b", "c", mode="mirror")
     assert store.write_tracking_record(RECORD) is True
     assert [site.ids(name) for name in "ac"] == [[RECORD_ID]] * 2
+    assert site.waiting() == 0, "a knows that b lacks it"
+    site.open("b")
+    assert store.reconcile().healed == 1
+    assert [site.ids(name) for name in "abc"] == [[RECORD_ID]] * 3
+    again = store.reconcile()
+    assert (again.drained, again.healed, again.still_owed) == (0, 0, 0)
+    assert len(store.read_tracking_records("orders")) == 1
+
+
+def test_mirror_keeps_in_the_journal_what_no_location_can_note(site):
+    site.shut("b")
+    first, second = site.location("a", "local_file"), site.location("b", "local_file")
+    store = site.store(first, second, mode="mirror")
+    assert store.write_tracking_record(RECORD) is True
     assert site.waiting() == 1
     site.open("b")
     assert store.reconcile().drained == 1
-    assert [site.ids(name) for name in "abc"] == [[RECORD_ID]] * 3
-    assert (store.reconcile().drained, site.waiting()) == (0, 0)
-    assert len(store.read_tracking_records("orders")) == 1
+    assert (site.ids(first), site.ids(second), site.waiting()) == ([RECORD_ID], [RECORD_ID], 0)
 
 
 def test_reading_merges_what_the_locations_know_of_a_record(site):
@@ -325,7 +305,7 @@ def test_what_is_handed_over_without_waiting_arrives(site):
 def test_an_end_that_overtakes_its_start_is_written_with_it(site):
     store = site.store("a")
     start = change_from_record(RECORD)
-    (record,) = [store_module.record_of(start)]
+    record = record_of(start)
     end = change_from_updates(record, {"transfer_status": "completed"})
     store.submit([end], durable=True)
     store.submit([start], durable=False)
@@ -396,6 +376,41 @@ def test_a_forked_child_reads_and_reconciles_while_the_parent_is_delivering(site
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
     assert store.flush() is True
     assert site.ids("a") == [RECORD_ID]
+
+
+def test_a_fork_waits_until_no_delivery_is_under_way_but_not_for_ever(site, monkeypatch):
+    entered, let_go = threading.Event(), threading.Event()
+
+    class Slow(StorageAdapter):
+        time_limit = 30.0
+
+        def apply(self, changes, *, owed=()):
+            entered.set()
+            let_go.wait(20.0)
+
+    def fork_seconds() -> float:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        return time.monotonic() - started
+
+    store = site.store("slow||x", adapters={"slow": Slow}, deadline=20.0)
+    store.submit([change_from_record(RECORD)], durable=False)
+    assert entered.wait(10.0)
+    timer = threading.Timer(0.3, let_go.set)
+    timer.start()
+    assert fork_seconds() >= 0.2
+    assert site.waiting() == 0, "the delivery went on while the fork waited"
+    let_go.clear()
+    entered.clear()
+    monkeypatch.setattr(delivery_module, "_BEFORE_FORK", 0.2)
+    store.submit([change_from_record({**RECORD, "transfer_unique_id": "t2"})], durable=False)
+    assert entered.wait(10.0)
+    assert 0.2 <= fork_seconds() < 5.0
+    let_go.set()
+    assert store.flush(10.0)
 
 
 def test_a_closed_store_leaves_an_empty_journal_and_can_be_used_again(site):

@@ -1,0 +1,210 @@
+"""Deliver what waits in journals: many entries at once, each along the chain it was written for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.tracking.delivery import Delivered, deliver
+from airflow_provider_pipetrack.tracking.journal import Entry
+from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.reconcile")
+
+#: Changes that are brought to a location in one go.
+AT_ONCE = 5000
+#: Seconds that one such step may take.
+STEP_LIMIT = 60.0
+
+#: Forgets entries, by their numbers, where they wait.
+Forget = Callable[[Sequence[int]], None]
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """A journal entry with what stands in it, and how it is forgotten."""
+
+    entry: Entry
+    forget: Forget
+    changes: Sequence[Change]
+
+
+class _Pile:
+    """Entries of one chain that wait to be delivered together."""
+
+    def __init__(self, chain: dict[str, Any]) -> None:
+        self.chain = chain
+        self.letters: list[_Letter] = []
+        self.size = 0
+
+    def add(self, letter: _Letter) -> None:
+        self.letters.append(letter)
+        self.size += len(letter.changes)
+
+
+class Drain:
+    """Delivers journal entries, and sets aside those that nobody will ever take. Use it as a context manager.
+
+    :param store: the store whose connections are used where an entry belongs to its chain.
+    :param set_aside: keeps an entry that nobody takes, with the reason; returns whether the journal may forget it.
+    :param until: when to stop beginning new steps, by the monotonic clock; None for no limit.
+    :param patient: True where no task waits for it.
+    :param progress: called with the number of changes that were dealt with, after each step.
+    """
+
+    def __init__(
+        self,
+        store: TrackingStore,
+        set_aside: Callable[[bytes, str], bool],
+        *,
+        until: float | None,
+        patient: bool,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._store = store
+        self._set_aside_entry = set_aside
+        self._until = until
+        self._patient = patient
+        self._progress = progress
+        self._others: dict[str, TrackingStore] = {}
+        self._piles: dict[str, _Pile] = {}
+        self.drained = 0
+        self.waiting = 0
+        self.dead = 0
+        self.failures: dict[str, str] = {}
+
+    def __enter__(self) -> Drain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for store in self._others.values():
+            store.close_legs()
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether no new step may begin."""
+        return self._until is not None and time.monotonic() >= self._until
+
+    def deliver(self, entries: Iterable[tuple[Entry, Forget]]) -> None:
+        """Deliver entries, and forget those that are where they belong or were set aside."""
+        for entry, forget in entries:
+            try:
+                chain, changes = changes_of(entry.payload)
+            except EntryError as error:
+                self._set_aside(entry, forget, str(error))
+                continue
+            pile = self._piles.setdefault(json.dumps(chain, sort_keys=True), _Pile(chain))
+            pile.add(_Letter(entry, forget, changes))
+            if pile.size >= AT_ONCE:
+                self._send(pile)
+        for pile in self._piles.values():
+            self._send(pile)
+
+    def _send(self, pile: _Pile) -> None:
+        letters, pile.letters, pile.size = pile.letters, [], 0
+        if not letters:
+            return
+        try:
+            store = self._store_of(pile.chain)
+        except PipetrackError as error:
+            log.warning("pipetrack: %d changes in the journal wait: %s", _size(letters), error)
+            self.failures[", ".join(map(str, pile.chain["locations"]))] = str(error)
+            self.waiting += _size(letters)
+        else:
+            self._deliver_some(store, letters)
+        self._progress(_size(letters))
+
+    def _deliver_some(self, store: TrackingStore, letters: Sequence[_Letter]) -> None:
+        if self.time_is_up:
+            self.waiting += _size(letters)
+            return
+        delivered = self._attempt(store, letters)
+        if delivered.released:
+            self.drained += _size(letters)
+            _forget(letters)
+            return
+        if delivered.refused and self._all_would_write(store):
+            if len(letters) > 1:
+                # One of them may be what nobody takes; the others must not wait for it.
+                half = len(letters) // 2
+                self._deliver_some(store, letters[:half])
+                self._deliver_some(store, letters[half:])
+                return
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in delivered.failures.items())
+            if self._set_aside(letters[0].entry, letters[0].forget, reasons):
+                return
+        self.failures.update(delivered.failures)
+        self.waiting += _size(letters)
+
+    def _attempt(self, store: TrackingStore, letters: Sequence[_Letter]) -> Delivered:
+        changes = [change for letter in letters for change in letter.changes]
+        end = time.monotonic() + STEP_LIMIT
+        end = end if self._until is None else min(end, self._until)
+        return deliver(store.legs, store.mode, changes, end, patient=self._patient)
+
+    def _all_would_write(self, store: TrackingStore) -> bool:
+        """Return whether every location takes an ordinary record, so that what it refuses is refused for what it is."""
+        try:
+            for leg in store.legs:
+                leg.call(lambda adapter: adapter.check_writing(), STEP_LIMIT, patient=self._patient)
+        except StorageError:
+            return False
+        return True
+
+    def _set_aside(self, entry: Entry, forget: Forget, reason: str) -> bool:
+        kept = self._set_aside_entry(entry.payload, reason)
+        self.dead += 1
+        if kept:
+            forget([entry.number])
+        return kept
+
+    def _store_of(self, chain: dict[str, Any]) -> TrackingStore:
+        name = json.dumps(chain, sort_keys=True)
+        if name not in self._others:
+            store = self._store.for_chain(chain)
+            if store is self._store:
+                return store
+            self._others[name] = store
+            if self._patient:
+                knock(store.legs)
+        return self._others[name]
+
+
+def knock(legs: Iterable[Leg]) -> dict[str, str]:
+    """Ask each location for a sign of life, even those that are left alone; return why some gave none, by name."""
+    silent: dict[str, str] = {}
+    for leg in legs:
+        try:
+            leg.knock()
+        except StorageError as error:
+            silent[leg.name] = error.message
+    return silent
+
+
+def _forget(letters: Iterable[_Letter]) -> None:
+    """Forget what was delivered; what cannot be forgotten is only delivered once more."""
+    numbers: dict[Forget, list[int]] = {}
+    for letter in letters:
+        numbers.setdefault(letter.forget, []).append(letter.entry.number)
+    for forget, known in numbers.items():
+        try:
+            forget(known)
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
+
+
+def _size(letters: Iterable[_Letter]) -> int:
+    return sum(len(letter.changes) for letter in letters)

@@ -1,0 +1,231 @@
+"""How the tracking of this host is: what waits, where, why, and which guarantees hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
+from airflow_provider_pipetrack.tracking.delivery import lost_on_host
+from airflow_provider_pipetrack.tracking.journal import MAX_FOLDER, journal_size
+from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+#: Seconds that one location may take to give a sign of life.
+ASK_LIMIT = 3.0
+
+_IN_MEMORY = ("tmpfs", "ramfs")
+_OVER_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.s3fs", "glusterfs", "ceph", "lustre")
+_OF_A_CONTAINER = ("overlay", "aufs")
+
+
+class LocationState(str, Enum):
+    """How a location is."""
+
+    UP = "up"
+    DOWN = "down"
+    LEFT_ALONE = "left alone"
+    NOT_VISIBLE = "not visible here"
+
+
+@dataclass(frozen=True)
+class LocationHealth:
+    """One location of the chain.
+
+    :param name: the location, without secrets.
+    :param state: ``up``, ``down``, ``left alone`` (it did not answer a moment ago, and nobody asks it for a while) or
+        ``not visible here`` (what stands in it belongs to another host).
+    :param reason: why it is not up; empty when it is.
+    :param host_local: whether only this host can see what is stored.
+    :param owed: how many records it holds that another location lacks; None when it cannot say.
+    """
+
+    name: str
+    state: LocationState
+    reason: str
+    host_local: bool
+    owed: int | None
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What holds when something dies.
+
+    :param against: ``process kill``, ``power loss`` or ``host loss``.
+    :param holds: whether it does here.
+    :param sentence: what is kept, or why it is not and what to do.
+    """
+
+    against: str
+    holds: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """The tracking of one host.
+
+    :param host: its name.
+    :param journal_folder: where its journal is.
+    :param undelivered: changes that wait in its journal.
+    :param oldest_seconds: age of the oldest of them, in seconds; None when there is none.
+    :param other_hosts: changes that wait in the journals of other hosts beside this one's, by host.
+    :param dead_letters: entries that no location takes.
+    :param lost: records that neither the journal nor a location could keep; each stands whole in a log.
+    :param locations: the chain, in its order.
+    :param guarantees: what holds when something dies.
+    """
+
+    host: str
+    journal_folder: Path
+    undelivered: int
+    oldest_seconds: float | None
+    other_hosts: dict[str, int]
+    dead_letters: list[DeadLetter]
+    lost: int
+    locations: list[LocationHealth]
+    guarantees: list[Guarantee]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing needs a person: all locations answer, nothing is dead, lost or left behind."""
+        return (
+            all(location.state is LocationState.UP for location in self.locations)
+            and not (self.dead_letters or self.lost or self.undelivered or any(self.other_hosts.values()))
+            and not any(location.owed for location in self.locations)
+        )
+
+
+def health(store: TrackingStore) -> Health:
+    """Return how the tracking of this host and the chain of a store are.
+
+    Every location is asked, one after another, for at most ``ASK_LIMIT`` seconds each.
+    """
+    folder = store.journal_folder
+    moments = [change.at for change in waiting_changes(folder)]
+    oldest = max(0.0, (utc_now() - min(moments)).total_seconds()) if moments else None
+    return Health(
+        host=settings.host_name(),
+        journal_folder=folder,
+        undelivered=len(moments),
+        oldest_seconds=oldest,
+        other_hosts=_other_hosts(folder),
+        dead_letters=DeadLetters(folder).read(),
+        lost=lost_on_host(folder),
+        locations=[_location(leg) for leg in store.legs],
+        guarantees=guarantees(folder, store.legs),
+    )
+
+
+def guarantees(folder: Path, legs: Sequence[Leg]) -> list[Guarantee]:
+    """Return what holds here when a process, the power or the host is lost.
+
+    :param folder: the host's journal folder.
+    :param legs: the chain.
+    """
+    trouble = _journal_trouble(folder)
+    return [_process_kill(folder, trouble), _power_loss(folder, trouble), _host_loss(legs)]
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder is on, or an empty text when that is unknown."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        wanted = folder.resolve()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = Path(left.split(" ")[4].replace("\\040", " "))
+        if len(mount.parts) >= best and (mount == wanted or mount in wanted.parents):
+            best, kind = len(mount.parts), right.split(" ")[0]
+    return kind
+
+
+def _kept(against: str, sentence: str) -> Guarantee:
+    return Guarantee(against, holds=True, sentence=sentence)
+
+
+def _broken(against: str, sentence: str) -> Guarantee:
+    return Guarantee(against, holds=False, sentence=sentence)
+
+
+def _process_kill(folder: Path, trouble: str) -> Guarantee:
+    if trouble:
+        return _broken(
+            "process kill", f"{trouble}: a killed process loses what no location has confirmed; set journal_dir"
+        )
+    return _kept("process kill", f"a killed process loses nothing: every change is in {folder} first")
+
+
+def _power_loss(folder: Path, trouble: str) -> Guarantee:
+    kind = file_system(folder)
+    if trouble:
+        sentence = f"{trouble}: only what a location has confirmed is kept"
+    elif kind in _IN_MEMORY:
+        sentence = f"{folder} is in memory ({kind}): a restart loses what waits; set journal_dir to a disk"
+    elif kind in _OF_A_CONTAINER:
+        sentence = (
+            f"{folder} is in a container's own layer ({kind}) and goes with the container; set journal_dir to a volume"
+        )
+    elif kind in _OVER_NETWORK:
+        sentence = (
+            f"{folder} is on a network file system ({kind}), whose locks and flushes cannot be relied on; "
+            "set journal_dir to a local disk"
+        )
+    else:
+        return _kept("power loss", f"ends, audits and decisions are flushed to {folder}; a start may be lost")
+    return _broken("power loss", sentence)
+
+
+def _host_loss(legs: Sequence[Leg]) -> Guarantee:
+    remote = [leg.name for leg in legs if not leg.host_local]
+    if remote:
+        return _kept("host loss", f"what {' or '.join(remote)} has confirmed is kept; what waits here is lost")
+    return _broken(
+        "host loss",
+        "every location is on this host: its records go with it, and other hosts do not see them; "
+        "add a remote location to tracking_location",
+    )
+
+
+def _journal_trouble(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        full = journal_size(folder) > MAX_FOLDER
+    except OSError as error:
+        return f"the journal folder {folder} cannot be used ({error.strerror})"
+    if not os.access(folder, os.W_OK):
+        return f"the journal folder {folder} cannot be written"
+    return f"the journal in {folder} is full" if full else ""
+
+
+def _other_hosts(folder: Path) -> dict[str, int]:
+    try:
+        others = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
+    except OSError:
+        return {}
+    return {path.name: number for path in others if (number := sum(1 for _ in waiting_changes(path)))}
+
+
+def _location(leg: Leg) -> LocationHealth:
+    state, owed = LocationState.NOT_VISIBLE, None
+    try:
+        check_visible(leg)
+        state = LocationState.LEFT_ALONE if leg.is_left_alone else LocationState.DOWN
+        leg.call(lambda adapter: adapter.check(), ASK_LIMIT)
+        owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT) if leg.keeps_owed else None
+    except StorageError as error:
+        return LocationHealth(leg.name, state, error.message, leg.host_local, owed)
+    return LocationHealth(leg.name, LocationState.UP, "", leg.host_local, owed)

@@ -1,0 +1,215 @@
+"""Reconcile: every location ends up with the same truth, from any host, whoever else is at it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from airflow_provider_pipetrack.errors import JournalError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking import reconcile as reconcile_module
+from airflow_provider_pipetrack.tracking import shared
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.unit.tracking.site import RECORD, RECORD_ID
+
+
+def named(name: str, **more) -> dict:
+    return {**RECORD, "transfer_unique_id": name, **more}
+
+
+def facts(store: TrackingStore) -> dict:
+    """The records of a store by their id, without what each storage adds on its own."""
+    own = ("stored_at", "record_version", "owed")
+    return {
+        record["record_id"]: {name: value for name, value in record.items() if name not in own}
+        for record in store.read_tracking_records("orders")
+    }
+
+
+def test_what_a_fallback_gives_back_brings_its_history_along(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    store.write_tracking_record(RECORD)
+    store.update_tracking_record(RECORD_ID, {"transfer_status": "completed"})
+    before = store.history(RECORD_ID)
+    assert len(before) == 2
+    site.open("a")
+    assert store.reconcile().healed == 1
+    after = site.alone("a").history(RECORD_ID)
+    assert [event["event_id"] for event in after] == [event["event_id"] for event in before]
+    assert [event["columns"] for event in after] == [event["columns"] for event in before]
+
+
+def test_a_full_pass_gives_every_location_what_it_lacks(site):
+    for name, number in (("a", 1), ("b", 2), ("c", 3)):
+        site.alone(name).write_tracking_record(named(f"t{number}"))
+        site.alone(name).write_tracking_record(named("shared", transfer_status="pending"))
+    site.alone("b").update_tracking_record("orders/none/shared/-1/1", {"audit_result": "matched"})
+    file = site.location("f", "local_file")
+    site.alone(file).write_tracking_record(named("t4"))
+    store = site.store("a", "b", "c", file)
+    summary = store.reconcile(full=True)
+    assert summary.unreachable == {}
+    assert summary.copied >= 3 * 4
+    ids = [f"orders/none/{name}/-1/1" for name in ("shared", "t1", "t2", "t3", "t4")]
+    assert [sorted(site.ids(name)) for name in ("a", "b", "c", file)] == [ids] * 4
+    assert facts(site.alone("a")) == facts(site.alone("b")) == facts(site.alone("c")) == facts(site.alone(file))
+    assert len(site.alone("a").history("orders/none/shared/-1/1")) == 4
+    assert store.reconcile(full=True).copied == 0
+
+
+def test_a_full_pass_says_what_it_cannot_compare(site):
+    class Mute(StorageAdapter):
+        def write_tracking_record(self, record):
+            return True
+
+        def read_tracking_records(self, pipeline_id):
+            return []
+
+    store = site.store("mute||x", "b", adapters={"mute": Mute})
+    summary = store.reconcile(full=True)
+    assert summary.unreachable == {"mute||x": "cannot list its records, so nothing is compared with it"}
+
+
+def test_many_records_are_brought_home_in_pages(site, monkeypatch):
+    monkeypatch.setattr(reconcile_module, "AT_ONCE", 7)
+    site.shut("a")
+    store = site.store("a", "b")
+    for number in range(30):
+        store.submit([change_from_record(named(f"t{number}"))], durable=False)
+    store.flush()
+    site.open("a")
+    seen: list[int] = []
+    assert store.reconcile(progress=seen.append).healed == 30
+    assert seen == sorted(seen)
+    assert seen[-1] == 30
+    assert len(site.ids("a")) == 30
+
+
+def test_a_record_that_one_location_never_takes_keeps_no_other_from_it(site):
+    class Picky(StorageAdapter):
+        kept: dict = {}
+        shut = True
+
+        def check(self):
+            if self.shut:
+                raise OSError("shut")
+
+        def apply(self, changes, *, owed=()):
+            if self.shut or any(change.columns.get("transfer_unique_id") == "t3" for change in changes):
+                raise ValueError("not that one")
+            self.kept.update((change.record_id, change) for change in changes)
+
+    store = site.store("picky||x", "b", adapters={"picky": Picky})
+    for number in range(8):
+        assert store.write_tracking_record(named(f"t{number}"))
+    Picky.shut = False
+    summary = store.reconcile()
+    assert (summary.healed, summary.still_owed) == (7, 1)
+    assert "ValueError: not that one" in summary.unreachable["picky||x"]
+    assert len(Picky.kept) == 7
+
+
+def test_what_another_host_left_behind_is_drained_only_when_it_is_adopted(site, monkeypatch):
+    site.shut("a")
+    monkeypatch.setattr("socket.gethostname", lambda: "lost-host")
+    site.store("a").write_tracking_record(RECORD)
+    site.stores[0].close()
+    site.open("a")
+    monkeypatch.setattr("socket.gethostname", lambda: "this-host")
+    store = site.store("a")
+    summary = store.reconcile()
+    assert (summary.drained, site.ids("a")) == (0, [])
+    assert store.reconcile(adopt_host="lost-host").drained == 1
+    assert site.ids("a") == [RECORD_ID]
+    with pytest.raises(
+        JournalError, match=r"no journal of host 'nobody' in .*/journal; there are: lost-host, this-host"
+    ):
+        store.reconcile(adopt_host="nobody")
+
+
+def test_a_pass_ends_when_its_time_is_up_and_the_next_goes_on(site):
+    site.shut("a")
+    store = site.store("a")
+    for number in range(5):
+        store.write_tracking_record(named(f"t{number}"))
+    site.open("a")
+    assert (store.reconcile(limit=0.0).drained, site.waiting()) == (0, 5)
+    assert (store.reconcile(limit=30.0).drained, site.waiting()) == (5, 0)
+
+
+def test_two_passes_at_once_bring_everything_home_exactly_once(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    for number in range(40):
+        store.submit([change_from_record(named(f"t{number}"))], durable=False)
+    store.flush()
+    site.open("a")
+    others = [site.store("a", "b") for _ in range(4)]
+    summaries = []
+    threads = [threading.Thread(target=lambda other=other: summaries.append(other.reconcile())) for other in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((summary.unreachable, summary.still_owed) == ({}, 0) for summary in summaries)
+    assert len(site.ids("a")) == 40
+    assert site.alone("a").history("orders/none/t7/-1/1").__len__() == 1
+    again = store.reconcile()
+    assert (again.healed, again.drained) == (0, 0)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Tries to bring something home need not be apart."""
+    monkeypatch.setattr(shared, "_BETWEEN_TRIES", 0.0)
+
+
+def test_a_process_brings_home_what_waits_here_when_the_location_is_back(site, at_once):
+    site.shut("a")
+    first = site.store("a", "b")
+    first.write_tracking_record(RECORD)
+    left_behind = site.store("a")
+    left_behind.write_tracking_record(named("t2"))
+    first.close()
+    site.open("a")
+    later = site.store("a", "b")
+    summary = later.bring_home()
+    assert (summary.drained, summary.healed, summary.still_owed) == (1, 1, 0)
+    assert sorted(site.ids("a")) == [RECORD_ID, "orders/none/t2/-1/1"]
+    assert later.bring_home() is None, "nothing waits any more"
+
+
+def test_nothing_is_looked_for_where_nothing_waits_or_somebody_has_just_tried(site):
+    store = site.store("a", "b")
+    store.write_tracking_record(RECORD)
+    assert store.bring_home() is None
+    site.shut("a")
+    store.write_tracking_record(named("t2"))
+    assert store.bring_home() is None, "the location failed a moment ago"
+
+
+def test_bringing_home_takes_no_longer_than_it_may(site, at_once):
+    class Slow(StorageAdapter):
+        slow = False
+        time_limit = 20.0
+
+        def apply(self, changes, *, owed=()):
+            if not self.slow:
+                raise OSError("shut")
+            time.sleep(3.0)
+
+        def check(self):
+            pass
+
+    store = site.store("slow||x", "b", adapters={"slow": Slow})
+    store.write_tracking_record(RECORD)
+    Slow.slow = True
+    started = time.monotonic()
+    summary = store.bring_home(0.3)
+    assert time.monotonic() - started < 2.0
+    assert summary is None or (summary.healed, summary.still_owed) == (0, 1)
+    assert [record["owed"] for record in site.alone("b").read_tracking_records("orders")] == [["slow||x"]]
