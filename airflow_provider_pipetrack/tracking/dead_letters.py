@@ -93,7 +93,7 @@ class DeadLetters:
     def _locked(self) -> Iterator[int]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o664)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o660)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 # The file may have been replaced while we waited for the lock of the old one.

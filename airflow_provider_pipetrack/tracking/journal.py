@@ -321,7 +321,7 @@ def _lock(path: Path, *, create: bool) -> int | None:
     except FileNotFoundError:
         if not create:
             return None
-        descriptor = os.open(path, flags | os.O_CREAT, 0o664)
+        descriptor = os.open(path, flags | os.O_CREAT, 0o660)
         _sync_folder(path.parent)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
