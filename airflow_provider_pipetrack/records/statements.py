@@ -6,18 +6,15 @@ statement; a tracked transfer is allowed 10.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
 
-from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
 
 _NAMES = tuple(column.name for column in COLUMNS)
-_HISTORY = {
+#: Columns of the history, with their types.
+HISTORY = {
     "event_id": "text",
     "record_id": "text",
     "changed_at": "timestamp",
@@ -143,7 +140,7 @@ class Statements:
         columns = ",\n  ".join(self._definition(column.name, column.kind) for column in COLUMNS)
         history = ",\n  ".join(
             f"{quoted(name)} {self.dialect.key_type if name.endswith('_id') else self.dialect.types[kind]}"
-            for name, kind in _HISTORY.items()
+            for name, kind in HISTORY.items()
         )
         statements = [f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}"] if self.schema else []
         statements += [
@@ -172,7 +169,7 @@ class Statements:
     @cached_property
     def remember(self) -> str:
         """The statement that appends to the history; an event that is there already stays as it is."""
-        places = ", ".join(self.dialect.bound(name, kind) for name, kind in _HISTORY.items())
+        places = ", ".join(self.dialect.bound(name, kind) for name, kind in HISTORY.items())
         return self._remember(self._bound_history, f"VALUES ({places})")
 
     def upsert_from(self, source: str) -> str:
@@ -185,7 +182,7 @@ class Statements:
 
     def remember_from(self, source: str) -> str:
         """Return the statement that appends all events of a table with the same columns; it has no placeholders."""
-        names = ", ".join(quoted(name) for name in _HISTORY)
+        names = ", ".join(quoted(name) for name in HISTORY)
         return self._remember(self.history_name, f"SELECT {names} FROM {source} ORDER BY {self._by_bytes('event_id')}")
 
     def select(self, *names: str) -> str:
@@ -240,7 +237,7 @@ class Statements:
     @cached_property
     def events(self) -> str:
         """The query for a record's history."""
-        names = ", ".join(quoted(name) for name in _HISTORY)
+        names = ", ".join(quoted(name) for name in HISTORY)
         place = self.dialect.placeholder.format("record_id")
         return f"SELECT {names} FROM {self._bound_history} WHERE record_id = {place} ORDER BY changed_at, event_id"
 
@@ -250,7 +247,7 @@ class Statements:
         text = self.dialect.types["text"]
         names = ", ".join(
             f"CAST({quoted(name)} AS {text}) AS {quoted(name)}" if kind == "json" else quoted(name)
-            for name, kind in _HISTORY.items()
+            for name, kind in HISTORY.items()
         )
         return f"SELECT {names} FROM {self._bound_history} WHERE {self._among('record_id')}"
 
@@ -262,7 +259,7 @@ class Statements:
     @property
     def history_columns(self) -> tuple[str, ...]:
         """The names of the history's columns, in their order."""
-        return tuple(_HISTORY)
+        return tuple(HISTORY)
 
     @property
     def _bound_name(self) -> str:
@@ -300,7 +297,7 @@ class Statements:
         )
 
     def _remember(self, table: str, source: str) -> str:
-        names = ", ".join(quoted(name) for name in _HISTORY)
+        names = ", ".join(quoted(name) for name in HISTORY)
         return f"INSERT INTO {table} ({names}) {source} ON CONFLICT (event_id) DO NOTHING"
 
     def _wins(self, key: str) -> str:
@@ -316,86 +313,3 @@ class Statements:
         yield "stored_at = excluded.stored_at"
         yield "record_version = old.record_version + 1"
         yield f"owed = CASE WHEN {_LONGER} THEN excluded.owed ELSE old.owed END"
-
-
-def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
-    """Return a record's values as they are bound."""
-    row = {name: _bound(column.kind, record.get(name), native_times) for name, column in BY_NAME.items()}
-    # A change without its start group must not fail on what it does not know; whatever knows better wins later.
-    row["pipeline_id"] = row["pipeline_id"] or row["dag_id"]
-    row["owed"] = json.dumps(sorted(owed))
-    row["stored_at"] = _bound("timestamp", datetime.now(timezone.utc), native_times)
-    row["record_version"] = 1
-    for key in KEY_COLUMN.values():
-        row[key] = record.get(key) or ""
-    return row
-
-
-def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:
-    """Return a change's values as they are bound."""
-    data = change.to_json()
-    return {
-        "event_id": change.event_id,
-        "record_id": change.record_id,
-        "changed_at": _bound("timestamp", change.at, native_times),
-        "changed_by": change.by,
-        "columns": json.dumps(data["columns"]),
-        "keys": json.dumps(data["keys"]),
-        "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
-    }
-
-
-def event_row(event: Mapping[str, Any], *, native_times: bool) -> dict[str, Any]:
-    """Return the values of an event of another location's history as they are bound."""
-    return {
-        "event_id": event["event_id"],
-        "record_id": event["record_id"],
-        "changed_at": _bound("timestamp", event["changed_at"], native_times),
-        "changed_by": event["changed_by"],
-        "columns": _json_text(event["columns"]),
-        "keys": _json_text(event["keys"]),
-        "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
-    }
-
-
-def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record from a row as a driver gives it."""
-    return {name: read_value(column.kind, row.get(name)) for name, column in BY_NAME.items()}
-
-
-def event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event of the history from a row as a driver gives it."""
-    return {name: read_value(kind, row.get(name)) for name, kind in _HISTORY.items()}
-
-
-def lean_event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event of the history whose JSON stays text, for bringing it elsewhere."""
-    return {**row, "changed_at": read_value("timestamp", row["changed_at"])}
-
-
-def _json_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def read_value(kind: str, value: Any) -> Any:
-    """Return a value of a column of this kind from what a driver gives for it."""
-    if value is None:
-        return None
-    if kind == "json":
-        return json.loads(value) if isinstance(value, (str, bytes)) else value
-    if kind == "boolean":
-        return bool(value)
-    if kind == "timestamp":
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-    return value
-
-
-def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  private, one caller's choice
-    if value is None:
-        return None
-    if kind == "json":
-        return json.dumps(value)
-    if kind == "timestamp" and not native_times:
-        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
-    return value

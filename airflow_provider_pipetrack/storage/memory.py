@@ -10,7 +10,8 @@ from typing import Any
 from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.merge import merge
 from airflow_provider_pipetrack.records.queries import SQLITE_QUERIES, Asked
-from airflow_provider_pipetrack.records.statements import SQLITE, Statements, record_row
+from airflow_provider_pipetrack.records.rows import record_row
+from airflow_provider_pipetrack.records.statements import SQLITE, Statements
 from airflow_provider_pipetrack.storage.base import Record, complete
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.locations import FORMS, Location
 
 ENTRY_POINTS = "airflow_provider_pipetrack.storage_adapters"
 _PACKAGE = "airflow_provider_pipetrack.storage"
@@ -46,6 +46,17 @@ def make_adapter(
         f"there is no adapter for {location.type!r} in this version; name your own under storage_adapters",
         transient=False,
     )
+
+
+def types_of(locations: Iterable[str], adapters: Mapping[str, Any]) -> frozenset[str]:
+    """Return the types that are not built in and that these locations may be of.
+
+    To know those that only an entry point names takes time, so that is asked only where it may matter.
+    """
+    kinds = (text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations))
+    if any(kind not in FORMS and not kind.startswith("s3:") for kind in kinds):
+        return custom_types(adapters)
+    return frozenset(adapters)
 
 
 def custom_types(adapters: Mapping[str, Any]) -> frozenset[str]:

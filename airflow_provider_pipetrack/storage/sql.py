@@ -13,8 +13,7 @@ from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import KEY_COLUMN
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
 from airflow_provider_pipetrack.records.merge import fold, merge
-from airflow_provider_pipetrack.records.statements import (
-    Statements,
+from airflow_provider_pipetrack.records.rows import (
     event_from_row,
     event_row,
     history_row,
@@ -22,6 +21,7 @@ from airflow_provider_pipetrack.records.statements import (
     record_from_row,
     record_row,
 )
+from airflow_provider_pipetrack.records.statements import Statements
 from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, grouped
 
 if TYPE_CHECKING:

@@ -2,9 +2,6 @@
 
 A folder per host holds slots. A process takes the first slot whose lock it gets and keeps it for life; a slot whose
 lock can be had has no living owner. Slots are emptied, never removed, so a lock is never won on a removed file.
-
-A frame is ``magic | length | CRC32 | payload``; the checksum covers all the rest. A torn or damaged frame is skipped
-by searching the next magic. Payloads are entries, or acknowledgments that name entries which may be forgotten.
 """
 
 from __future__ import annotations
@@ -12,20 +9,14 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import struct
 import threading
 import weakref
-import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import JournalError
+from airflow_provider_pipetrack.tracking.frames import NOTHING, Entry, acknowledgment_frame, entry_frame, recover
 
-_MAGIC = b"\xabPT\x01"
-_HEADER = struct.Struct(">4sII")
-_ENTRY, _ACK = b"E", b"A"
-_NUMBER = struct.Struct(">Q")
 #: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged; while something in it
 #: waits, it is left to whoever drains, so that a new process need not read it.
 EMPTY_ABOVE = 1_000_000
@@ -35,18 +26,6 @@ ROTATE_ABOVE = 16_000_000
 MAX_FOLDER = 1_000_000_000
 _MAX_SLOTS = 4096
 _TOGETHER = 64
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something that was appended.
-
-    :param number: its number within the slot.
-    :param payload: what was appended.
-    """
-
-    number: int
-    payload: bytes
 
 
 class Slot:
@@ -60,7 +39,7 @@ class Slot:
         self.path = path
         self._descriptor = descriptor
         data = _read_all(descriptor)
-        self._found = _recover(data)
+        self._found = recover(data)
         if self._found.end != len(data):
             os.ftruncate(descriptor, self._found.end)
         self.size = self._found.end
@@ -70,7 +49,7 @@ class Slot:
     def entries(self) -> list[Entry]:
         """Return what waits, oldest first."""
         if self.size != self._found.end:
-            self._found = _recover(_read_all(self._descriptor))
+            self._found = recover(_read_all(self._descriptor))
         return [entry for entry in self._found.entries if entry.number in self._left]
 
     def holds(self, number: int) -> bool:
@@ -87,7 +66,7 @@ class Slot:
 
         :raises JournalError: when it could not be written whole; then nothing of it counts.
         """
-        self._write(_ENTRY + _NUMBER.pack(number) + payload)
+        self._write(entry_frame(number, payload))
         self._left.add(number)
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
@@ -97,7 +76,7 @@ class Slot:
         """
         known = [number for number in numbers if number in self._left]
         if known:
-            self._write(_ACK + b"".join(_NUMBER.pack(number) for number in known))
+            self._write(acknowledgment_frame(known))
             self._left.difference_update(known)
 
     def sync(self) -> None:
@@ -114,7 +93,7 @@ class Slot:
         """Cut the slot to nothing; only when nothing waits."""
         os.ftruncate(self._descriptor, 0)
         self.size = 0
-        self._found = _NOTHING
+        self._found = NOTHING
 
     def close(self) -> None:
         """Give the slot back, empty when nothing waits in it; what waits is for whoever drains it."""
@@ -129,10 +108,9 @@ class Slot:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write(self, payload: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if self._descriptor < 0:
             raise JournalError("the journal is closed")
-        data = _frame(payload)
         try:
             # One write in append mode: no other process can come between, and a reader sees all of it or a torn tail.
             written = os.write(self._descriptor, data)
@@ -254,7 +232,7 @@ def undelivered(folder: Path) -> list[Entry]:
     found: list[Entry] = []
     for path in _slot_paths(folder):
         try:
-            found.extend(_recover(path.read_bytes()).entries)
+            found.extend(recover(path.read_bytes()).entries)
         except OSError:
             continue
     return found
@@ -348,61 +326,6 @@ def _slot_paths(folder: Path) -> list[Path]:
 
 def _read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-
-
-def _frame(payload: bytes) -> bytes:
-    head = _MAGIC + struct.pack(">I", len(payload))
-    return head + struct.pack(">I", zlib.crc32(payload, zlib.crc32(head))) + payload
-
-
-def _frames(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield each whole frame's payload, and where the frame ends."""
-    position = data.find(_MAGIC)
-    while position >= 0:
-        end = 0
-        if position + _HEADER.size <= len(data):
-            _, length, checksum = _HEADER.unpack_from(data, position)
-            end = position + _HEADER.size + length
-            if end <= len(data):
-                payload = data[position + _HEADER.size : end]
-                if zlib.crc32(payload, zlib.crc32(data[position : position + 8])) == checksum:
-                    yield payload, end
-                    position = data.find(_MAGIC, end)
-                    continue
-        position = data.find(_MAGIC, position + 1)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What stands in a slot.
-
-    :param entries: the entries that were not acknowledged.
-    :param end: where the last whole frame ends.
-    :param last_number: the greatest number that an entry has or had.
-    """
-
-    entries: list[Entry]
-    end: int
-    last_number: int
-
-
-_NOTHING = _Found([], 0, 0)
-
-
-def _recover(data: bytes) -> _Found:
-    entries: dict[int, Entry] = {}
-    end = last = 0
-    for payload, frame_end in _frames(data):
-        end = frame_end
-        if payload[:1] == _ENTRY and len(payload) > _NUMBER.size:
-            number = _NUMBER.unpack_from(payload, 1)[0]
-            entries[number] = Entry(number, payload[1 + _NUMBER.size :])
-            last = max(last, number)
-        elif payload[:1] == _ACK:
-            for (number,) in _NUMBER.iter_unpack(payload[1 : len(payload) - (len(payload) - 1) % _NUMBER.size]):
-                entries.pop(number, None)
-                last = max(last, number)
-    return _Found(list(entries.values()), end, last)
 
 
 _LIVING: weakref.WeakSet[Journal] = weakref.WeakSet()

@@ -16,7 +16,8 @@ from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.tracking.compare import Difference, differences
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
 from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, Forget, knock
-from airflow_provider_pipetrack.tracking.journal import Entry, Journal, idle_slots
+from airflow_provider_pipetrack.tracking.frames import Entry
+from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots
 from airflow_provider_pipetrack.tracking.leg import Leg
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
-from airflow_provider_pipetrack.storage.registry import custom_types
+from airflow_provider_pipetrack.storage.registry import types_of
 from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
@@ -77,7 +77,7 @@ class TrackingStore:
         self._texts = tuple(locations)
         self._connections = dict(connections or {})
         self._adapters = dict(adapters or {})
-        types = custom_types(self._adapters) if _may_be_custom(locations) else frozenset(self._adapters)
+        types = types_of(self._texts, self._adapters)
         self._locations = [parse_location_string(text, types) for text in locations]
         self.journal_folder = Path(journal_dir or settings.journal_dir()) / settings.host_name()
         self._begin()
@@ -395,11 +395,3 @@ def get_store(
 
 _STORES: dict[Any, TrackingStore] = {}
 _OF_PARENTS: list[Sequence[Leg]] = []
-
-
-def _may_be_custom(locations: Sequence[str]) -> bool:
-    """Return whether a location may be of a type that only an entry point knows; asking for those takes time."""
-    from airflow_provider_pipetrack.storage.locations import FORMS
-
-    kinds = (text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations))
-    return any(kind not in FORMS and not kind.startswith("s3:") for kind in kinds)

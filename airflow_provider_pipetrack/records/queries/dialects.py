@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
-from airflow_provider_pipetrack.records.statements import read_value
+from airflow_provider_pipetrack.records.rows import read_value
 
 #: Kinds of what the templates compute; what is not named is a number or a text.
 _KINDS = {

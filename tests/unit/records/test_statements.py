@@ -9,16 +9,8 @@ import pytest
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import record_of
-from airflow_provider_pipetrack.records.statements import (
-    POSTGRES,
-    SQLITE,
-    Statements,
-    event_from_row,
-    history_row,
-    quoted,
-    record_from_row,
-    record_row,
-)
+from airflow_provider_pipetrack.records.rows import event_from_row, history_row, record_from_row, record_row
+from airflow_provider_pipetrack.records.statements import POSTGRES, SQLITE, Statements, quoted
 
 CHANGE = change_from_record({"pipeline_id": "orders", "transfer_unique_id": "t1", "cost": 3})
 

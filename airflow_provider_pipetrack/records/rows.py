@@ -1,0 +1,95 @@
+"""Records and events as the rows of a table: what is bound to a statement, and what a driver gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN
+from airflow_provider_pipetrack.records.statements import HISTORY
+
+
+def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
+    """Return a record's values as they are bound."""
+    row = {name: _bound(column.kind, record.get(name), native_times) for name, column in BY_NAME.items()}
+    # A change without its start group must not fail on what it does not know; whatever knows better wins later.
+    row["pipeline_id"] = row["pipeline_id"] or row["dag_id"]
+    row["owed"] = json.dumps(sorted(owed))
+    row["stored_at"] = _bound("timestamp", datetime.now(timezone.utc), native_times)
+    row["record_version"] = 1
+    for key in KEY_COLUMN.values():
+        row[key] = record.get(key) or ""
+    return row
+
+
+def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:
+    """Return a change's values as they are bound."""
+    data = change.to_json()
+    return {
+        "event_id": change.event_id,
+        "record_id": change.record_id,
+        "changed_at": _bound("timestamp", change.at, native_times),
+        "changed_by": change.by,
+        "columns": json.dumps(data["columns"]),
+        "keys": json.dumps(data["keys"]),
+        "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
+    }
+
+
+def event_row(event: Mapping[str, Any], *, native_times: bool) -> dict[str, Any]:
+    """Return the values of an event of another location's history as they are bound."""
+    return {
+        "event_id": event["event_id"],
+        "record_id": event["record_id"],
+        "changed_at": _bound("timestamp", event["changed_at"], native_times),
+        "changed_by": event["changed_by"],
+        "columns": _json_text(event["columns"]),
+        "keys": _json_text(event["keys"]),
+        "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
+    }
+
+
+def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record from a row as a driver gives it."""
+    return {name: read_value(column.kind, row.get(name)) for name, column in BY_NAME.items()}
+
+
+def event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of the history from a row as a driver gives it."""
+    return {name: read_value(kind, row.get(name)) for name, kind in HISTORY.items()}
+
+
+def lean_event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of the history whose JSON stays text, for bringing it elsewhere."""
+    return {**row, "changed_at": read_value("timestamp", row["changed_at"])}
+
+
+def _json_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def read_value(kind: str, value: Any) -> Any:
+    """Return a value of a column of this kind from what a driver gives for it."""
+    if value is None:
+        return None
+    if kind == "json":
+        return json.loads(value) if isinstance(value, (str, bytes)) else value
+    if kind == "boolean":
+        return bool(value)
+    if kind == "timestamp":
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    return value
+
+
+def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  private, one caller's choice
+    if value is None:
+        return None
+    if kind == "json":
+        return json.dumps(value)
+    if kind == "timestamp" and not native_times:
+        return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
+    return value
