@@ -151,7 +151,7 @@ def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:
 
     class AlertHook(SmtpHook):
         timeout = property(lambda hook: min(float(hook.conn.extra_dejson.get("timeout", timeout)), timeout))
-        smtp_retry_limit = property(lambda hook: min(int(hook.conn.extra_dejson.get("retry_limit", 0)), 1))
+        smtp_retry_limit = 1  # the least with which every version of the provider sends at all
 
         @classmethod
         def get_connection(cls, conn_id: str) -> Any:

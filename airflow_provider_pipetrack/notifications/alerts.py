@@ -25,7 +25,7 @@ log = logging.getLogger("airflow_provider_pipetrack.alerts")
 #: Seconds for which a process that ends waits at most for its alerts to be sent.
 SEND_LIMIT = 5.0
 #: Seconds that a step of the mail server may take then, and later when nobody waits.
-_QUICK, _PATIENT = 4.0, 20.0
+_QUICK, _PATIENT = 2.0, 20.0
 #: A mail server that says this is up; it only wants nothing to do with this mail.
 _REFUSALS = (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError)
 

@@ -1,0 +1,112 @@
+"""Every block of YAML and Python in README and documentation does what it shows, and the pages are built of the code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack.config.schema import pipeline_schema
+from airflow_provider_pipetrack.config.unheeded import unheeded
+from airflow_provider_pipetrack.get_provider_info import get_provider_info
+
+REPO = Path(__file__).resolve().parents[2]
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```(yaml|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_NAME = re.compile(r"# (?:Airflow Dag loader: )?(\S+\.(?:yaml|py))$", re.MULTILINE)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the blocks of a page under the name of the file that each stands for."""
+    found = []
+    for number, (language, text) in enumerate(_BLOCK.findall(page.read_text())):
+        named = _NAME.match(text)
+        found.append((named[1] if named else f"block_{number}.{ {'yaml': 'yaml', 'python': 'py'}[language] }", text))
+    return found
+
+
+def blocks_of_kind(suffix: str) -> list:
+    return [
+        pytest.param(page, name, id=f"{page.relative_to(REPO)}:{name}")
+        for page in PAGES
+        for name, _ in blocks(page)
+        if name.endswith(suffix)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder like the one of a reader who has saved every block of a page, and an AIRFLOW_HOME of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def saved(folder: Path, page: Path) -> None:
+    names = [name for name, _ in blocks(page)]
+    assert len(names) == len(set(names)), f"two blocks of {page.name} have the same name"
+    for name, text in blocks(page):
+        if name.endswith(".yaml") and "stage_transfers:" not in text:
+            text += "stage_transfers: [{name: a, audit_enabled: false}]\n"
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(("page", "name"), blocks_of_kind(".yaml"))
+def test_the_pipeline_builds_and_every_key_is_acted_upon(folder, page, name):
+    saved(folder, page)
+    assert build_dag(folder / name).tasks
+    assert unheeded(PipelineConfig.from_file(folder / name)) == []
+
+
+@pytest.mark.parametrize(("page", "name"), blocks_of_kind(".py"))
+def test_the_code_runs(folder, page, name):
+    saved(folder, page)
+    path = folder / name
+    exec(compile(path.read_text(), str(path), "exec"), {"__file__": str(path), "__name__": name.removesuffix(".py")})
+
+
+def test_the_pages_have_blocks_to_run():
+    assert len(blocks_of_kind(".yaml")) > 5
+    assert len(blocks_of_kind(".py")) > 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPO).as_posix())
+def test_every_link_to_a_file_leads_to_one(page):
+    links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
+    generated = {"reference/yaml.md", "reference/configuration.md"}
+    assert [link for link in links if link not in generated and not (page.parent / link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def reference():
+    sys.path.insert(0, str(REPO / ".ci"))
+    try:
+        import reference
+
+        yield reference
+    finally:
+        sys.path.remove(str(REPO / ".ci"))
+
+
+def test_the_reference_has_every_key(reference):
+    page = reference.yaml_reference()
+    schema = pipeline_schema()
+    for definition in (schema, *schema["$defs"].values()):
+        for key, field in definition["properties"].items():
+            assert f"| `{key}` |" in page or f"`{{{key}: …}}`" in page
+            assert " ".join(field["description"].split()).replace("|", "\\|") in page or key == "literal"
+
+
+def test_the_reference_has_every_option(reference):
+    page = reference.configuration_reference()
+    for name in get_provider_info()["config"]["pipetrack"]["options"]:
+        assert f"## `{name}`\n" in page
+        assert hasattr(settings, name)
