@@ -42,5 +42,29 @@ class PipetrackPlugin(_Base):  # type: ignore[misc]  # the base class has anothe
             "icon": "pipetrack/static/icon.svg",
             "icon_dark_mode": "pipetrack/static/icon-dark.svg",
             "url_route": "pipetrack",
-        }
+        },
+        {
+            "name": "Tracking",
+            "href": "pipetrack/dag?dag_id={DAG_ID}",
+            "destination": "dag",
+            "icon": "pipetrack/static/icon.svg",
+            "icon_dark_mode": "pipetrack/static/icon-dark.svg",
+            "url_route": "pipetrack_dag",
+        },
+        {
+            "name": "Tracking",
+            "href": "pipetrack/dag_run?dag_id={DAG_ID}&run_id={RUN_ID}",
+            "destination": "dag_run",
+            "icon": "pipetrack/static/icon.svg",
+            "icon_dark_mode": "pipetrack/static/icon-dark.svg",
+            "url_route": "pipetrack_run",
+        },
+        {
+            "name": "Tracking",
+            "href": "pipetrack/task?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
+            "destination": "task_instance",
+            "icon": "pipetrack/static/icon.svg",
+            "icon_dark_mode": "pipetrack/static/icon-dark.svg",
+            "url_route": "pipetrack_task",
+        },
     ]

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_provider_pipetrack.compat import task_reader
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.tracking.store import TrackingStore
+from airflow_provider_pipetrack.ui import entries, health, overview, pipelines, readiness, runs, transfers
+from airflow_provider_pipetrack.ui.asking import Desk
 from airflow_provider_pipetrack.ui.assets import asset
-from airflow_provider_pipetrack.ui.render import error_page, page
-from airflow_provider_pipetrack.ui.rights import Reader, reader_of, remember_user
+from airflow_provider_pipetrack.ui.render import error_page
+from airflow_provider_pipetrack.ui.rights import remember_user
 
 #: Sent with every answer: nothing from another host, nothing inline, and only Airflow itself may show it in a frame.
 _HEADERS = {
@@ -26,10 +27,11 @@ _HEADERS = {
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def build_app(login: Any = None) -> FastAPI:
+def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
     """Return the application that Airflow mounts under ``/pipetrack``.
 
     :param login: FastAPI dependency that gives the user, or refuses; Airflow's own when None.
+    :param desk: where questions are asked; the store of ``[pipetrack]`` when None.
     """
     app = FastAPI(
         title="pipetrack",
@@ -42,17 +44,13 @@ def build_app(login: Any = None) -> FastAPI:
     app.middleware("http")(_with_headers)
     app.exception_handler(StarletteHTTPException)(_refused)
     app.exception_handler(PipetrackError)(_broken)
-    app.get("/", name="overview")(overview)
+    app.state.desk = desk or Desk()
+    for room in (overview, pipelines, runs, transfers, readiness, entries, health):
+        app.include_router(room.router)
     app.get("/static/{name}")(asset)
     # Last: what does not exist is not told apart from what does by those who are not logged in.
     app.api_route("/{rest:path}", methods=_METHODS)(_not_found)
     return app
-
-
-def overview(request: Request, reader: Reader = Depends(reader_of)) -> Response:
-    """Where the records are kept."""
-    with TrackingStore.from_settings() as store:
-        return page(request, "overview.html", reader=reader, locations=store.shown_locations, mode=store.mode)
 
 
 def _not_found(rest: str) -> None:

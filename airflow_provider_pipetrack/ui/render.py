@@ -10,14 +10,41 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from airflow_provider_pipetrack.ui import assets
+from airflow_provider_pipetrack.ui import assets, paths, words
 from airflow_provider_pipetrack.ui.rights import Reader
 
+#: The pages of the menu: their address below the overview's, and their name.
+MENU = (
+    ("", "Pipelines"),
+    ("runs", "Runs"),
+    ("transfers", "Transfers"),
+    ("attention", "Needs attention"),
+    ("ready", "Readiness"),
+    ("audits", "Audits"),
+    ("health", "Health"),
+)
+#: What filters are called.
+LABELS = {
+    "search": "Search",
+    "pipeline_id": "Pipeline",
+    "dag_id": "Dag",
+    "run_id": "Run",
+    "task_id": "Transfer",
+    "status": "State",
+    "state": "State",
+    "audit_result": "Audit",
+    "reason": "Why",
+    "owner": "Owner",
+    "stage": "Stage",
+    "date": "Date",
+    "since": "Since",
+    "until": "Until",
+}
 _TITLES = {401: "Please log in", 403: "Not for you", 404: "Not found", 405: "Not possible", 503: "Not available"}
 _HINTS = {
     401: "These pages are for people who are logged in to Airflow. Log in there, then open this page again.",
-    403: "You are logged in, but may not read tasks in this Airflow. Ask whoever gives out its rights.",
 }
+_WORDS = ("ago", "attempt_words", "duration", "exact", "first_line", "number", "plural", "run_state", "took")
 
 
 def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:
@@ -26,7 +53,8 @@ def page(request: Request, template: str, *, reader: Reader, status: int = 200, 
     :param template: name of its template.
     :param values: what the template shows.
     """
-    text = environment().get_template(template).render(root=root_of(request), reader=reader, **values)
+    here = _path(request).strip("/")
+    text = environment().get_template(template).render(root=root_of(request), here=here, reader=reader, **values)
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
 
@@ -64,7 +92,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["assets_version"] = assets.version
+    made.globals.update(
+        assets_version=assets.version,
+        menu=MENU,
+        labels=LABELS,
+        short=lambda text: words.first_line(text, 80),
+        **{name: getattr(words, name) for name in _WORDS},
+        **{name: getattr(paths, name) for name in ("link", "run_link", "transfer_link")},
+    )
     return made
 
 

@@ -58,6 +58,8 @@ def airflow(python: Path, environment: dict[str, str], *arguments: str) -> str:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "airflow_provider_pipetrack/py.typed" in names
+    for asset in ("templates/overview.html", "static/pipetrack.css", "static/pipetrack.js", "static/icon.svg"):
+        assert f"airflow_provider_pipetrack/ui/{asset}" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"airflow_provider_pipetrack"}
     metadata = zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("METADATA"))).decode()
     for extra in ("postgres", "sqlite", "sql", "mail", "all"):

@@ -1,39 +1,152 @@
-// Takes over light or dark from Airflow, whose page holds this one in a frame.
+// Takes light or dark and the time zone from Airflow, shows moments in that zone, and keeps the page up to date.
 "use strict";
 
 (() => {
   const own = document.documentElement;
+  const REFRESH = 10_000; // milliseconds
 
   function outer() {
     try {
-      return window.parent !== window ? window.parent.document.documentElement : null;
+      return window.parent !== window && window.parent.document ? window.parent : null;
     } catch {
       return null; // a frame of another site
     }
   }
 
-  function stored() {
+  function stored(name) {
     try {
-      return window.localStorage.getItem("theme");
+      return window.localStorage.getItem(name);
     } catch {
       return null;
     }
   }
 
+  // Light or dark, as Airflow's switch says; where there is no Airflow around, as it said last.
+  const frame = outer();
   function takeTheme() {
-    const frame = outer();
-    const asked = frame ? (frame.classList.contains("dark") ? "dark" : "light") : stored();
+    const asked = frame ? (frame.document.documentElement.classList.contains("dark") ? "dark" : "light") : stored("theme");
     if (asked === "dark" || asked === "light") {
       own.dataset.theme = asked;
     } else {
       delete own.dataset.theme; // as the operating system says
     }
   }
-
   takeTheme();
-  const frame = outer();
   if (frame) {
-    new MutationObserver(takeTheme).observe(frame, { attributes: true, attributeFilter: ["class", "style"] });
+    const watched = { attributes: true, attributeFilter: ["class"] };
+    new MutationObserver(takeTheme).observe(frame.document.documentElement, watched);
   }
   window.addEventListener("storage", takeTheme);
+
+  // Moments in the reader's zone: the one chosen in Airflow.
+  function format() {
+    const options = {
+      year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+      hour12: false, timeZoneName: "short",
+    };
+    try {
+      return new Intl.DateTimeFormat("en-CA", { ...options, timeZone: stored("timezone") || "UTC" });
+    } catch {
+      return new Intl.DateTimeFormat("en-CA", { ...options, timeZone: "UTC" });
+    }
+  }
+  function showMoments(root) {
+    const inZone = format();
+    for (const time of root.querySelectorAll("time[datetime]")) {
+      const written = time.title;
+      const text = inZone.format(new Date(time.dateTime)).replace(",", "");
+      if (time.textContent === written) {
+        time.textContent = text;
+      }
+      time.title = text;
+    }
+  }
+
+  // Only what has changed is replaced, so that scroll, focus and open details stay.
+  function place(node, root) {
+    const steps = [];
+    for (let at = node; at && at !== root; at = at.parentElement) {
+      steps.unshift([...at.parentElement.children].indexOf(at));
+    }
+    return steps;
+  }
+  function find(steps, root) {
+    return steps.reduce((at, step) => at && at.children[step], root);
+  }
+  function renew(old, fresh) {
+    const focused = old.contains(document.activeElement) ? place(document.activeElement, old) : null;
+    const open = [...old.querySelectorAll("details[open]")].map((node) => place(node, old));
+    const scrolled = [...old.querySelectorAll(".scroll")].map((node) => node.scrollLeft);
+    old.replaceWith(fresh);
+    for (const steps of open) {
+      const node = find(steps, fresh);
+      if (node && node.tagName === "DETAILS") {
+        node.open = true;
+      }
+    }
+    fresh.querySelectorAll(".scroll").forEach((node, index) => (node.scrollLeft = scrolled[index] || 0));
+    const target = focused && find(focused, fresh);
+    if (target) {
+      target.focus({ preventScroll: true });
+    }
+  }
+  function without(node) {
+    return node.outerHTML.replaceAll(' open=""', "");
+  }
+  function take(text) {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    showMoments(page);
+    for (const fresh of page.querySelectorAll("[data-live]")) {
+      const old = document.getElementById(fresh.id);
+      if (old && without(old) !== without(fresh)) {
+        renew(old, document.importNode(fresh, true));
+      }
+    }
+    for (const old of document.querySelectorAll("[data-live]")) {
+      if (!page.getElementById(old.id)) {
+        old.remove();
+      }
+    }
+  }
+  async function refresh() {
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(window.location.href, { headers: { Accept: "text/html" } });
+        if (answer.ok || answer.status === 404) {
+          take(await answer.text());
+        } else if (answer.status === 401) {
+          window.location.reload();
+          return;
+        }
+      } catch {
+        // Airflow is restarting or the network is away: the next turn tries again.
+      }
+    }
+    window.setTimeout(refresh, REFRESH);
+  }
+
+  // The frame may not lead Airflow's own page elsewhere; a link that belongs to that page does.
+  function openInAirflow(event) {
+    const link = event.target.closest && event.target.closest("a[data-airflow]");
+    if (!link || !frame) {
+      return;
+    }
+    event.preventDefault();
+    const there = frame.document.createElement("a");
+    there.href = link.href;
+    if (event.ctrlKey || event.metaKey || event.shiftKey) {
+      there.target = "_blank";
+    }
+    frame.document.body.append(there);
+    there.click();
+    there.remove();
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    showMoments(document);
+    document.addEventListener("click", openInAirflow);
+    if (document.querySelector("[data-live]")) {
+      window.setTimeout(refresh, REFRESH);
+    }
+  });
 })();

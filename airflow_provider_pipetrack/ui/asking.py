@@ -1,0 +1,140 @@
+"""Asking for a page: with the reader's rights, bounded in time, by a bounded number of pages at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from fastapi import Depends, HTTPException, Request
+
+from airflow_provider_pipetrack.tracking.health import Health, health
+from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
+from airflow_provider_pipetrack.ui.rights import Reader, reader_of
+
+T = TypeVar("T")
+
+#: Seconds that all questions of one page may take together.
+PAGE_LIMIT = 10.0
+#: Pages that may ask at once; the api-server needs its threads for Airflow's own pages too.
+PAGES_AT_ONCE = 8
+#: Seconds that a page waits for its turn.
+_TURN_LIMIT = 2.0
+#: Seconds for which it is believed how the tracking is, so that many readers do not ask all locations all the time.
+_HEALTH_AGE = 10.0
+
+
+class Desk:
+    """What all pages of a process share: the store, made when it is first asked, and a number of turns.
+
+    :param make: makes the questions; those of ``[pipetrack]`` by default.
+    """
+
+    def __init__(self, make: Callable[[], Questions] = questions_from_settings) -> None:
+        self._make = make
+        self._made: Questions | None = None
+        self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(PAGES_AT_ONCE)
+        self._health: tuple[float, Health] | None = None
+
+    @property
+    def questions(self) -> Questions:
+        """The store's questions.
+
+        :raises PipetrackError: when ``[pipetrack]`` cannot be understood.
+        """
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def health(self) -> Health:
+        """Return how the tracking is, asked at most every ten seconds."""
+        known = self._health
+        if known is None or time.monotonic() - known[0] > _HEALTH_AGE:
+            known = self._health = time.monotonic(), health(self.questions.store)
+        return known[1]
+
+    def turn(self) -> threading.BoundedSemaphore:
+        """Wait for a turn, and return what gives it back.
+
+        :raises HTTPException: 503 when too many pages wait for their answers.
+        """
+        if not self._turns.acquire(timeout=_TURN_LIMIT):
+            raise HTTPException(
+                503, "Too many pages wait for the tracking storage. Try again in a moment.", {"Retry-After": "5"}
+            )
+        return self._turns
+
+
+@dataclass
+class Asker:
+    """Asks the questions of one page.
+
+    :param reader: who asks; only rows of their Dags are answered and counted.
+    :param now: the moment that everything on the page is measured at.
+    :param unreachable: why a location could not be asked, by its name; filled by the questions.
+    """
+
+    desk: Desk
+    reader: Reader
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    unreachable: dict[str, str] = field(default_factory=dict)
+    limit: float = field(default_factory=lambda: PAGE_LIMIT)
+    _ends: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ends = time.monotonic() + self.limit
+
+    @property
+    def questions(self) -> Questions:
+        """What it asks."""
+        return self.desk.questions
+
+    def health(self) -> Health | None:
+        """Return how the tracking is; None for a reader who may not see it, or when it takes too long."""
+        return self.bounded(self.desk.health) if self.reader.sees_health else None
+
+    def ask(self, question: str, **more: Any) -> Answer:
+        """Return the answer; what could not be asked in time is empty and said in :attr:`unreachable`."""
+        answer = self.bounded(lambda: self.questions.ask(question, dag_ids=self.reader.dag_ids, **more))
+        if answer is None:
+            return Answer([], 0, dict(self.unreachable))
+        self.unreachable.update(answer.unreachable)
+        return answer
+
+    def bounded(self, work: Callable[[], T]) -> T | None:
+        """Return what ``work`` returns, or None when it does not within what is left of the page's time."""
+        outcome: dict[str, Any] = {}
+
+        def run() -> None:
+            try:
+                outcome["result"] = work()
+            except BaseException as error:  # noqa: BLE001  raised below, in the page's own thread
+                outcome["error"] = error
+
+        left = self._ends - time.monotonic()
+        if left > 0:
+            thread = threading.Thread(target=run, name="pipetrack: page", daemon=True)
+            thread.start()
+            thread.join(left)
+        if "error" in outcome:
+            raise outcome["error"]
+        if "result" not in outcome:
+            self.unreachable.setdefault("tracking", f"did not answer within {self.limit:g} s")
+            return None
+        result: T = outcome["result"]
+        return result
+
+
+def asker_of(request: Request, reader: Reader = Depends(reader_of)) -> Iterator[Asker]:
+    """Give a page what it asks with; a dependency."""
+    desk: Desk = request.app.state.desk
+    turns = desk.turn()
+    try:
+        yield Asker(desk, reader)
+    finally:
+        turns.release()

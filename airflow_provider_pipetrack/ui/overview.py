@@ -1,0 +1,99 @@
+"""The overview, and the lists of runs, transfers and what needs attention."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.paths import run_link
+from airflow_provider_pipetrack.ui.tables import Mark, Row, Table
+from airflow_provider_pipetrack.ui.views import View, view
+from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
+
+router = APIRouter()
+
+#: Runs that are looked at for the strips, and marks of one strip.
+_RECENT_RUNS, _STRIP = 400, 10
+_LIST = ("search", "pipeline_id", "dag_id", "run_id", "task_id", "status", "audit_result", "owner", "stage", "since",
+         "until")  # fmt: skip
+_FEW = replace(catalog.ATTENTION, size=8)
+
+
+@router.get("/", name="overview")
+def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """Answer whether anything is wrong right now, and whose it is."""
+    shown = view(request, asker, ("search", "owner", "status"))
+    export = shown.export(catalog.PIPELINES)
+    if export is not None:
+        return export
+    fitting = {name: value for name, value in shown.filters.values.items() if name != "status"}
+    attention = View(request, asker, replace(shown.filters, values=fitting)).show(_FEW)
+    strips = _strips(asker, shown.root)
+    pipelines = shown.show(catalog.PIPELINES, strips=strips)
+    return shown.page(
+        "overview.html",
+        pipelines=pipelines,
+        attention=attention,
+        health=asker.health(),
+        location_state=location_state,
+        counts=_counts(asker, pipelines.records, pipelines.total, filtered=bool(shown.asked)),
+    )
+
+
+@router.get("/runs")
+def runs(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """All runs."""
+    return _list(request, asker, catalog.RUNS, ("search", "pipeline_id", "dag_id", "status", "owner", "since", "until"))
+
+
+@router.get("/transfers")
+def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """All transfers, each by its latest attempt in each run."""
+    return _list(request, asker, catalog.TRANSFERS, _LIST, include_not_run=True)
+
+
+@router.get("/attention")
+def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """Everything that needs attention."""
+    return _list(request, asker, catalog.ATTENTION, ("search", "reason", "pipeline_id", "owner", "since", "until"))
+
+
+@router.get("/audits")
+def audits(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """What was checked, with what result, and who accepted what."""
+    names = ("search", "audit_result", "pipeline_id", "dag_id", "run_id", "task_id", "owner", "stage", "since", "until")
+    return _list(request, asker, catalog.AUDITS, names)
+
+
+def _list(request: Request, asker: Asker, table: Table, names: Sequence[str], **fixed: Any) -> Response:
+    shown = view(request, asker, names, **fixed)
+    return shown.export(table) or shown.page("list.html", shown=shown.show(table), names=names)
+
+
+def _strips(asker: Asker, root: str) -> dict[tuple[str, str], list[Mark]]:
+    """Return the last runs of each pipeline that has run lately, the oldest first."""
+    strips: dict[tuple[str, str], list[Mark]] = {}
+    for row in asker.ask("runs", limit=_RECENT_RUNS).rows:
+        marks = strips.setdefault((row["pipeline_id"], row["dag_id"]), [])
+        if len(marks) < _STRIP:
+            state = run_state(row)
+            marks.insert(0, Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}"))
+    return strips
+
+
+def _counts(
+    asker: Asker, rows: Sequence[Row], total: int, *, filtered: bool
+) -> list[tuple[State, int, Mapping[str, str]]]:
+    """Return how many pipelines are in which state, with the filters that show them."""
+    if filtered or len(rows) < total:
+        rows = asker.ask("pipelines", limit=None).rows
+    counted = Counter(run_state(row) for row in rows)
+    words = {"completed": "completed", "partial": "completed", "failed": "failed", "running": "in_progress",
+             "overdue": "in_progress", "pending": "pending"}  # fmt: skip
+    return [(state, count, {"status": words[state.word]}) for state, count in counted.most_common()]

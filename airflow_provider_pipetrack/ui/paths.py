@@ -1,0 +1,59 @@
+"""Addresses of pages: any text as one part of a path, and links that hold wherever Airflow is mounted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+_AWKWARD: Final = re.compile(r"[~/%\x00-\x1f\x7f]")
+_ESCAPED: Final = re.compile("~([0-9a-f]{2})")
+
+
+def segment(text: str) -> str:
+    """Return a text as one part of a path.
+
+    A slash would make two parts of it, however it is encoded; dots alone would walk up; a line break ends the path for
+    some servers; and what has been encoded twice is decoded twice by others. All of them are written with a tilde.
+    """
+    escaped = _AWKWARD.sub(lambda found: f"~{ord(found[0]):02x}", text)
+    if not escaped.strip("."):
+        escaped = escaped.replace(".", "~2e") or "~"
+    return quote(escaped, safe="~", errors="replace")
+
+
+def from_segment(part: str) -> str:
+    """Return the text that :func:`segment` wrote; the server has undone the percent signs already."""
+    return "" if part == "~" else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), part)
+
+
+def link(root: str, *parts: str, **query: Any) -> str:
+    """Return a relative link.
+
+    :param root: the overview's relative address, as seen from the page with the link.
+    :param parts: texts that make the path.
+    :param query: what stands behind the question mark; None and empty texts are left out.
+    """
+    asked = {name: value for name, value in query.items() if value not in (None, "")}
+    text = root + "/".join(segment(part) for part in parts)
+    return f"{text}?{urlencode(asked, errors='replace')}" if asked else text
+
+
+def pipeline_link(root: str, row: Any, **query: Any) -> str:
+    """Return the link to the page of a row's pipeline."""
+    return link(root, "p", row["pipeline_id"], dag_id=_other_dag(row), **query)
+
+
+def run_link(root: str, row: Any, **query: Any) -> str:
+    """Return the link to the page of a row's run."""
+    return link(root, "p", row["pipeline_id"], "r", row["run_id"], dag_id=_other_dag(row), **query)
+
+
+def transfer_link(root: str, row: Any, **query: Any) -> str:
+    """Return the link to the page of a row's transfer."""
+    return link(root, "p", row["pipeline_id"], "t", row["task_id"], dag_id=_other_dag(row), **query)
+
+
+def _other_dag(row: Any) -> str | None:
+    """Return the Dag's id where the pipeline's does not say it."""
+    return None if row["dag_id"] == row["pipeline_id"] else row["dag_id"]

@@ -1,0 +1,83 @@
+"""May I use a stage for a date? The page, and how it is asked with a reader's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from airflow_provider_pipetrack.tracking.readiness import Readiness, is_ready
+from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.paths import link
+from airflow_provider_pipetrack.ui.views import view
+from airflow_provider_pipetrack.ui.words import readiness_state
+
+router = APIRouter()
+
+_FILTERS = ("stage", "pipeline_id", "date", "state", "since", "until")
+#: Runs of a stage that are looked at to find the pipelines that fill it.
+_MOST_RUNS = 200
+
+
+@router.get("/ready")
+def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """Answer whether a stage can be used for a date."""
+    shown = view(request, asker, _FILTERS)
+    values = shown.filters.values
+    day = values.pop("date", None)
+    if day is not None:
+        values.update(since=day, until=day + timedelta(days=1))
+    if "state" in values:
+        values["status"] = values.pop("state")
+    export = shown.export(catalog.READINESS)
+    if export is not None:
+        return export
+    stage = values.get("stage")
+    day_text = day.date().isoformat() if day else None
+    answers = readiness(asker, stage, values.get("pipeline_id"), day_text) if stage else []
+    return shown.page(
+        "ready.html",
+        stage=stage,
+        day=day_text,
+        answers=answers,
+        readiness_state=readiness_state,
+        answer_link=lambda answer: _answer_link(shown.root, answer),
+        shown=shown.show(catalog.READINESS),
+        names=_FILTERS,
+    )
+
+
+def readiness(asker: Asker, stage: str, pipeline_id: str | None, date: str | None) -> list[Readiness]:
+    """Return whether a stage is ready, for each pipeline that fills it.
+
+    :param stage: text of the stage, as transfers name their target.
+    :param pipeline_id: the only pipeline that is asked about; all that fill the stage when None.
+    :param date: a day or a moment; the newest run of each pipeline when None.
+    :raises PipetrackError: when ``date`` is neither.
+    """
+    names: Sequence[str] = [pipeline_id] if pipeline_id else _filling(asker, stage)
+    answers = [asker.bounded(lambda name=name: _one(asker, stage, name, date)) for name in names]  # type: ignore[misc]
+    found = [answer for answer in answers if answer is not None]
+    for answer in found:
+        asker.unreachable.update(answer.unreachable)
+    return found
+
+
+def _filling(asker: Asker, stage: str) -> list[str]:
+    rows = asker.ask("readiness", stage=stage, limit=_MOST_RUNS).rows
+    return list(dict.fromkeys(row["pipeline_id"] for row in rows))
+
+
+def _one(asker: Asker, stage: str, pipeline_id: str, date: str | None) -> Readiness:
+    return is_ready(pipeline_id, stage, date, store=asker.questions.store, dag_ids=asker.reader.dag_ids)
+
+
+def _answer_link(root: str, answer: Readiness) -> str | None:
+    """Return the link to the run that an answer rests on."""
+    if answer.run_id is None:
+        return None
+    other: Any = None if answer.dag_id == answer.pipeline_id else answer.dag_id
+    return link(root, "p", answer.pipeline_id, "r", answer.run_id, dag_id=other)

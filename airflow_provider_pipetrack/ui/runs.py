@@ -1,0 +1,98 @@
+"""The page of one run: what it is doing, what it did, and why it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
+from airflow_provider_pipetrack.ui.timeline import Axis, Line, axis_of, line_of
+from airflow_provider_pipetrack.ui.views import view
+from airflow_provider_pipetrack.ui.words import NOT_RUN, State, audit_state, run_state, state_of
+
+router = APIRouter()
+
+#: Attempts of a run that the timeline shows.
+_MOST_ATTEMPTS = 2000
+_MOST_LINES = 300
+
+
+@dataclass(frozen=True)
+class TransferLine:
+    """One transfer and map index of the run."""
+
+    row: Mapping[str, Any]
+    state: State
+    audit: State | None
+    line: Line | None
+    href: str
+    attempts: int
+
+
+@router.get("/p/{pipeline}/r/{run}")
+def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_of)) -> Response:
+    """One run."""
+    pipeline_id, run_id = from_segment(pipeline), from_segment(run)
+    shown = view(request, asker, ("dag_id",), pipeline_id=pipeline_id, run_id=run_id)
+    export = shown.export(catalog.RUN_ATTEMPTS)
+    if export is not None:
+        return export
+    wanted = {**shown.filters.values, **shown.about}
+    found = asker.ask("attempts", **wanted, limit=_MOST_ATTEMPTS, order_by="transfer_order_number")
+    summary = asker.ask("runs", **wanted).rows
+    axis = axis_of(found.rows, asker.now)
+    lines = _lines(found.rows, axis, asker, shown.root)
+    return shown.page(
+        "run.html",
+        status=200 if found.rows or asker.unreachable else 404,
+        pipeline_id=pipeline_id,
+        run_id=run_id,
+        summary=summary,
+        run_state=run_state,
+        lines=lines[:_MOST_LINES],
+        left_out=max(len(lines) - _MOST_LINES, 0) or found.total - len(found.rows),
+        ticks=axis.ticks() if axis else [],
+        begin=axis.begin if axis else None,
+        affected=[line for line in lines if line.state is NOT_RUN and line.row["decision"] != "disabled"],
+        failed=[line for line in lines if line.row["transfer_status"] == "failed"],
+        attempts=shown.show(catalog.RUN_ATTEMPTS),
+        all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
+    )
+
+
+def _lines(rows: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> list[TransferLine]:
+    """Return the run's transfers in their order, each with all its attempts."""
+    tries: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: row["retry_attempt_number"]):
+        tries.setdefault((row["dag_id"], row["task_id"], row["map_index"]), []).append(row)
+    lines = [_line(attempts, axis, asker, root) for attempts in tries.values()]
+    return sorted(lines, key=lambda line: _order(line.row))
+
+
+def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> TransferLine:
+    last = attempts[-1]
+    index = None if last["map_index"] == -1 else last["map_index"]
+    return TransferLine(
+        row=last,
+        state=state_of(last, asker.now),
+        audit=audit_state(last["audit_result"]),
+        line=line_of(attempts, axis, asker.now) if axis else None,
+        href=transfer_link(root, last, run_id=last["run_id"], map_index=index),
+        attempts=len(attempts),
+    )
+
+
+def _order(row: Mapping[str, Any]) -> tuple[float, float, str, int]:
+    """Order of a run's lines: as configured, and within a level as they began."""
+    began = row["transfer_start_timestamp"]
+    return (
+        row["transfer_order_number"] or 0,
+        began.timestamp() if began else float("inf"),
+        row["task_id"],
+        row["map_index"],
+    )

@@ -1,0 +1,274 @@
+"""Tables: their columns, what stands in a cell, and the addresses that sort, page and export them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from airflow_provider_pipetrack.tracking.questions import Answer
+from airflow_provider_pipetrack.ui.asking import Asker
+from airflow_provider_pipetrack.ui.filters import Turn, read_turn
+from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number
+
+Row = Mapping[str, Any]
+#: Rows of one page of a table.
+PAGE_SIZE = 50
+#: Rows that an export has at most; `pipetrack export` writes all there are.
+MOST_EXPORTED = 100_000
+_EXPORTED_AT_ONCE = 5_000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One run in a strip of runs."""
+
+    href: str
+    state: State
+    label: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell.
+
+    :param text: in words.
+    :param href: where a click leads.
+    :param state: a state to show before the text.
+    :param moment: a moment, to be shown exactly where the text is relative.
+    :param full: the whole text where ``text`` is cut.
+    :param marks: a strip of runs, the oldest first.
+    """
+
+    text: str = ""
+    href: str | None = None
+    state: State | None = None
+    moment: datetime | None = None
+    full: str | None = None
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a cell may need beside its row.
+
+    :param root: the overview's relative address, as seen from the page.
+    :param strips: the last runs of pipelines, by pipeline and Dag.
+    """
+
+    root: str
+    now: datetime
+    strips: Mapping[tuple[str, str], Sequence[Mark]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    :param sort: the answer's column that it is sorted by; None when it cannot be.
+    :param numeric: whether it is aligned to the right.
+    """
+
+    title: str
+    cell: Callable[[Row, Context], Cell]
+    sort: str | None = None
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A question as a table.
+
+    :param key: its name in addresses, such as ``runs`` in ``runs.sort=-began_at``.
+    :param title: what is read out for it.
+    :param empty: what it means that it has no rows.
+    :param hint: what to do then.
+    """
+
+    key: str
+    title: str
+    question: str
+    columns: Sequence[Column]
+    empty: str
+    hint: str = ""
+    size: int = PAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column as it is shown.
+
+    :param order: ``ascending`` or ``descending`` where the table is sorted by it.
+    """
+
+    title: str
+    numeric: bool
+    href: str | None
+    order: str | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One page of a table, ready to be shown."""
+
+    table: Table
+    heads: Sequence[Head]
+    rows: Sequence[Sequence[Cell]]
+    records: Sequence[Row]
+    total: int
+    first: int
+    last: int
+    previous: str | None
+    following: str | None
+    export: str
+    filtered: bool
+
+
+def show(
+    table: Table,
+    asker: Asker,
+    asked: Mapping[str, str],
+    filters: Mapping[str, Any],
+    context: Context,
+    *,
+    filtered: bool,
+) -> Shown:
+    """Ask a table's question and return the page that the address wants.
+
+    :param asked: the address's query.
+    :param filters: filters of the question.
+    :param filtered: whether the reader has filtered, so that an empty table is no surprise.
+    """
+    turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+    answer, turn = _page(table, asker, turn, filters)
+    offset = (turn.page - 1) * table.size
+    more = offset + len(answer.rows) < answer.total
+    return Shown(
+        table=table,
+        heads=[_head(column, table.key, turn, asked) for column in table.columns],
+        rows=[[column.cell(row, context) for column in table.columns] for row in answer.rows],
+        records=answer.rows,
+        total=answer.total,
+        first=offset + 1 if answer.rows else 0,
+        last=offset + len(answer.rows),
+        previous=address(asked, **{f"{table.key}.page": turn.page - 1}) if turn.page > 1 else None,
+        following=address(asked, **{f"{table.key}.page": turn.page + 1}) if more else None,
+        export=address(asked, export=table.key),
+        filtered=filtered,
+    )
+
+
+def address(asked: Mapping[str, str], **changes: Any) -> str:
+    """Return the page's own address with other values; None takes one away, and page 1 is the default."""
+    query = {name: value for name, value in asked.items() if value}
+    for name, value in changes.items():
+        query.pop(name, None)
+        if value is not None and not (name.endswith(".page") and value == 1):
+            query[name] = str(value)
+    return "?" + urlencode(query, errors="replace")
+
+
+def exported(table: Table, asker: Asker, asked: Mapping[str, str], filters: Mapping[str, Any]) -> Iterator[str]:
+    """Return a table's answer as CSV, all columns of it, in the order of the page."""
+    turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+    names: list[str] | None = None
+    for offset in range(0, MOST_EXPORTED, _EXPORTED_AT_ONCE):
+        # A long export is many questions; each has the time of a page.
+        chunk = replace(asker, unreachable={})
+        answer = chunk.ask(table.question, **filters, **_order(turn), limit=_EXPORTED_AT_ONCE, offset=offset)
+        if names is None:
+            names = list(answer.rows[0]) if answer.rows else [column.sort for column in table.columns if column.sort]
+            yield _csv([names])
+        yield _csv([plain(row.get(name)) for name in names] for row in answer.rows)
+        for name, why in chunk.unreachable.items():
+            yield _csv([[f"# incomplete: {name}: {why}"]])
+        if chunk.unreachable or offset + len(answer.rows) >= answer.total:
+            return
+
+
+def plain(value: Any) -> str:
+    """Return a value for a spreadsheet; a text that it would take for a formula is marked as text."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return str(value)
+
+
+def moment_cell(name: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a moment: how long ago it was, and exactly."""
+
+    def cell(row: Row, context: Context) -> Cell:
+        moment = row[name]
+        return Cell(ago(moment, context.now), moment=moment, full=exact(moment))
+
+    return cell
+
+
+def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a text, cut where it is long."""
+
+    def cell(row: Row, context: Context) -> Cell:
+        del context  # a text is the same everywhere
+        whole = row[name]
+        if whole is None:
+            return Cell()
+        shown = first_line(str(whole), limit)
+        return Cell(shown, full=None if shown == whole else str(whole))
+
+    return cell
+
+
+def number_cell(name: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number."""
+    return lambda row, _: Cell(number(row[name]))
+
+
+def duration_cell(name: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a duration in seconds."""
+    return lambda row, _: Cell(duration(row[name]))
+
+
+def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any]) -> tuple[Answer, Turn]:
+    """Ask for a page; for one behind the last, the last."""
+    answer = _ask(table, asker, turn, filters)
+    if answer.rows or not answer.total or turn.page == 1:
+        return answer, turn if answer.rows else replace(turn, page=1)
+    last = replace(turn, page=-(-answer.total // table.size))
+    return _ask(table, asker, last, filters), last
+
+
+def _ask(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any]) -> Answer:
+    offset = (turn.page - 1) * table.size
+    return asker.ask(table.question, **filters, **_order(turn), limit=table.size, offset=offset)
+
+
+def _order(turn: Turn) -> dict[str, Any]:
+    return {"order_by": turn.order_by, "descending": turn.descending}
+
+
+def _head(column: Column, key: str, turn: Turn, asked: Mapping[str, str]) -> Head:
+    if column.sort is None:
+        return Head(column.title, column.numeric, None, None)
+    sorted_by = turn.order_by == column.sort
+    # Numbers and moments are wanted from the greatest first.
+    down = not turn.descending if sorted_by else column.numeric or column.sort.endswith(("_at", "_timestamp"))
+    href = address(asked, **{f"{key}.sort": ("-" if down else "") + column.sort, f"{key}.page": None})
+    order = ("descending" if turn.descending else "ascending") if sorted_by else None
+    return Head(column.title, column.numeric, href, order)
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

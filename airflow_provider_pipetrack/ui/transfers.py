@@ -1,0 +1,65 @@
+"""The page of one transfer: whether it is slow, flaky or drifting, and what estimate it should have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
+from airflow_provider_pipetrack.ui.paths import from_segment, run_link
+from airflow_provider_pipetrack.ui.views import view
+from airflow_provider_pipetrack.ui.words import audit_state, state_of
+
+router = APIRouter()
+
+_FILTERS = ("dag_id", "run_id", "map_index", "status", "since", "until")
+#: Attempts that are shown with all they have, when the page is about one run.
+_MOST_DETAILS = 20
+_ATTEMPTS = replace(catalog.ATTEMPTS, size=25)
+
+
+@router.get("/p/{pipeline}/t/{transfer}")
+def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depends(asker_of)) -> Response:
+    """One transfer."""
+    pipeline_id, task_id = from_segment(pipeline), from_segment(transfer)
+    shown = view(request, asker, _FILTERS, pipeline_id=pipeline_id, task_id=task_id)
+    export = shown.export(_ATTEMPTS)
+    if export is not None:
+        return export
+    values = shown.filters.values
+    # The chart and the estimate are about the transfer, whatever run was clicked on.
+    whole = {**shown.about, "dag_id": values.get("dag_id")}
+    estimate = next(iter(asker.ask("estimates", **whole).rows), None)
+    durations = asker.ask("durations", **whole, limit=MOST_POINTS)
+    latest = asker.ask("attempts", **{**shown.about, **values}, limit=_MOST_DETAILS if "run_id" in values else 1)
+    return shown.page(
+        "transfer.html",
+        status=200 if latest.rows or asker.unreachable else 404,
+        pipeline_id=pipeline_id,
+        task_id=task_id,
+        estimate=estimate,
+        chart=duration_chart(durations.rows, _levels(estimate)),
+        attempts=shown.show(_ATTEMPTS),
+        details=latest.rows,
+        of_run="run_id" in values,
+        run_link=run_link,
+        state_of=state_of,
+        audit_state=audit_state,
+        evidence=_evidence,
+    )
+
+
+def _levels(estimate: Mapping[str, Any] | None) -> dict[str, float | None]:
+    if estimate is None:
+        return {}
+    return {"p50": estimate["p50_seconds"], "p95": estimate["p95_seconds"], "estimate": estimate["estimated_seconds"]}
+
+
+def _evidence(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)

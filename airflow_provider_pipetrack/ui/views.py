@@ -1,0 +1,82 @@
+"""What all pages have in common: reading the address, exporting a table, and showing one page of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from airflow_provider_pipetrack.ui.asking import Asker
+from airflow_provider_pipetrack.ui.filters import CHOICES, Filters, read_filters
+from airflow_provider_pipetrack.ui.render import page, root_of
+from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Context, Mark, Shown, Table, exported, show
+
+
+@dataclass
+class View:
+    """One page while it is made.
+
+    :param asked: the address's query.
+    :param about: filters that the page itself stands for, which the reader cannot take away.
+    """
+
+    request: Request
+    asker: Asker
+    filters: Filters = field(default_factory=Filters)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """The address's query."""
+        return self.request.query_params
+
+    @property
+    def root(self) -> str:
+        """The relative address of the overview."""
+        return root_of(self.request)
+
+    def show(self, table: Table, strips: Mapping[tuple[str, str], Sequence[Mark]] | None = None) -> Shown:
+        """Return the page of a table that the address wants.
+
+        :param strips: the last runs of pipelines.
+        """
+        context = Context(self.root, self.asker.now, strips or {})
+        wanted = {**self.filters.values, **self.about}
+        return show(table, self.asker, self.asked, wanted, context, filtered=bool(self.filters.texts))
+
+    def export(self, *tables: Table) -> Response | None:
+        """Return the table that the address wants as CSV, or None when it wants the page."""
+        wanted = self.asked.get("export")
+        for table in tables:
+            if table.key == wanted:
+                rows = exported(table, self.asker, self.asked, {**self.filters.values, **self.about})
+                named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
+                return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
+        return None
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Answer with the page; what could not be asked is said on it."""
+        return page(
+            self.request,
+            template,
+            status=status,
+            reader=self.asker.reader,
+            now=self.asker.now,
+            filters=self.filters,
+            choices=CHOICES,
+            unreachable=self.asker.unreachable,
+            most_exported=MOST_EXPORTED,
+            **values,
+        )
+
+
+def view(request: Request, asker: Asker, names: Sequence[str] = (), **about: Any) -> View:
+    """Return the view of a page.
+
+    :param names: the filters that the page has.
+    """
+    filters = read_filters(request.query_params, names, asker.now)
+    return View(request, asker, filters, about)

@@ -1,0 +1,179 @@
+"""How values are written for people: durations, moments, numbers; states with a word and a shape beside the colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class State:
+    """How a state is shown.
+
+    :param word: what it is called.
+    :param colour: name of its colour in the style sheet.
+    :param shape: a sign that tells it apart without its colour.
+    """
+
+    word: str
+    colour: str
+    shape: str
+
+
+COMPLETED: Final = State("completed", "success", "✓")
+PARTIAL: Final = State("partial", "success", "◐")
+SKIPPED: Final = State("skipped", "skipped", "↷")
+FAILED: Final = State("failed", "failed", "✗")
+RUNNING: Final = State("running", "running", "▶")
+OVERDUE: Final = State("overdue", "warned", "◔")
+STALE: Final = State("stale", "warned", "?")
+PENDING: Final = State("pending", "waiting", "○")
+NOT_RUN: Final = State("not run", "waiting", "–")
+MISMATCHED: Final = State("mismatched", "warned", "≠")
+
+_BY_STATUS: Final[Mapping[str, State]] = {
+    "completed": COMPLETED,
+    "failed": FAILED,
+    "in_progress": RUNNING,
+    "pending": PENDING,
+}
+_READINESS: Final[Mapping[str, State]] = {
+    "ready": State("ready", "success", "✓"),
+    "partial": PARTIAL,
+    "audit_pending": State("audit pending", "waiting", "○"),
+    "mismatched": MISMATCHED,
+    "in_progress": RUNNING,
+    "failed": FAILED,
+    "not_run": NOT_RUN,
+    "skipped": SKIPPED,
+    "unknown": State("not known", "warned", "?"),
+    "missing": State("no data", "waiting", "–"),
+}
+_AUDITS: Final[Mapping[str, State]] = {
+    "matched": State("matched", "success", "✓"),
+    "mismatched": MISMATCHED,
+    "pending": State("audit pending", "waiting", "○"),
+}
+_REASONS: Final[Mapping[str, State]] = {
+    "failed": FAILED,
+    "mismatched": MISMATCHED,
+    "overdue": OVERDUE,
+    "stale": STALE,
+}
+
+
+def state_of(row: Mapping[str, Any], now: datetime) -> State:
+    """Return the state of an attempt: its status, or what its decision and its estimate say more exactly."""
+    status, decision = row["transfer_status"], row.get("decision") or ""
+    if status == "pending" and decision:
+        return NOT_RUN
+    if status == "completed" and decision.startswith("skipped"):
+        return SKIPPED
+    if status == "completed" and row.get("is_partial"):
+        return PARTIAL
+    if status == "in_progress" and _is_overdue(row, now):
+        return OVERDUE
+    return _BY_STATUS.get(status, PENDING)
+
+
+def run_state(row: Mapping[str, Any]) -> State:
+    """Return the state of a run or of a pipeline's last run."""
+    state = _BY_STATUS.get(row["state"], PENDING)
+    if state is RUNNING and row.get("overdue"):
+        return OVERDUE
+    return PARTIAL if state is COMPLETED and row.get("partial") else state
+
+
+def readiness_state(word: str) -> State:
+    """Return the state of a stage's data."""
+    return _READINESS.get(word, PENDING)
+
+
+def audit_state(result: str | None) -> State | None:
+    """Return an audit's result, or None when there was none."""
+    return _AUDITS.get(result or "")
+
+
+def location_state(word: str) -> State:
+    """Return how a location is: up, down, left alone or not visible here."""
+    if word == "up":
+        return State(word, "success", "✓")
+    return State(word, "failed", "✗") if word == "down" else State(word, "warned", "◔")
+
+
+def reason_state(reason: str) -> State:
+    """Return why something needs attention."""
+    return _REASONS.get(reason, FAILED)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as people say it, in at most two units: ``1 h 12 min``; nothing for None."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.2f}".rstrip("0").rstrip(".") + " s"
+    left = round(seconds)
+    parts: list[tuple[int, str]] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        amount, left = divmod(left, size)
+        if amount or parts:
+            parts.append((amount, unit))
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[:2] if amount)
+
+
+def took(row: Mapping[str, Any], now: datetime) -> str:
+    """Return what an attempt took, or takes so far."""
+    started = row["transfer_start_timestamp"]
+    if row["transfer_status"] == "in_progress" and started is not None:
+        return f"{duration(max((now - started).total_seconds(), 0.0))} so far"
+    return duration(row["actual_seconds"])
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago a moment was, in one unit; nothing for None."""
+    if moment is None:
+        return ""
+    seconds = (now - moment).total_seconds()
+    size = abs(seconds)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if size >= length:
+            text = f"{int(size // length)} {unit}"
+            return f"in {text}" if seconds < 0 else f"{text} ago"
+    return "just now"
+
+
+def exact(moment: datetime | None) -> str:
+    """Return a moment in full, UTC; nothing for None."""
+    return "" if moment is None else moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def number(value: float | None) -> str:
+    """Return a number with its thousands apart; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def first_line(text: str | None, limit: int = 160) -> str:
+    """Return the first line of a text, cut to ``limit`` signs."""
+    lines = (text or "").strip().splitlines()
+    line = lines[0].rstrip() if lines else ""
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def attempt_words(row: Mapping[str, Any]) -> str:
+    """Return which attempt this is, such as ``3 of 4``: an allowed retry is one attempt more."""
+    tried, allowed = row["retry_attempt_number"] + 1, row.get("max_retry_attempts")
+    return str(tried) if allowed is None or tried > allowed + 1 else f"{tried} of {allowed + 1}"
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its word."""
+    return f"{number(count)} {word}" if count == 1 else f"{number(count)} {word}s"
+
+
+def _is_overdue(row: Mapping[str, Any], now: datetime) -> bool:
+    started, estimate = row.get("transfer_start_timestamp"), row.get("estimated_seconds")
+    return bool(started and estimate and (now - started).total_seconds() > estimate)

@@ -1,0 +1,41 @@
+"""How the tracking is, on the overview and on its own page."""
+
+from __future__ import annotations
+
+from airflow_provider_pipetrack import TrackingStore
+from tests.tracking_history import NOW, good_run
+
+
+def test_a_place_that_is_down_and_what_waits_for_it_is_said(visitor, tmp_path, read):
+    (tmp_path / "shut").write_text("in the way")
+    places = [f"sqlite||{tmp_path}/open/t.db||t", f"sqlite||{tmp_path}/shut/t.db||t"]
+    with TrackingStore(places, mode="mirror", journal_dir=tmp_path / "journal") as store:
+        store.submit(good_run("orders", "one", NOW).changes, durable=True)
+        store.flush(20)
+        page = read(visitor(store, "orders"), "health")
+        overview = read(visitor(store, "orders"), "")
+    assert "The tracking needs a look" in page.text
+    assert "Every record is kept in all of these places." in page.text
+    assert "✓up · sqlite||" in page.text
+    assert "cannot be a folder" in page.text
+    assert "Undelivered" in page.text
+    assert "Tracking: ✓sqlite up · " in overview.text
+
+
+def test_a_tracking_that_is_well_says_so(client, read):
+    page = read(client, "health")
+    assert "The tracking is well" in page.text
+    assert "Process kill ✓a killed process loses nothing" in page.text
+    assert "0 changes" in page.text
+
+
+def test_it_is_asked_once_for_many_readers(client, monkeypatch):
+    from airflow_provider_pipetrack.ui import asking
+
+    asked = []
+    real = asking.health
+    monkeypatch.setattr(asking, "health", lambda store: asked.append(1) or real(store))
+    for _ in range(3):
+        client.get("")
+        client.get("health")
+    assert len(asked) == 1

@@ -1,0 +1,276 @@
+"""Each page answers its question from the records, and says what to do where there are none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.tracking_history import NOW
+
+FAILED_RUN = f"scheduled__{(NOW - timedelta(days=1)).isoformat()}"
+PAGES = (
+    "",
+    "runs",
+    "transfers",
+    "attention",
+    "ready",
+    "ready?stage=staging",
+    "audits",
+    "health",
+    "p/orders",
+    "p/orders/t/clean",
+    "p/finance/r/manual__finance",
+    "p/customers/r/manual__1",
+    "p/customers/t/load?run_id=manual__1",
+)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    from airflow_provider_pipetrack import TrackingStore
+
+    folder = tmp_path_factory.mktemp("empty")
+    with TrackingStore([f"sqlite||{folder / 'tracking.db'}||t"], journal_dir=folder / "journal") as store:
+        store.legs[0].call(lambda adapter: adapter.prepare(), 10)
+        yield store
+
+
+def test_the_overview_says_what_is_wrong_and_whose_it_is(client, read):
+    page = read(client, "")
+    assert "1 ✗failed" in page.text
+    assert "1 ◔overdue" in page.text
+    assert "failed (attempt 3 of 3) orders clean" in page.text
+    assert "CRMError: CRM said no" in page.text
+    assert re.search(
+        r"overdue finance load manual__finance runs for \d+ min( \d+ s)?, estimate 10 min shop_team", page.text
+    )
+
+
+def test_the_overview_shows_the_last_runs_of_each_pipeline_as_a_strip(client):
+    text = client.get("").text
+    strip = text.split('<ul class="strip">')[-1].split("</ul>")[0]
+    assert strip.count("<li>") == 10
+    assert strip.rstrip().rpartition("<li>")[2].count("✗") == 1
+
+
+def test_a_pipeline_shows_its_stages_its_runs_and_where_it_hurts(client, read):
+    page = read(client, "p/orders")
+    assert "✗failed · last run began 1 d ago, version 7, owned by shop_team" in page.text
+    labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "a" and attrs.get("aria-label")]
+    assert "clean: failed, owner shop_team" in labels
+    assert "publish: not run, owner shop_team" in labels
+    assert "clean 56 % 14 25 12" in page.text
+    assert "None has taken longer than estimated." in page.text
+
+
+def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read):
+    page = read(client, f"p/orders/r/{FAILED_RUN}")
+    assert "✗clean (attempt 3 of 3): CRMError: CRM said no" in page.text
+    assert "Affected downstream: publish (upstream failed: clean)" in page.text
+    assert "archive (disabled)" not in page.text
+
+
+def test_a_run_is_drawn_with_attempts_estimates_and_partial_data(client, read):
+    page = read(client, "p/customers/r/manual__1")
+    bars = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "bars"]
+    labels = [attrs["aria-label"] for attrs in bars]
+    assert labels == [
+        "attempt 1 of 3: partial, 4 min",
+        "attempt 1 of 3: failed, 3 min; attempt 2 of 3: completed, 12 min",
+        "attempt 1 of 3: completed, 4 min",
+    ]
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "path"] == ["hatch"]
+    assert "partial data accepted: 700 of 1,000 records" in page.text
+    assert sum(attrs.get("class") == "estimate" for tag, attrs in page.tags if tag == "rect") == 3
+
+
+def test_a_transfer_says_which_estimate_would_fit(client, read):
+    page = read(client, "p/orders/t/clean")
+    assert "Half of 11 completed attempts took up to 12 min, 19 of 20 up to 12 min, the longest 12 min." in page.text
+    assert "The estimate is 20 min; none took longer. An estimate of 13 min 12 s would fit." in page.text
+    assert (
+        sum(attrs.get("class", "").startswith("point") for tag, attrs in page.tags if tag in {"circle", "path"}) == 25
+    )
+
+
+def test_a_transfer_of_one_run_shows_its_attempts_with_all_they_have(client, read):
+    page = read(client, "p/customers/t/load?run_id=manual__1")
+    assert "Attempts of this run" in page.text
+    assert "Decision partial data accepted: 700 of 1,000 records" in page.text
+    assert "alone within its level" not in page.text
+    assert '"rows": 700' in page.text
+    assert "Kept in sqlite||/data/tracking.db||t" in page.text
+    assert "Only attempts of one run are listed. Show all runs" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        (
+            "stage=production&pipeline_id=customers",
+            "Yes. production: ✓ready by customers: stage 'production' has its data, 'publish' ended last",
+        ),
+        (
+            "stage=staging&pipeline_id=customers",
+            "Not yet. staging: ◐partial by customers: transfer 'load' delivered a part of its data",
+        ),
+        ("stage=staging&pipeline_id=orders", "Not yet. staging: ≠mismatched by orders"),
+        ("stage=staging", "Not yet. staging: ▶running by finance"),
+        ("stage=moon", "No. No pipeline has brought data to moon."),
+        (
+            "stage=staging&date=2001-02-03",
+            "Not yet. staging, data of 2001-02-03: –no data by finance: no run of pipeline 'finance' has a transfer",
+        ),
+    ],
+)
+def test_readiness_is_answered_in_a_word_and_with_its_reasons(client, read, query, answer):
+    assert answer in read(client, f"ready?{query}").text
+
+
+def test_the_audit_trail_says_what_was_found_and_decided(client, read):
+    page = read(client, "audits?audit_result=mismatched")
+    assert "≠mismatched orders load" in page.text
+    assert '"difference": 3' in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "No pipeline has left a record yet. Put a pipeline file into the dags folder, or use TrackedOperator"),
+        ("runs", "No run has left a record yet. Start a Dag in Airflow;"),
+        ("transfers", "No transfer has left a record yet. Start a Dag in Airflow;"),
+        ("attention", "Nothing needs attention: no transfer has failed for good, no audit mismatched"),
+        ("ready", "No run has filled a stage yet. Start a Dag in Airflow;"),
+        ("audits", "Nothing has been audited or decided yet. Give a transfer of a pipeline file an audit"),
+    ],
+)
+def test_an_empty_page_says_what_to_do_next(visitor, empty_store, read, path, words):
+    assert words in read(visitor(empty_store, "orders"), path).text
+
+
+def test_filters_that_nothing_fits_can_be_taken_away(client, read):
+    assert "Nothing fits these filters. Take them away" in read(client, "runs?owner=nobody").text
+
+
+@pytest.mark.parametrize("path", ["p/nothing", "p/nothing/r/x", "p/orders/r/x", "p/orders/t/x"])
+def test_what_does_not_exist_says_so(client, read, path):
+    assert "There is no record of this" in read(client, path, 404).text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_link_is_relative_and_leads_somewhere(client, path):
+    answer = client.get(path)
+    from tests.unit.ui.conftest import _Page
+
+    page = _Page(answer.text)
+    links = {link.split("#")[0] for link in page.links if not link.startswith("http://localhost/dags")}
+    links |= {
+        attrs[name]
+        for tag, attrs in page.tags
+        for name in ("src", "href")
+        if tag in {"link", "script"} and name in attrs
+    }
+    assert links
+    for link in sorted(links - {""})[:40]:
+        assert not link.startswith(("/", "http")), link
+        found = client.get(urljoin(str(answer.url), link))
+        assert found.status_code == 200, link
+        assert str(found.url).startswith("http://test/pipetrack/")
+
+
+def test_tables_sort_and_page_in_the_address(client, read):
+    ascending = read(client, "transfers?transfers.sort=actual_seconds&transfers.page=2")
+    assert "51 to 64 of 64" in ascending.text
+    assert [attrs["aria-sort"] for tag, attrs in ascending.tags if tag == "th" and "aria-sort" in attrs] == [
+        "ascending"
+    ]
+    assert "?transfers.sort=-actual_seconds#transfers" in ascending.links
+    first = read(client, "runs?runs.sort=pipeline_id")
+    assert first.text.index("customers") < first.text.index("finance") < first.text.index("orders")
+
+
+def test_a_page_behind_the_last_shows_the_last(client, read):
+    assert "51 to 64 of 64" in read(client, "transfers?transfers.page=999").text
+
+
+def test_filters_stand_in_the_address_and_in_the_form(client, read):
+    page = read(client, "transfers?status=failed&owner=shop_team&search=crm")
+    assert "1 CSV" in page.text
+    values = {attrs["name"]: attrs.get("value") for tag, attrs in page.tags if tag == "input"}
+    assert (values["owner"], values["search"]) == ("shop_team", "crm")
+    assert [a["value"] for tag, a in page.tags if tag == "option" and "selected" in a] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("status=bar", "status='bar' was left out: expected pending, in_progress, completed, failed"),
+        ("since=tomorrow", "since='tomorrow' was left out: expected a date (2025-01-31), a time (2025-01-31T06:00)"),
+        ("map_index=%7BMAP_INDEX%7D", "map_index='{MAP_INDEX}' was left out: expected a number"),
+    ],
+)
+def test_an_odd_filter_is_named_and_left_out(client, read, query, words):
+    path = "p/orders/t/clean" if "map_index" in query else "runs"
+    assert words in read(client, f"{path}?{query}").text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["runs.page=-1", "runs.page=x", "runs.page=99999999999999999999", "runs.sort=drop%20table", "runs.sort=-", "a=b&a=c",
+     "search=%00", "search=%ff%fe", "search=%25_%27%22;--", "since=99999999d", "until=9999-12-31", "export=nothing",
+     "search=" + "x" * 10_000],
+)  # fmt: skip
+def test_no_address_breaks_a_page(client, query):
+    assert client.get(f"runs?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("key", ["pipelines", "attention"])
+def test_every_table_is_exported_as_csv(client, key):
+    path = {"pipelines": "", "attention": "attention"}[key]
+    answer = client.get(f"{path}?export={key}")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{key}.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 3
+    assert {"pipeline_id", "dag_id", "run_id"} <= set(rows[0])
+
+
+def test_an_export_has_the_filter_and_the_order_of_the_page(client):
+    answer = client.get("transfers?export=transfers&pipeline_id=orders&transfers.sort=-actual_seconds")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {row["pipeline_id"] for row in rows} == {"orders"}
+    assert len(rows) == 48
+    took = [float(row["actual_seconds"]) for row in rows if row["actual_seconds"]]
+    assert took == sorted(took, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("dag?dag_id=orders", "./p/orders"),
+        ("dag_run?dag_id=customers&run_id=manual__1", "./p/customers/r/manual__1"),
+        (
+            "task?dag_id=customers&run_id=manual__1&task_id=load&map_index=%7BMAP_INDEX%7D",
+            "./p/customers/t/load?run_id=manual__1",
+        ),
+        (
+            "task?dag_id=customers&run_id=manual__1&task_id=load__audit&map_index=-1",
+            "./p/customers/t/load?run_id=manual__1",
+        ),
+    ],
+)
+def test_airflows_own_pages_lead_to_the_right_page(client, path, target):
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (302, target)
+
+
+@pytest.mark.parametrize(
+    "path", ["dag?dag_id=hand_made", "dag", "dag_run?dag_id=orders&run_id=x", "task?dag_id=orders&run_id=x&task_id=y"]
+)
+def test_what_is_not_tracked_says_how_it_would_be(client, read, path):
+    assert "Nothing is tracked here yet" in read(client, path).text
