@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_provider_pipetrack.compat import task_reader
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.ui import entries, health, overview, pipelines, readiness, runs, transfers
+from airflow_provider_pipetrack.ui import api, entries, health, overview, pipelines, readiness, runs, transfers
 from airflow_provider_pipetrack.ui.asking import Desk
 from airflow_provider_pipetrack.ui.assets import asset
 from airflow_provider_pipetrack.ui.render import error_page
@@ -46,10 +46,11 @@ def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
     app.exception_handler(PipetrackError)(_broken)
     app.state.desk = desk or Desk()
     for room in (overview, pipelines, runs, transfers, readiness, entries, health):
-        app.include_router(room.router)
-    app.get("/static/{name}")(asset)
+        app.include_router(room.router, include_in_schema=False)
+    app.include_router(api.router)
+    app.get("/static/{name}", include_in_schema=False)(asset)
     # Last: what does not exist is not told apart from what does by those who are not logged in.
-    app.api_route("/{rest:path}", methods=_METHODS)(_not_found)
+    app.api_route("/{rest:path}", methods=_METHODS, include_in_schema=False)(_not_found)
     return app
 
 

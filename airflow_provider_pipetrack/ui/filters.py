@@ -92,11 +92,15 @@ def read_moment(text: str, now: datetime, *, end: bool = False) -> datetime:
         if len(text) <= 10:
             day = datetime.combine(date.fromisoformat(text), time(), timezone.utc)
             return day + timedelta(days=1) if end else day
-        # A plus sign in an address is a blank.
-        moment = datetime.fromisoformat(re.sub(r" (\d\d:?\d\d)$", r"+\1", text).replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(with_zone(text))
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         raise ValueError("expected a date (2025-01-31), a time (2025-01-31T06:00) or a distance back (24h)") from None
+
+
+def with_zone(text: str) -> str:
+    """Return a moment's text with its zone as Python reads it; a plus sign in an address has become a blank."""
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text).replace("Z", "+00:00")
 
 
 def _value(name: str, text: str, now: datetime) -> Any:
