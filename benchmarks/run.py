@@ -127,6 +127,9 @@ def main() -> int:
     print("\ntracking")
     for what, measured, wanted in report():
         print(f"{what}: {measured} (to reach: {wanted})")
+    from benchmarks.questions import report as report_questions
+
+    missed += report_questions(50_000 if options.quick else 1_000_000, runs=3 if options.quick else 5)
     return 1 if missed else 0
 
 

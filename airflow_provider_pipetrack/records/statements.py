@@ -39,7 +39,7 @@ _WIDER = "excluded.created_timestamp < old.created_timestamp OR excluded.updated
 
 
 #: Records that may need a person; the questions about them use the index with this condition.
-UNSETTLED = "(transfer_status IN ('failed', 'in_progress') OR audit_result = 'mismatched')"
+UNSETTLED = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Statements:
             ("begun", self.name, "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)"),
             ("attempt", self.name, "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)"),
             ("created", self.name, "(created_timestamp)"),
-            ("took", self.name, "(dag_id, task_id, actual_seconds)"),
+            ("took", self.name, "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)"),
             ("unsettled", self.name, f"(updated_timestamp) WHERE {UNSETTLED}"),
             ("unique", self.name, "(transfer_unique_id)"),
             ("events", self.history_name, "(record_id)"),

@@ -7,12 +7,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.statements import POSTGRES, Statements, quoted
+from airflow_provider_pipetrack.storage.base import Record
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.queries import Asked
 
 DEFAULT_CONN_ID = "postgres_default"
 #: Limits that the hook alone does not set, in seconds.
@@ -21,6 +25,8 @@ STATEMENT_TIMEOUT = 4
 #: Rows from which on they are copied into a temporary table first, and the seconds that this may take.
 COPY_FROM = 200
 COPY_TIMEOUT = 50
+#: A question about all records may take longer; nobody's task waits for it.
+QUESTION_TIMEOUT = 10
 _SETUP_LOCK = 7_015_284_930
 _SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT * 1000} -c lock_timeout={STATEMENT_TIMEOUT * 1000}"
 
@@ -96,6 +102,11 @@ class PostgresAdapter(SqlAdapter):
             if not (kept and dropped and not self._given_up and state in {"", "57P01", "08006", "08003"}):
                 raise
         return super()._with_tables(work)
+
+    def _answer(self, connection: Any, asked: Asked, newer: Sequence[Record]) -> tuple[list[dict[str, Any]], int]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {QUESTION_TIMEOUT * 1000}")
+        return super()._answer(connection, asked, newer)
 
     def _has_tables(self, cursor: Any) -> bool:
         # Asking for an index that is there already locks out writers, and stops one of two that wait for each other.

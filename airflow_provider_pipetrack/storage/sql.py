@@ -197,8 +197,8 @@ class SqlAdapter(StorageAdapter):
         if unknown:
             values["newer"] = json.dumps(newer_rows(unknown, dialect))
         found = self._query(connection, rows, values)
-        (total,) = self._query(connection, count, values)
-        return [asked.row(row) for row in found], int(total["total"])
+        counted = found if found and "total" in found[0] else self._query(connection, count, values)
+        return [asked.row(row) for row in found], int(counted[0]["total"])
 
     def _unknown_here(self, connection: Any, newer: Sequence[Record]) -> list[Record]:
         """Return those records that this location lacks or has in an older version, merged with that."""

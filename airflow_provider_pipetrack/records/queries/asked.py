@@ -75,13 +75,16 @@ class Asked:
     def statements(self, dialect: QueryDialect, table: str, *, newer: bool = False) -> tuple[str, str]:
         """Return the query for one page of the answer, and that for the number of all its rows.
 
+        Where every row has to be computed anyway, the page has that number as ``total``.
+
         :param table: the table, quoted, with its schema.
         :param newer: whether ``:newer`` holds records that count more than those of the table.
         """
         head = _NEWER if newer else ""
         early = self._pages_early()
         page = f"{self._order('')} {self._limit()}" if early else ""
-        rows = f"SELECT * FROM ({self._body(dialect, page)}) q WHERE {self._outer()} {self._order('q.')}"
+        total = ", COUNT(*) OVER () AS total" if len(self.known.keys) > 1 and not self.known.counted else ""
+        rows = f"SELECT *{total} FROM ({self._body(dialect, page)}) q WHERE {self._outer()} {self._order('q.')}"
         if not early:
             rows += f" {self._limit()}"
         count = f"SELECT COUNT(*) AS total FROM ({self._counted(dialect)}) q WHERE {self._outer()}"
@@ -107,7 +110,10 @@ class Asked:
         return {name: read_answer(name, row[name]) for name in self.known.columns}
 
     def _body(self, dialect: QueryDialect, page: str) -> str:
-        fragments = {
+        return _filled(template(self.question), self._fragments(dialect, page))
+
+    def _fragments(self, dialect: QueryDialect, page: str) -> dict[str, str]:
+        return {
             **_FRAGMENTS,
             "columns": ", ".join(f"t.{name}" for name in RECORD_COLUMNS),
             "elapsed": dialect.elapsed,
@@ -117,18 +123,18 @@ class Asked:
             "filters": self._inner(),
             "page": page,
         }
-        return _filled(template(self.question), fragments)
 
     def _counted(self, dialect: QueryDialect) -> str:
         keys = self.known.counted
         if not keys or self._answer_filters():
             return self._body(dialect, "")
         names = ", ".join(f"t.{name}" for name in keys)
-        return f"SELECT DISTINCT {names} FROM {{tracking}} t WHERE 1 = 1 {self._inner()}"
+        distinct = f"SELECT DISTINCT {names} FROM {{tracking}} t WHERE 1 = 1 {self._inner()}"
+        return _filled(distinct, self._fragments(dialect, ""))
 
     def _inner(self) -> str:
         terms = [
-            _term(name, self.question)
+            _term(name, self.question, value)
             for name, value in self.filters.items()
             if name in RECORD_FILTERS and name not in self.known.of_the_answer and value not in (None, "")
         ]
@@ -145,7 +151,7 @@ class Asked:
 
     def _pages_early(self) -> bool:
         """Return whether the rows of the page are known before what is said about them is computed."""
-        return self.question == "runs" and self.order_by in (None, "began_at") and not self._answer_filters()
+        return self.question == "runs" and self.order_by in (None, "began_at")
 
     def _order(self, prefix: str) -> str:
         name, down = (self.order_by, self.descending) if self.order_by else self.known.order
@@ -165,7 +171,35 @@ tracking_now AS (
 )
 """
 _FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
+#: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
+_UNSETTLED_STATES = """
+  SELECT u.dag_id, u.run_id,
+    CASE
+      WHEN u.in_progress > 0 THEN 'in_progress'
+      WHEN u.failed > 0 THEN 'failed'
+      WHEN NOT EXISTS (
+        SELECT 1 FROM {tracking} t
+        WHERE t.dag_id = u.dag_id AND t.run_id = u.run_id AND t.transfer_status = 'completed' AND {latest}
+      ) THEN 'pending'
+      WHEN u.pending > 0 THEN 'in_progress'
+      ELSE 'completed'
+    END AS state
+  FROM (
+    SELECT t.dag_id, t.run_id,
+      SUM(CASE WHEN t.transfer_status = 'in_progress' THEN 1 ELSE 0 END) AS in_progress,
+      SUM(CASE WHEN t.transfer_status = 'failed' THEN 1 ELSE 0 END) AS failed,
+      SUM(CASE WHEN t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END) AS pending
+    FROM {tracking} t
+    WHERE {unsettled} AND t.transfer_status <> 'completed' AND {latest}
+    GROUP BY t.dag_id, t.run_id
+  ) u"""
 _FRAGMENTS = {
+    "run_sources": """
+    t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
+    t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
+    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name,
+    CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
+      OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": """NOT EXISTS (
   SELECT 1 FROM {tracking} later
   WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
@@ -219,14 +253,20 @@ _TERMS = {
 #: A stage is asked for as the target, and by the date of its data.
 _READINESS_TERMS = {
     "stage": "t.stage_i_plus_1_details = :stage",
-    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since",
+    # A record is made after the date of its data; the second term is the one with an index.
+    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :since",
     "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
 }
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
 
 
-def _term(name: str, question: str) -> str:
+def _term(name: str, question: str, value: Any) -> str:
+    if question == "runs" and name == "status":
+        others = value == "completed"
+        chosen = "s.state <> 'completed'" if others else "s.state = :status"
+        states = f"SELECT s.dag_id, s.run_id FROM ({_UNSETTLED_STATES}) s WHERE {chosen}"
+        return f"(t.dag_id, t.run_id) {'NOT IN' if others else 'IN'} ({states})"
     own = _READINESS_TERMS if question == "readiness" else {}
     return own.get(name) or _TERMS.get(name) or f"t.{name} = :{name}"
 

@@ -72,7 +72,7 @@ _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_
 
 QUESTIONS: Mapping[str, Question] = {
     "pipelines": Question((*_RUN, "owners"), _NEWEST, _ONE_PIPELINE, of_the_answer=_BY_STATE, counted=_ONE_PIPELINE),
-    "runs": Question((*_RUN, "failed_transfers"), _NEWEST, _ONE_RUN, of_the_answer=_BY_STATE, counted=_ONE_RUN),
+    "runs": Question((*_RUN, "failed_transfers"), _NEWEST, _ONE_RUN, counted=_ONE_RUN),
     "transfers": Question(filters=(*RECORD_FILTERS, "include_not_run")),
     "attempts": Question(),
     "attention": Question(

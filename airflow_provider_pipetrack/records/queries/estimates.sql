@@ -1,6 +1,6 @@
 -- Estimates against what transfers really took: the median, the time that 19 of 20 keep, and an estimate with a margin.
 WITH ranked AS (
-  SELECT t.dag_id, t.task_id, t.pipeline_id, t.actual_seconds, t.estimated_seconds, t.created_timestamp,
+  SELECT t.dag_id, t.task_id, t.pipeline_id, t.actual_seconds, t.estimated_seconds,
     ROW_NUMBER() OVER (PARTITION BY t.dag_id, t.task_id ORDER BY t.actual_seconds) AS place,
     COUNT(*) OVER (PARTITION BY t.dag_id, t.task_id) AS completed
   FROM {tracking} t

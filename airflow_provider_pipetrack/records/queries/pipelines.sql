@@ -15,7 +15,7 @@ last_run AS (
   GROUP BY begun.pipeline_id, begun.dag_id, begun.began_at
 ),
 attempt AS (
-  SELECT t.*, last_run.began_at, CASE WHEN {latest} THEN 1 ELSE 0 END AS is_latest
+  SELECT last_run.began_at, {run_sources}
   FROM last_run
   JOIN {tracking} t ON t.dag_id = last_run.dag_id AND t.run_id = last_run.run_id
     AND t.pipeline_id = last_run.pipeline_id

@@ -7,7 +7,7 @@ WITH begun AS (
   {page}
 ),
 attempt AS (
-  SELECT t.*, begun.began_at, CASE WHEN {latest} THEN 1 ELSE 0 END AS is_latest
+  SELECT begun.began_at, {run_sources}
   FROM begun
   JOIN {tracking} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id
 )
