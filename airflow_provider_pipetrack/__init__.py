@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_pipetrack.errors import ConfigError
     from airflow_provider_pipetrack.operators.tracked import TrackedOperator, tracked
     from airflow_provider_pipetrack.sensors.audit import AuditSensor
+    from airflow_provider_pipetrack.sensors.ready import TransferReadySensor
     from airflow_provider_pipetrack.storage.base import StorageAdapter
     from airflow_provider_pipetrack.storage.locations import parse_location_string
     from airflow_provider_pipetrack.tracking.readiness import is_ready
@@ -27,6 +28,7 @@ _HOMES = {
     "StorageAdapter": "storage.base",
     "TrackedOperator": "operators.tracked",
     "TrackingStore": "tracking.store",
+    "TransferReadySensor": "sensors.ready",
     "build_dag": "dag",
     "is_ready": "tracking.readiness",
     "load_pipelines": "dag",
@@ -45,6 +47,7 @@ __all__ = [
     "StorageAdapter",
     "TrackedOperator",
     "TrackingStore",
+    "TransferReadySensor",
     "build_dag",
     "is_ready",
     "load_pipelines",

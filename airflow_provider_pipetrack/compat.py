@@ -127,6 +127,13 @@ def dag_importers() -> Any:
         ) from None
 
 
+def trigger_classes() -> tuple[Any, Any]:
+    """Return the base class of triggers, and the class of their events."""
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+    return BaseTrigger, TriggerEvent
+
+
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
     import airflow.sdk.log as masking
@@ -220,6 +227,11 @@ def plain_constructor(function: Any, operator: Any, parameters: Sequence[str]) -
 def is_plain_constructor(function: Any) -> bool:
     """Return whether :func:`plain_constructor` made this constructor."""
     return bool(getattr(function, "pipetrack_plain", False))
+
+
+def is_unmapping(arguments: Mapping[str, Any]) -> bool:
+    """Return whether an operator's constructor is called for one index of a mapped task."""
+    return "_airflow_from_mapped" in arguments
 
 
 def connect(tasks: Mapping[str, Any], upstream: Mapping[str, Sequence[str]]) -> None:

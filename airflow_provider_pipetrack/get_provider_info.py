@@ -33,7 +33,13 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.operators.tracked"]}],
-        "sensors": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.sensors.audit"]}],
+        "sensors": [
+            {
+                "integration-name": "pipetrack",
+                "python-modules": [f"{_PACKAGE}.sensors.audit", f"{_PACKAGE}.sensors.ready"],
+            }
+        ],
+        "triggers": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.triggers.ready"]}],
         "bundles": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.dag.bundle"]}],
         "task-decorators": [{"name": "tracked", "class-name": f"{_PACKAGE}.operators.decorator.tracked_task"}],
         "cli": [f"{_PACKAGE}.cli.airflow_commands.get_commands"],

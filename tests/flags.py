@@ -57,7 +57,7 @@ def _row(fields: dict[str, str]) -> Row:
 
 
 FUNCTIONS = """
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow_provider_pipetrack.compat import AirflowSkipException
 
 def moves_all():
     return {"records_succeeded": 10, "records_failed": 0}

@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.telling import tell
@@ -127,16 +128,17 @@ class Attempt:
             error = PartialDataRefusedError(f"{self.task.task_id}: {verdict.decision}")
             self._fail(error, ended, counts, verdict)
             raise error
-        self._finish(
-            Outcome(
-                COMPLETED,
-                ended=ended,
-                records_succeeded=counts.records_succeeded,
-                records_failed=counts.records_failed,
-                is_partial=verdict.is_partial,
-                decision=self._reasons(verdict.decision),
-            )
+        outcome = Outcome(
+            COMPLETED,
+            ended=ended,
+            records_succeeded=counts.records_succeeded,
+            records_failed=counts.records_failed,
+            is_partial=verdict.is_partial,
+            decision=self._reasons(verdict.decision),
         )
+        self._finish(outcome)
+        with tracking_step("say that the stage has its data"):
+            self._say_ready(outcome)
         self.rollback.settle()
 
     def fail(self, error: BaseException) -> None:
@@ -232,6 +234,12 @@ class Attempt:
                 self.store.bring_home()
             elif self.end is not None:
                 tell(self.spec, "undelivered", self.end.columns)
+
+    def _say_ready(self, outcome: Outcome) -> None:
+        asset = own_asset(self.task, self.spec.transfer)
+        if asset is not None:
+            moved = sum_of([vars(outcome)])
+            say_ready(self.task, self.context, {"record_id": self.key.record_id, **moved}, only=asset)
 
     def _tell_downstream(self, outcome: Outcome) -> None:
         if outcome.status != COMPLETED or not is_consumed(self.task.dag, self.task.task_id):

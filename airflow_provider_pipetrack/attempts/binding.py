@@ -49,12 +49,14 @@ class Binding:
     :param specs: transfers by task id, disabled ones included.
     :param upstreams: for a pipeline file, the transfers each transfer really depends on.
     :param audits: task id of the audit of a transfer, by the transfer's task id.
+    :param assets: URI of the asset that a transfer's own task declares, by the task's id.
     """
 
     pipeline: PipelineConfig | None = None
     specs: dict[str, Spec] = field(default_factory=dict)
     upstreams: Mapping[str, tuple[str, ...]] | None = None
     audits: dict[str, str] = field(default_factory=dict)
+    assets: dict[str, str] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Binding:
         return self

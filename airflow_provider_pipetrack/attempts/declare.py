@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
+from airflow_provider_pipetrack.attempts.outlets import named_asset
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -59,7 +60,10 @@ def complete_binding(dag: DAG) -> Binding:
 
 
 def declared_name(dag: DAG, arguments: MutableMapping[str, Any]) -> str:
-    """Keep a mapped task's transfer with its Dag, and return the name under which the task finds it again."""
+    """Keep a mapped task's transfer with its Dag, and return the name under which the task finds it again.
+
+    :raises TypeError: when the transfer names an asset, of which every index would emit its own event.
+    """
     transfer = arguments.get("transfer")
     if isinstance(transfer, str):
         return transfer
@@ -67,6 +71,8 @@ def declared_name(dag: DAG, arguments: MutableMapping[str, Any]) -> str:
     group = _current_group(dag)
     task_id = group.child_id(name) if group is not None else name
     spec = spec_from(transfer, arguments, pipeline_id=arguments.get("pipeline_id"))
+    if named_asset(spec.transfer) is not None:
+        raise TypeError(f"{task_id}: a mapped task has no single end to say that transfer['asset'] is ready")
     binding_of(dag).specs.setdefault(task_id, spec)
     return task_id
 

@@ -16,6 +16,9 @@ from airflow_provider_pipetrack.errors import ConfigError, Problem
 Text = StrictStr | LiteralText
 Scalar = StrictStr | StrictBool | StrictInt | float | None
 
+#: What ``asset`` says when the stage is to be no Airflow asset.
+NO_ASSET = "none"
+
 #: Longest name, so that the audit's task id still fits into Airflow's 250 characters.
 MAX_NAME = 240
 
@@ -126,7 +129,7 @@ class StageTransfer(Model):
     expand: dict[str, list[Any] | StrictStr] | None = None
     """Arguments to map over: lists, or `transfer.<name>` for what another transfer returned."""
     asset: StrictStr | None = None
-    """Airflow asset of the target stage."""
+    """URI of the target stage's Airflow asset; `none` for no asset. Default: made from the Dag id and the stage."""
     extra_columns: dict[str, Scalar] = Field(default_factory=dict)
     """The user's own columns of the record."""
 

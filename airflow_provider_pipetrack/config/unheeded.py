@@ -13,7 +13,6 @@ def unheeded(config: PipelineConfig) -> list[str]:
     transfers = config.stage_transfers
     used = {
         "can_access_historical_data: false": any(not transfer.can_access_historical_data for transfer in transfers),
-        "asset": any(transfer.asset for transfer in transfers),
         "dag.deadline": config.dag.deadline is not None,
         "tracking.conn_id": bool(config.tracking.conn_id),
         "tracking.delivery: batch": config.tracking.delivery == "batch",

@@ -7,14 +7,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, Asset, BaseOperator
 
-from airflow_provider_pipetrack.attempts.binding import bind_pipeline
+from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
 from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
+from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
 from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.errors import ConfigError, Problem
@@ -73,6 +74,9 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
         problems.append(config.problem(first, key, f"the transfers wait for each other in a circle: {circle}"))
     for transfer in config.stage_transfers:
         problems.extend(_operator_problems(config, transfer))
+        mistake = asset_mistake(transfer)
+        if mistake:
+            problems.append(config.problem(transfer, "asset", mistake))
     schedule = _schedule_problem(config)
     return [*problems, *_alert_problems(config), *([schedule] if schedule else [])]
 
@@ -85,6 +89,7 @@ class _Factory:
         self.graph = graph
         self.transfers = {transfer.name: transfer for transfer in config.stage_transfers}
         self.dag = DAG(**_dag_arguments(config))
+        self.assets = assets_of(config)
         self.tasks: dict[str, Any] = {}
 
     def build(self) -> DAG:
@@ -111,6 +116,9 @@ class _Factory:
         arguments = {**arguments, **_task_arguments(transfer), "task_id": transfer.name, "dag": self.dag}
         arguments["transfer"] = transfer.name  # found again in the Dag's binding
         if not transfer.expand:
+            if transfer.name in self.assets and not transfer.audit_enabled:
+                binding_of(self.dag).assets[transfer.name] = self.assets[transfer.name]
+                arguments["outlets"] = [Asset(self.assets[transfer.name])]
             return tracked(operator)(**arguments)
         return tracked(operator).partial(**arguments).expand(**self._mapped_arguments(transfer))
 
@@ -142,6 +150,8 @@ class _Factory:
             }
         if transfer.transfer_process_owner_name:
             arguments["owner"] = transfer.transfer_process_owner_name
+        if transfer.name in self.assets:
+            arguments["outlets"] = [Asset(self.assets[transfer.name])]
         return AuditSensor(task_id=task_id, transfer=transfer.name, dag=self.dag, **arguments)
 
 

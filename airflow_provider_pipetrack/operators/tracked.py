@@ -18,6 +18,7 @@ from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, declared_name, is_declared, spec_from
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
+from airflow_provider_pipetrack.attempts.outlets import named_asset
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import finish, record_skip
 from airflow_provider_pipetrack.compat import (
@@ -27,6 +28,7 @@ from airflow_provider_pipetrack.compat import (
     AirflowSkipException,
     current_dag,
     is_plain_constructor,
+    is_unmapping,
     plain_constructor,
 )
 
@@ -149,6 +151,14 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         elif self._pipetrack_name is not None and is_declared(self._pipetrack_name):
             self._pipetrack_spec = declare(dag, self._pipetrack_name, self.task_id)
 
+    def _declare_asset(self, transfer: StageTransfer) -> None:
+        """Add the asset that the transfer names; a mapped task has none, since each index would emit its event."""
+        uri = named_asset(transfer)
+        if uri is not None:
+            from airflow.sdk import Asset
+
+            self.outlets = [*self.outlets, Asset(uri)]
+
     def _run_tracked(self, context: Any, run: Callable[[], Any], *, resumed: bool) -> Any:
         attempt = self._pipetrack_attempt = Attempt(self, context, self.pipetrack_spec, resumed=resumed)
         attempt.begin()
@@ -257,6 +267,8 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
             spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id)
             object.__setattr__(self, "_pipetrack_spec", spec)
         operator.__init__(self, **with_task_callbacks(kwargs))
+        if self._pipetrack_spec is not None and not is_unmapping(kwargs):
+            self._declare_asset(self._pipetrack_spec.transfer)
 
     made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id"))
     return made

@@ -14,6 +14,7 @@ from airflow_provider_pipetrack.attempts.attempt import tracking_step
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
@@ -48,6 +49,8 @@ class AuditSensor(BaseSensorOperator):
     :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``.
     :param on_mismatch: ``fail`` (default) or ``warn``: record that it mismatched, or was still pending when
         ``timeout`` was over, and go on.
+
+    Assets among its ``outlets`` get their event, with the counts in it, only when the audit matched.
 
     All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
 
@@ -222,6 +225,13 @@ class AuditSensor(BaseSensorOperator):
         return (self.on_mismatch or (audit.on_mismatch if audit else "fail")) == "fail"
 
     def _tell_downstream(self, context: Any, finding: Finding, *, checked: bool) -> None:
+        if finding.result is AuditResult.MATCHED:
+            with tracking_step("say that the stage has its data"):
+                answers = self._answers(context)
+                records = {"record_ids": [answer["record_id"] for answer in answers]}
+                say_ready(self, context, {**records, **sum_of(answers), "audit_result": finding.result.value})
+        else:
+            say_nothing(self)
         context["ti"].xcom_push(key=XCOM_KEY, value={"audit_result": finding.result.value, "checked": checked})
 
     def _record_error(self, context: Any, error: BaseException) -> None:
@@ -251,10 +261,14 @@ class AuditSensor(BaseSensorOperator):
             yield announced(self.pipetrack_spec, context, key)
 
     def _keys(self, context: Any) -> list[RecordKey]:
+        keys = [RecordKey.parse(answer["record_id"]) for answer in self._answers(context)]
+        return keys or self._stored_keys(context)
+
+    def _answers(self, context: Any) -> list[Mapping[str, Any]]:
+        """Return what the audited attempts said when they ended."""
         ended = context["ti"].xcom_pull(task_ids=self._pipetrack_name, key=XCOM_KEY)
         answers = [ended] if isinstance(ended, Mapping) else list(ended or [])
-        keys = [RecordKey.parse(answer["record_id"]) for answer in answers if isinstance(answer, Mapping)]
-        return keys or self._stored_keys(context)
+        return [answer for answer in answers if isinstance(answer, Mapping)]
 
     def _stored_keys(self, context: Any) -> list[RecordKey]:
         """Ask the store, for a transfer that was set to success by hand and so said nothing itself."""

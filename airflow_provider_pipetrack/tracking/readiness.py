@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date as Date  # noqa: N812  the argument is called date
 from datetime import datetime, time, timedelta, timezone
@@ -160,7 +160,7 @@ def _judge(
     if skipped is not None and state in _ENDED:
         return ReadyState.SKIPPED, skipped
     if state in (ReadyState.READY, ReadyState.PARTIAL):
-        open_map = next((record for record in records if not _all_indexes_done(record, task_states)), None)
+        open_map = next(_unfinished_maps(records, task_states), None)
         if open_map is not None:
             return (ReadyState.UNKNOWN if task_states is None else ReadyState.IN_PROGRESS), open_map
     holding = [record for record in records if _HOLDS_UP[state](record)] if state in _HOLDS_UP else []
@@ -171,14 +171,19 @@ def _is_skipped(record: Mapping[str, Any]) -> bool:
     return record["transfer_status"] == "completed" and str(record["decision"] or "").startswith(_SKIPPED)
 
 
-def _all_indexes_done(record: Mapping[str, Any], task_states: TaskStates | None) -> bool:
-    """Return whether a mapped transfer has no index that is still to come; its audit waits for all of them."""
-    if record["map_index"] < 0 or record["audit_enabled"]:
-        return True
-    if task_states is None:
-        return False
-    states = task_states(record["dag_id"], record["run_id"], [record["task_id"]])
-    return bool(states) and set(states.values()) == {"success"}
+def _unfinished_maps(
+    records: Sequence[Mapping[str, Any]], task_states: TaskStates | None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield a record of each mapped transfer that may have indexes still to come; an audit waits for all of them."""
+    mapped: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if record["map_index"] >= 0 and not record["audit_enabled"]:
+            mapped.setdefault(record["task_id"], []).append(record)
+    for task_id, indexes in mapped.items():
+        expected = {f"{task_id}_{record['map_index']}": "success" for record in indexes}
+        first = indexes[0]
+        if task_states is None or dict(task_states(first["dag_id"], first["run_id"], [task_id])) != expected:
+            yield first
 
 
 _HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {

@@ -15,7 +15,7 @@ from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.providers.standard.sensors.time_delta import WaitSensor
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow_provider_pipetrack.compat import AirflowSkipException
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, tracked
 
 HERE = pathlib.Path(__file__).parent

@@ -23,7 +23,7 @@ def test_every_path_in_it_can_be_imported():
     for path in paths:
         module, _, name = path.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name))
-    for row in info["operators"] + info["sensors"] + info["bundles"]:
+    for row in info["operators"] + info["sensors"] + info["bundles"] + info["triggers"]:
         for module in row["python-modules"]:
             importlib.import_module(module)
 

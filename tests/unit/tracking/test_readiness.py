@@ -179,6 +179,8 @@ class TestMapped:
         [
             ({"load_0": "success", "load_1": "success"}, True),
             ({"load_0": "success", "load_1": "success", "load_2": "queued"}, False),
+            ({"load_0": "success", "load_1": "success", "load_2": "success"}, False),  # its record is still to come
+            ({"load_0": "success", "load_1": "failed"}, False),
             ({}, False),
         ],
     )

@@ -1,0 +1,77 @@
+"""Which task says, as an Airflow asset, that a stage has its data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+from airflow_provider_pipetrack.config.content import plain_text
+from airflow_provider_pipetrack.config.transfer import NO_ASSET
+
+#: Longest URI of an asset that Airflow takes.
+_LONGEST = 1500
+#: What may stand in a stage's text and in the path of a URI.
+_READABLE = "|/ :@,+=()~"
+
+
+def assets_of(config: PipelineConfig) -> dict[str, str]:
+    """Return the asset of each transfer that has one, as its URI, by the transfer's name.
+
+    A transfer's own ``asset`` counts. Else the target stage is the asset, when its text is literal and no other
+    transfer fills it too, and when the data is audited or leaves the pipeline there. A mapped or continuous transfer
+    without an audit has no single end, and so no asset.
+    """
+    enabled = [transfer for transfer in config.stage_transfers if transfer.transfer_enabled]
+    targets = [_literal(transfer.stage_i_plus_1_details) for transfer in enabled]
+    filled = Counter(targets)
+    read = {_literal(transfer.stage_i_details) for transfer in enabled}
+    return {
+        transfer.name: uri
+        for transfer, stage in zip(enabled, targets, strict=True)
+        for uri in _asset(config.dag_id, transfer, stage, is_only=filled[stage] == 1, is_last=stage not in read)
+    }
+
+
+def asset_mistake(transfer: StageTransfer) -> str | None:
+    """Return what is wrong with the asset that a transfer names, or None."""
+    if not transfer.asset or transfer.asset == NO_ASSET:
+        return None
+    if not transfer.audit_enabled and not _ends_once(transfer):
+        kind = "mapped" if transfer.expand else "continuous"
+        return f"a {kind} transfer without an audit has no single end to say that the asset is ready"
+    from airflow.sdk import Asset
+
+    try:
+        Asset(transfer.asset)
+    except ValueError as error:
+        return f"{transfer.asset!r} is no asset for Airflow: {error}"
+    return None
+
+
+def stage_uri(dag_id: str, stage: str) -> str:
+    """Return the URI of a stage's asset: ``pipetrack://<Dag id>/<stage>``."""
+    return f"pipetrack://{quote(dag_id)}/{quote(stage, safe=_READABLE)}"
+
+
+def _asset(dag_id: str, transfer: StageTransfer, stage: str, *, is_only: bool, is_last: bool) -> Iterator[str]:
+    if transfer.asset == NO_ASSET or not (transfer.audit_enabled or _ends_once(transfer)):
+        return
+    if transfer.asset:
+        yield transfer.asset
+    elif stage.strip() and is_only and (transfer.audit_enabled or is_last):
+        uri = stage_uri(dag_id, stage)
+        if len(uri) <= _LONGEST:
+            yield uri
+
+
+def _ends_once(transfer: StageTransfer) -> bool:
+    return not transfer.expand and not transfer.is_continuous
+
+
+def _literal(value: object) -> str:
+    """Return a stage's text, or an empty one when it is computed."""
+    if isinstance(value, str) and "(" not in value and "{" not in value:
+        return value
+    return plain_text(value) or ""  # type: ignore[arg-type]
