@@ -321,8 +321,8 @@ def test_an_alias_bomb_is_stopped_before_it_grows():
 
 
 def test_malformed_json_is_named_with_its_place():
-    assert lines('{"stage_transfers": [\n  {"name": "a",}\n]}', "p.json") == [
-        "p.json:2:16: malformed JSON: expecting property name enclosed in double quotes"
+    assert lines('{"stage_transfers": [\n  {"name": "a" 1}\n]}', "p.json") == [
+        "p.json:2:16: malformed JSON: expecting ',' delimiter"
     ]
 
 
