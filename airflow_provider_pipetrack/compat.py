@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from email.header import Header
 from email.mime.text import MIMEText
@@ -44,6 +45,7 @@ __all__ = [
     "AirflowTaskTimeout",
     "TaskDeferred",
     "airflow_option",
+    "airflow_stats",
     "mail_notifier",
     "task_states",
 ]
@@ -140,6 +142,23 @@ def redact(text: str) -> str:
 
     mask: Any = masking.redact  # type: ignore[attr-defined]
     return str(mask(text))
+
+
+def airflow_stats() -> Any:
+    """Return where this process sends its metrics (``incr``, ``timing``, ``gauge``), or None when it sends none.
+
+    From 3.3 on there are two: the SDK's, which the task runner sets up, and the core's of Airflow's other processes.
+    Which one it is shows in whether it was set up; to import one would not set it up.
+    """
+    for name in ("airflow.sdk._shared.observability.metrics.stats", "airflow._shared.observability.metrics.stats"):
+        module = sys.modules.get(name)
+        if getattr(module, "_factory", None) is not None:
+            return module
+    for name in ("airflow.sdk.observability.stats", "airflow.stats"):  # 3.2, 3.1
+        module = sys.modules.get(name)
+        if module is not None and not hasattr(module, "initialize"):
+            return getattr(module, "Stats", None)
+    return None
 
 
 def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack import metrics, settings
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.compat import states_of_runs
 from airflow_provider_pipetrack.errors import PipetrackError
@@ -40,6 +40,8 @@ def run_maintenance() -> dict[str, Any]:
     done["closed"] = close_stale(stores, states_of_runs)
     done["alerts"] = vars(retry_alerts())
     done["unreachable"] = unreachable
+    metrics.gauge(metrics.WAITING, done["waiting"])
+    metrics.gauge(metrics.OWED, done["still_owed"])
     log.info("pipetrack maintenance: %s", done)
     return done
 

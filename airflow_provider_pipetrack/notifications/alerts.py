@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack import metrics, settings
 from airflow_provider_pipetrack.compat import redact
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.notifications.background import Background
@@ -119,6 +119,7 @@ def _send(outbox: Outbox, name: str, *, timeout: float) -> str | None:
         if alert.due > time.time():
             return "waiting"
         result = outbox.settle(alert, _tell_all(alert, timeout=timeout))
+        metrics.count(f"{metrics.ALERTS}.{result}", kind=alert.kind)
         if result == "given_up":
             log.error("pipetrack gave up the alert %s about %s", alert.kind, alert.record.get("record_id"))
         return result

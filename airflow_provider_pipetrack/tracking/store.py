@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack import metrics, settings
 from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_columns
@@ -225,6 +225,7 @@ class TrackingStore:
     def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
         self._start_anew_in_child()
         cleaned = [replace(change, columns=clean_columns(change.columns)) for change in changes]
+        metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
         batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline)
         self._delivery.submit(batch)
@@ -324,6 +325,8 @@ class TrackingStore:
             return None
 
     def _settled(self, batch: Batch, delivered: Delivered) -> None:
+        seconds = time.monotonic() - (batch.deadline - self.deadline)
+        metrics.count_delivery(len(batch.changes), seconds, delivered.failures, confirmed=delivered.confirmed)
         if delivered.failures:
             note_waiting(self.journal_folder)
         if batch.entry is not None and batch.journal is not None:
