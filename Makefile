@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test lint format docs demo ui bench wheel clean
+.PHONY: help install test test-compose lint format docs demo ui bench wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(INSTALLED) ## make .venv with the package and all its tools
 
@@ -20,6 +20,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: $(INSTALLED) ## run every test
 	$(BIN)/python -m pytest tests
+
+test-compose: $(VENV)/.installed-compose ## run docker-compose.airflow.yml's services without Docker (needs redis-server and postgresql)
+	$(BIN)/python .ci/compose.py
+
+$(VENV)/.installed-compose: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		$$($(PYTHON) .ci/groups.py compose)
+	touch $@
 
 lint: $(INSTALLED) ## check style, types and the architecture
 	$(BIN)/ruff check .
