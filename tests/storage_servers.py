@@ -19,6 +19,7 @@ import pytest
 
 BIN = Path(sys.executable).parent
 MONGO_CONN_ID = "pipetrack_tests_mongo"
+S3_CONN_ID = "pipetrack_tests_s3"
 
 
 def free_port() -> int:
@@ -102,3 +103,23 @@ def mongo() -> Iterator[int | None]:
         with environment(MONGO_CONN_ID, connection):
             yield port
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def s3_connection(port: int, **changes: Any) -> dict[str, Any]:
+    """Return an Airflow connection to the S3 server at a port of this machine."""
+    options = {"addressing_style": "path"}
+    extra = {"region_name": "us-east-1", "endpoint_url": f"http://127.0.0.1:{port}", "config_kwargs": {"s3": options}}
+    return {"conn_type": "aws", "login": "AKIATESTKEY", "password": "unasked", "extra": extra, **changes}
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A bucket with the connection ``S3_CONN_ID``: those of ``PIPETRACK_TEST_S3`` and ``…_BUCKET``, or a stand-in."""
+    given = os.environ.get("PIPETRACK_TEST_S3")
+    if given:
+        with environment(S3_CONN_ID, given):
+            yield os.environ["PIPETRACK_TEST_S3_BUCKET"]
+        return
+    with running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as port:
+        with environment(S3_CONN_ID, s3_connection(port)):
+            yield "pipetrack-tests"

@@ -11,7 +11,12 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS
-from airflow_provider_pipetrack.records.handmade import change_of_event, change_of_record
+from airflow_provider_pipetrack.records.handmade import (
+    change_from_record,
+    change_from_updates,
+    change_of_event,
+    change_of_record,
+)
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
 
@@ -213,6 +218,9 @@ class StorageAdapter:
     def prepare(self) -> None:
         """Make the tables, folders or buckets that the storage needs."""
 
+    def tidy(self) -> None:
+        """Do what makes reading faster and can wait; a pass that no task waits for calls it."""
+
     def check(self) -> None:
         """Ask the storage for a sign of life.
 
@@ -254,6 +262,23 @@ class StorageAdapter:
         for version in versions[1:]:
             found = merge(found, complete(version))
         return found
+
+
+class MergingAdapter(StorageAdapter):
+    """An adapter that merges changes itself: its ``apply`` does not use the three methods, they use it."""
+
+    def write_tracking_record(self, record: Record) -> bool:
+        """Merge a record given as a dict."""
+        self.apply([change_from_record(record)])
+        return True
+
+    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
+        """Change columns of a stored record; return False when there is no such record."""
+        record = self.read_record(transfer_id)
+        if record is None:
+            return False
+        self.apply([change_from_updates(record, updates)])
+        return True
 
 
 def grouped(changes: Iterable[Change]) -> dict[str, list[Change]]:

@@ -12,16 +12,16 @@ from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
+from airflow_provider_pipetrack.records.handmade import change_of_record
 from airflow_provider_pipetrack.records.merge import merge, record_of
-from airflow_provider_pipetrack.storage.base import Listed, Record, StorageAdapter, file_is_here, listed
+from airflow_provider_pipetrack.storage.base import Listed, MergingAdapter, Record, file_is_here, listed
 from airflow_provider_pipetrack.storage.locations import Location
 
 #: A file above this size, in bytes, is folded to one line per record.
 COMPACT_ABOVE = 32_000_000
 
 
-class LocalFileAdapter(StorageAdapter):
+class LocalFileAdapter(MergingAdapter):
     """Appends changes to a file; readers fold them.
 
     Lines are written under a lock, in one piece, and are on disk before they count. A line that a crash cut short is
@@ -50,19 +50,6 @@ class LocalFileAdapter(StorageAdapter):
                 self._compact()
         except OSError as error:
             raise self._explained(error) from error
-
-    def write_tracking_record(self, record: Record) -> bool:
-        """Append a record given as a dict."""
-        self.apply([change_from_record(record)])
-        return True
-
-    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
-        """Append a change of a stored record; return False when there is no such record."""
-        record = self.read_record(transfer_id)
-        if record is None:
-            return False
-        self.apply([change_from_updates(record, updates)])
-        return True
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
         """Return all records of a pipeline."""

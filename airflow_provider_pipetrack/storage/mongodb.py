@@ -12,31 +12,30 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
-from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
 from airflow_provider_pipetrack.records.merge import fold
-from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, grouped, listed
+from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
 from airflow_provider_pipetrack.storage.locations import Location
 
 DEFAULT_CONN_ID = "mongo_default"
 #: Limits that the hook alone does not set, in milliseconds; and writes count when they are on disk in most members.
 OPTIONS: Mapping[str, Any] = {
     "timeoutMS": 4000,
-    "serverSelectionTimeoutMS": 3000,
     "connectTimeoutMS": 2000,
-    "socketTimeoutMS": 4000,
     "appname": "pipetrack",
     "w": "majority",
     "journal": True,
 }
 _INDEXES = (["pipeline_id"], ["dag_id", "run_id"], ["transfer_unique_id"], ["owed_count"])
 _IN_A_RUN = (("transfer_order_number", 1), ("_id", 1))
+#: What a question may ask for that a find can answer.
+_ASKED = ("pipeline_id", "dag_id", "run_id")
 _DUPLICATE = 11000
 #: How often a write is repeated that met another writer's insert of the same record.
 _TRIES = 5
 _MISSING = "there is no such Airflow connection; define it, or name another under tracking.connections"
 
 
-class MongoAdapter(StorageAdapter):
+class MongoAdapter(MergingAdapter):
     """Keeps each record as a document, and each change as another one in ``<collection>_history``.
 
     Every column group has a guarded update of its own, so that no transaction and no replica set is needed. Times are
@@ -83,19 +82,6 @@ class MongoAdapter(StorageAdapter):
             self._remember(events)
             self._merge(updates)
 
-    def write_tracking_record(self, record: Record) -> bool:
-        """Merge a record given as a dict."""
-        self.apply([change_from_record(record)])
-        return True
-
-    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
-        """Change columns of a stored record; return False when there is no such record."""
-        record = self.read_record(transfer_id)
-        if record is None:
-            return False
-        self.apply([change_from_updates(record, updates)])
-        return True
-
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
         """Return all records of a pipeline."""
         return self._find_all({"pipeline_id": pipeline_id})
@@ -113,6 +99,10 @@ class MongoAdapter(StorageAdapter):
     def read_unique(self, transfer_unique_id: str) -> list[Record]:
         """Return the records with the user's own id."""
         return self._find_all({"transfer_unique_id": transfer_unique_id})
+
+    def read_all(self) -> list[Record]:
+        """Return every record."""
+        return self._find_all({})
 
     def read_records(self, record_ids: Sequence[str]) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
@@ -194,6 +184,10 @@ class MongoAdapter(StorageAdapter):
                     context.cancel()
         # Closing says goodbye to the server, which may be what hangs.
         threading.Thread(target=client.close, name="pipetrack: closing mongodb", daemon=True).start()
+
+    def _asked_about(self, filters: Mapping[str, Any]) -> list[Record]:
+        """Return no fewer records than those that a question with these filters is about."""
+        return self._find_all({name: filters[name] for name in _ASKED if filters.get(name)})
 
     def _make_indexes(self) -> None:
         from pymongo import IndexModel

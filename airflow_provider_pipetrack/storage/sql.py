@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import KEY_COLUMN
-from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, change_of_record
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_of_record
 from airflow_provider_pipetrack.records.merge import fold, merge
 from airflow_provider_pipetrack.records.rows import (
     event_from_row,
@@ -22,7 +22,7 @@ from airflow_provider_pipetrack.records.rows import (
     record_row,
 )
 from airflow_provider_pipetrack.records.statements import Statements
-from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, grouped
+from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.queries import Asked
@@ -33,7 +33,7 @@ log = logging.getLogger("airflow_provider_pipetrack.storage")
 _ALL = 2**62
 
 
-class SqlAdapter(StorageAdapter):
+class SqlAdapter(MergingAdapter):
     """A storage with tables. Subclasses bring the connection."""
 
     keeps_owed = True
@@ -85,19 +85,6 @@ class SqlAdapter(StorageAdapter):
         history = [event_row(by_event[name], native_times=self._native_times) for name in sorted(by_event)]
         history += [history_row(change, native_times=self._native_times) for change in untold]
         self._with_tables(lambda connection: self._merge(connection, rows, history))
-
-    def write_tracking_record(self, record: Record) -> bool:
-        """Merge a record given as a dict."""
-        self.apply([change_from_record(record)])
-        return True
-
-    def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
-        """Change columns of a stored record; return False when there is no such record."""
-        record = self.read_record(transfer_id)
-        if record is None:
-            return False
-        self.apply([change_from_updates(record, updates)])
-        return True
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
         """Return all records of a pipeline."""

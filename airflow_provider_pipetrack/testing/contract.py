@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_updates
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, complete
+from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, complete, listed
 from airflow_provider_pipetrack.storage.registry import adapter_of
 from airflow_provider_pipetrack.testing.events import NOON, attempt, change, facts
 
@@ -121,6 +121,13 @@ class StorageContract:
         assert found["map_index"] == 2
         assert len(adapter.read_run("orders_dag", "manual__1")) == 2
 
+    def test_every_record_is_given_back_when_all_are_asked_for(self, adapter: StorageAdapter) -> None:
+        _needs(adapter, "read_all")
+        adapter.apply([*attempt(1), *attempt(1, run_id="manual__2"), *attempt(2)])
+        found = {record["record_id"] for record in adapter.read_all()}
+        wanted = {event.record_id for run in ("manual__1", "manual__2") for event in attempt(1, run_id=run)}
+        assert found == {*wanted, attempt(2)[0].record_id}
+
     def test_another_adapter_of_the_same_storage_sees_the_same(
         self, adapter: StorageAdapter, open_storage: Callable[[], Any]
     ) -> None:
@@ -220,6 +227,48 @@ class StorageContract:
         adapter.apply([later], owed=["a"])
         assert [record["owed"] for record in adapter.owed_records()] == [["a"]], "a later change is owed anew"
 
+    def test_owed_records_come_in_pages_and_are_settled_together(self, adapter: StorageAdapter) -> None:
+        if not adapter.keeps_owed:
+            pytest.skip("does not note who lacks a record")
+        adapter.apply([attempt(number)[0] for number in range(7)], owed=["a"])
+        assert adapter.count_owed() == 7
+        first = adapter.owed_records(limit=3)
+        rest = adapter.owed_records(after=str(first[-1]["record_id"]), limit=10)
+        assert [record["map_index"] for record in [*first, *rest]] == list(range(7))
+        adapter.settle_all([(record, []) for record in [*first, *rest]])
+        assert (adapter.count_owed(), adapter.owed_records()) == (0, [])
+
+    def test_the_inventory_lists_every_record_with_its_keys(self, adapter: StorageAdapter) -> None:
+        if not adapter.can_list:
+            pytest.skip("cannot list its records")
+        adapter.apply([event for number in range(5) for event in attempt(number)])
+        found: list[Listed] = []
+        while page := adapter.inventory(found[-1].record_id if found else "", 2):
+            found += page
+        expected = [listed(fold(attempt(number))) for number in range(5)]
+        assert [item[:2] for item in found] == [item[:2] for item in expected]
+        assert [r["map_index"] for r in adapter.read_records([found[1].record_id, "a/b/c/-1/1"])] == [1]
+        assert adapter.inventory(found[-1].record_id, 2) == []
+
+    def test_what_is_taken_from_another_storage_has_its_history(self, adapter: StorageAdapter) -> None:
+        if not adapter.keeps_history:
+            pytest.skip("keeps no history")
+        events = [_event(change) for number in (1, 2) for change in attempt(number)]
+        adapter.take([fold(attempt(number)) for number in (1, 2, 3)], events)
+        found = stored(adapter)
+        for number in (1, 2, 3):
+            expected = fold(attempt(number))
+            assert facts(found[expected["record_id"]]) == facts(expected)
+        ids = [attempt(number)[0].record_id for number in (1, 2)]
+        assert sorted(event["event_id"] for event in adapter.histories(ids)) == sorted(e["event_id"] for e in events)
+        assert len(adapter.history(attempt(3)[0].record_id)) == 1, "what no history explains came as it stands"
+
+    def test_that_it_would_take_a_record_is_proved_without_leaving_one(self, adapter: StorageAdapter) -> None:
+        adapter.apply(attempt())
+        adapter.check_writing()
+        assert stored(adapter, "pipetrack-check") == {}
+        assert len(stored(adapter)) == 1
+
     def test_writers_at_once_lose_nothing_and_stop_nobody(
         self, adapter: StorageAdapter, open_storage: Callable[[], Any]
     ) -> None:
@@ -249,6 +298,12 @@ class StorageContract:
         expected = fold([event])
         assert facts(record) == facts(expected)
         assert record["logical_date"].utcoffset() == timedelta(0)
+
+
+def _event(change: Change) -> Event:
+    data = change.to_json()
+    names = {"event_id": change.event_id, "record_id": change.record_id, "changed_by": change.by}
+    return {**names, "changed_at": change.at, "columns": data["columns"], "keys": data["keys"]}
 
 
 def _needs(adapter: StorageAdapter, method: str) -> None:

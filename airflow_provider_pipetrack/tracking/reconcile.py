@@ -101,6 +101,8 @@ class Reconciler:
         self._heal()
         if full:
             self._compare()
+        if self._patient:
+            self._tidy()
         return self.summary
 
     def _waiting(self, folder: Path) -> Iterator[tuple[Entry, Forget]]:
@@ -201,6 +203,15 @@ class Reconciler:
         except StorageError:
             return True
         return False
+
+    def _tidy(self) -> None:
+        """Let each location do what it had put off."""
+        for leg in self.store.legs:
+            try:
+                if not leg.is_left_alone:
+                    self._ask(leg, lambda adapter: adapter.tidy())
+            except StorageError as error:
+                self.summary.unreachable[leg.name] = error.message
 
     def _compare(self) -> None:
         """Compare what the locations have, and bring each what it lacks."""

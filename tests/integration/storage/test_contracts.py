@@ -43,6 +43,10 @@ class TestMongo(Contract):
     kind = "mongodb"
 
 
+class TestS3(Contract):
+    kind = "aws_s3"
+
+
 class TestOwnAdapter(Contract):
     kind = "custom_storage"
 

@@ -71,7 +71,7 @@ def test_an_option_that_the_driver_does_not_take(define):
 
 
 def test_a_server_that_is_not_there(define):
-    define(port=free_port(), extra={"serverSelectionTimeoutMS": 300})
+    define(port=free_port(), extra={"timeoutMS": 300})
     error = failure("mongodb@pipetrack_other||db||tracking")
     assert error.message.startswith("connection 'pipetrack_other' cannot be reached: ")
     assert "Connection refused" in error.message

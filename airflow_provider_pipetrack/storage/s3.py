@@ -1,0 +1,327 @@
+"""Tracking records in S3, through Airflow's S3Hook: one small object for each write, one per run when it is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta, timezone
+from typing import Any, TypeVar
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.change import Change, Rank
+from airflow_provider_pipetrack.storage import s3_layout as layout
+from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
+from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
+from airflow_provider_pipetrack.storage.s3_errors import explained
+
+DEFAULT_CONN_ID = "aws_default"
+#: A run is put into one object when it is over and nothing was written for so long.
+QUIET = timedelta(minutes=15)
+#: The same for a run that looks as if it went on.
+GIVEN_UP = timedelta(days=1)
+
+T = TypeVar("T")
+
+
+class S3Adapter(MergingAdapter):
+    """Keeps changes as objects; readers fold them.
+
+    Nothing is overwritten: an object's name says what is in it, and it is only written when it is not there. A run is
+    found by one listing, a pipeline by one listing more for each of its runs.
+
+    :param location: ``aws_s3||s3://bucket/prefix/``; the bucket must exist.
+    :param conn_id: the Airflow connection.
+    """
+
+    keeps_owed = True
+    keeps_history = True
+    can_list = True
+
+    def __init__(self, location: Location, conn_id: str | None = None) -> None:
+        super().__init__(location.name)
+        name, _, prefix = location.parts[0].removeprefix("s3://").partition("/")
+        self.bucket = Bucket(name, f"{prefix}v1/", self._connect)
+        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self._must_exist = conn_id is not None
+        self._marked: set[str] = set()
+
+    def load(self) -> None:
+        """Import the hook and the driver."""
+        try:
+            import boto3  # noqa: F401
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
+        except ImportError as error:
+            text = f"the Amazon provider is not installed ({error}); pip install 'airflow-provider-pipetrack[amazon]'"
+            raise StorageError(self.location, text, transient=False) from error
+
+    def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
+        """Write one object for each run that the changes belong to."""
+        runs: dict[str, list[Change]] = {}
+        for group in grouped(changes).values():
+            runs.setdefault(layout.run_of(group[0]), []).extend(group)
+        objects: dict[str, bytes] = {}
+        for run, group in runs.items():
+            objects.update((mark, b"") for mark in _marks(run, group) if mark not in self._marked)
+            objects[f"runs/{run}/{layout.EVENTS}{layout.event_name(group)}"] = layout.written(group)
+        with self._explaining():
+            # What is there already has the same content: its name says so.
+            self.bucket.each(lambda item: self.bucket.put(*item, IfNoneMatch="*"), list(objects.items()))
+            self._marked.update(name for name, body in objects.items() if not body)
+            if owed:
+                self.bucket.each(lambda item: self.bucket.put(*item), list(_owed_marks(changes, owed)))
+
+    def read_tracking_records(self, pipeline_id: str) -> list[Record]:
+        """Return all records of a pipeline."""
+        found = self._records_marked(f"pipelines/{layout.part(pipeline_id)}/")
+        return [record for record in found if record["pipeline_id"] == pipeline_id]
+
+    def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records of a run."""
+        del pipeline_ids
+        found = self._records([f"{layout.part(dag_id)}/{layout.part(run_id)}"])
+        return [record for record in found if (record["dag_id"], record["run_id"]) == (dag_id, run_id)]
+
+    def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
+        """Return one record, or None."""
+        del pipeline_ids
+        lines = self._lines_of(record_id)
+        return layout.records_of(lines)[0] if lines else None
+
+    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+        """Return the records with the user's own id, once their attempt has begun."""
+        found = self._records_marked(f"unique/{layout.part(transfer_unique_id)}/")
+        return [record for record in found if record["transfer_unique_id"] == transfer_unique_id]
+
+    def read_all(self) -> list[Record]:
+        """Return every record."""
+        return self._records(self._runs())
+
+    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+        """Return the records with these ids, as far as they are known."""
+        wanted = set(record_ids)
+        found = self._records(_runs_of(wanted))
+        return [record for record in found if record["record_id"] in wanted]
+
+    def inventory(self, after: str, limit: int) -> list[Listed]:
+        """Return all records behind an id, in the order of the bytes of theirs."""
+        del limit  # names of objects sort otherwise than ids, so that a page costs what all of them cost
+        found = (listed for listed in layout.inventory_of(self._all_lines(self._runs())) if listed.record_id > after)
+        return sorted(found)
+
+    def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
+        """Return the records that another location lacks."""
+        owed = {record_id: names for record_id, names in self._owed().items() if record_id > after}
+        some = set(sorted(owed)[:limit])
+        found = [{**r, "owed": owed[r["record_id"]]} for r in self._records(_runs_of(some)) if r["record_id"] in some]
+        return sorted(found, key=lambda record: str(record["record_id"]))
+
+    def count_owed(self) -> int:
+        """Return how many records another location lacks."""
+        return len(self._owed())
+
+    def settle(self, record: Record, owed: Sequence[str]) -> None:
+        """Note which locations still lack a record, unless it has changed since it was read."""
+        self.settle_all([(record, owed)])
+
+    def settle_all(self, settled: Sequence[tuple[Record, Sequence[str]]]) -> None:
+        """Note for several records which locations still lack them."""
+        ids = [record["record_id"] for record, _ in settled]
+        with self._explaining():
+            # Before the changes are read: a mark is written after the change that it is for.
+            marks = {name for names in self.bucket.each(self.bucket.names, _owed_folders(ids)) for name in names}
+            events = layout.events_by_record(self._all_lines(_runs_of(ids)))
+            done = [
+                (name, layout.owed_mark(record["record_id"], owed) if owed else b"")
+                for record, owed in settled
+                if len(events.get(record["record_id"], ())) == record["record_version"]
+                for name in layout.owed_names(record["record_id"], events[record["record_id"]])
+                if name in marks
+            ]
+            self.bucket.each(lambda item: self.bucket.put(*item) if item[1] else self.bucket.delete(item[0]), done)
+
+    def _owed(self) -> dict[str, list[str]]:
+        """Return which locations lack a record, by its id."""
+        with self._explaining():
+            marks = self.bucket.each(self.bucket.get, self.bucket.names("owed/"))
+        owed: dict[str, list[str]] = {}
+        for mark in (json.loads(got["Content"]) for got in marks if got):
+            # A chain is tried in its order, so the longer list of locations contains the shorter one.
+            if len(mark["owed"]) > len(owed.get(mark["record_id"], [])):
+                owed[mark["record_id"]] = mark["owed"]
+        return owed
+
+    def history(self, record_id: str) -> list[dict[str, Any]]:
+        """Return the changes of a record, oldest first."""
+        return [layout.event_of(line) for line in layout.distinct(self._lines_of(record_id))]
+
+    def histories(self, record_ids: Sequence[str]) -> list[Event]:
+        """Return the changes of several records."""
+        wanted = set(record_ids)
+        found = layout.distinct(self._all_lines(_runs_of(wanted)))
+        return [layout.event_of(line) for line in found if line.change.record_id in wanted]
+
+    def prepare(self) -> None:
+        """Make the bucket when it is missing."""
+        with self._explaining():
+            self.bucket.make()
+
+    def check(self) -> None:
+        """Ask the bucket for one name."""
+        with self._explaining():
+            self.bucket.check()
+
+    def check_writing(self) -> None:
+        """Write an object and remove it."""
+        with self._explaining():
+            self.bucket.put("trial", b"pipetrack tries whether it may write here")
+            self.bucket.delete("trial")
+
+    def tidy(self) -> None:
+        """Put each run that is over into one object, which makes it fast to read; nothing of its history is dropped."""
+        with self._explaining():
+            for name in self.bucket.names("open/"):
+                self._put_together(name.removeprefix("open/"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.bucket.close()
+
+    def abandon(self) -> None:
+        """Shut the sockets of what is under way, so that threads that wait on them go on at once."""
+        self.bucket.abandon()
+
+    def _put_together(self, run: str) -> None:
+        folder = f"runs/{run}/"
+        events = [item for item in self.bucket.list(folder) if not item["Name"].endswith(layout.TOGETHER)]
+        names = [item["Name"] for item in events]
+        age = min((item["Age"] for item in events), default=GIVEN_UP)
+        if age < QUIET or (age < GIVEN_UP and layout.is_under_way(names)):
+            return
+        before, version = self._together(folder)
+        lines = layout.distinct([*before, *_flat(self.bucket.each(self._event_lines, names))])
+        if age < GIVEN_UP and not layout.is_over(layout.records_of(lines)):
+            return
+        # Another process that did the same meanwhile wins; this one has changed nothing.
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        if names and not self.bucket.put(folder + layout.TOGETHER, layout.rewritten(lines), **condition):
+            return
+        self.bucket.each(self.bucket.delete, [*names, f"open/{run}"])
+
+    def _runs(self) -> list[str]:
+        with self._explaining():
+            return sorted({"/".join(name.split("/")[-2:]) for name in self.bucket.names("pipelines/")})
+
+    def _records_marked(self, folder: str) -> list[Record]:
+        with self._explaining():
+            runs = [name.removeprefix(folder) for name in self.bucket.names(folder)]
+        return self._records(runs)
+
+    def _records(self, runs: Sequence[str]) -> list[Record]:
+        """Return the records of runs; each is named ``<dag>/<run>``, in parts of a name."""
+        return layout.records_of(self._all_lines(runs))
+
+    def _all_lines(self, runs: Sequence[str]) -> list[layout.Line]:
+        folders = [f"runs/{run}/" for run in runs]
+        with self._explaining():
+            listed = self.bucket.each(self.bucket.names, folders)
+            together, loose = self._split(folders, listed)
+            lines = self.bucket.each(self._event_lines, loose)
+            # An object that has gone since it was listed is in its run's one object, which therefore is read last.
+            gone = [_folder(name) for name, found in zip(loose, lines, strict=True) if found is None]
+            rest = self.bucket.each(lambda folder: self._together(folder)[0], sorted({*together, *gone}))
+        return [*_flat(lines), *_flat(rest)]
+
+    @staticmethod
+    def _split(folders: Sequence[str], listed: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+        """Return the runs that have been put together, and the names of all loose objects."""
+        together = [folder for folder, names in zip(folders, listed, strict=True) if folder + layout.TOGETHER in names]
+        return together, [name for names in listed for name in names if not name.endswith(layout.TOGETHER)]
+
+    def _lines_of(self, record_id: str) -> list[layout.Line]:
+        """Return the changes of one record; nothing when the text is no record id."""
+        try:
+            folder = f"runs/{layout.run_of_record(record_id)}/"
+        except ValueError:
+            return []
+        who = layout.record_part(record_id)
+        with self._explaining():
+            names = self.bucket.names(folder)
+            loose = self.bucket.each(self._event_lines, [name for name in names if layout.may_tell_of(name, who)])
+            gone = any(found is None for found in loose)
+            rest = self._together(folder)[0] if gone or folder + layout.TOGETHER in names else []
+        return [line for line in [*rest, *_flat(loose)] if line.change.record_id == record_id]
+
+    def _event_lines(self, name: str) -> list[layout.Line] | None:
+        got = self.bucket.get(name)
+        return None if got is None else self._lines(name, got)
+
+    def _together(self, folder: str) -> tuple[list[layout.Line], str | None]:
+        """Return the changes in a run's one object and the object's version; nothing when there is none."""
+        got = self.bucket.get(folder + layout.TOGETHER)
+        return ([], None) if got is None else (self._lines(folder + layout.TOGETHER, got), got["ETag"])
+
+    def _lines(self, name: str, got: Mapping[str, Any]) -> list[layout.Line]:
+        try:
+            return layout.lines_of(got["Content"], got["LastModified"].astimezone(timezone.utc))
+        except ValueError as error:
+            key = f"s3://{self.bucket.bucket}/{self.bucket.root}{name}"
+            text = f"{key} is not pipetrack's ({error}); remove it, or choose another prefix"
+            raise StorageError(self.location, text, transient=False) from error
+
+    def _connect(self) -> Any:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+        from botocore.config import Config
+
+        if self._must_exist:
+            # The hook alone would go on without the connection, as whoever the machine happens to be.
+            S3Hook.get_connection(self.conn_id)
+        hook = S3Hook(aws_conn_id=self.conn_id)
+        return hook.get_client_type(config=Config(**LIMITS).merge(hook.config))
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except Exception as error:
+            raise explained(error, self.location, self.conn_id, self.bucket.bucket, self.bucket.root) from error
+
+
+def _marks(run: str, changes: Sequence[Change]) -> set[str]:
+    """Return the names of the marks by which a run is found."""
+    marks = {f"open/{run}"}
+    for change in changes:
+        pipeline = change.columns.get("pipeline_id") or change.columns["dag_id"]
+        marks.add(f"pipelines/{layout.part(str(pipeline))}/{run}")
+        unique = change.columns.get("transfer_unique_id")
+        # What is only announced has no attempt yet that an id could mean, and is announced by the hundred.
+        if unique and (change.by != "task" or change.keys.get("start", "") >= f"{int(Rank.STARTED)}."):
+            marks.add(f"unique/{layout.part(str(unique))}/{run}")
+    return marks
+
+
+def _owed_marks(changes: Sequence[Change], owed: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for record_id, group in grouped(changes).items():
+        name = layout.owed_folder(record_id) + layout.part(group[0].event_id)
+        yield name, layout.owed_mark(record_id, owed)
+
+
+def _owed_folders(record_ids: Iterable[str]) -> list[str]:
+    return [layout.owed_folder(record_id) for record_id in record_ids]
+
+
+def _runs_of(record_ids: Iterable[str]) -> list[str]:
+    """Return the runs that records belong to."""
+    return sorted({layout.run_of_record(record_id) for record_id in record_ids})
+
+
+def _folder(name: str) -> str:
+    """Return the folder of the run that an object belongs to."""
+    return name.partition(layout.EVENTS)[0]
+
+
+def _flat(parts: Iterable[Sequence[T] | None]) -> list[T]:
+    return [item for found in parts for item in found or ()]

@@ -1,0 +1,287 @@
+"""What is special about S3: runs that are put together, names of objects, and what a person reads when it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.storage import s3 as module
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import make_adapter
+from airflow_provider_pipetrack.testing.events import attempt, facts
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.storage_servers import BIN, S3_CONN_ID, environment, free_port, running, s3_connection
+
+SECRET = "s3cret-Pa55word"
+CHANGE = change_from_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
+
+
+@pytest.fixture
+def place(place_of):
+    return place_of("aws_s3")
+
+
+@pytest.fixture
+def adapter(place):
+    made = place.adapter()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Runs are put together as soon as they are over."""
+    monkeypatch.setattr(module, "QUIET", timedelta(0))
+
+
+def names(adapter) -> list[str]:
+    return adapter.bucket.names("")
+
+
+def test_a_run_that_is_over_becomes_one_object_with_all_of_its_history(adapter, place, at_once):
+    for event in [*attempt(1), *attempt(2)]:
+        adapter.apply([event])
+    before = adapter.read_run("orders_dag", "manual__1")
+    histories = [adapter.history(record["record_id"]) for record in before]
+    assert len([name for name in names(adapter) if "/events/" in name]) == 10
+    adapter.tidy()
+    assert [name for name in names(adapter) if name.startswith(("runs/", "open/"))] == [
+        "runs/orders_dag/manual__1/run.ndjson"
+    ]
+    for reader in (adapter, place.adapter()):
+        assert reader.read_run("orders_dag", "manual__1") == before
+        assert reader.read_tracking_records("orders") == before
+        assert [reader.history(record["record_id"]) for record in before] == histories
+
+
+def test_a_change_that_comes_late_is_merged_and_put_together_with_the_rest(adapter, place, at_once):
+    adapter.apply(attempt()[:3])
+    adapter.tidy()
+    late = place.adapter()
+    late.apply(attempt()[3:])
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()))
+    adapter.tidy()
+    assert not [name for name in names(adapter) if "/events/" in name]
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()))
+    assert len(adapter.history(record["record_id"])) == 5
+
+
+def test_a_run_that_goes_on_stays_as_it_is(adapter, at_once):
+    adapter.apply(attempt()[:2])
+    before = names(adapter)
+    adapter.tidy()
+    assert names(adapter) == before
+
+
+def test_a_run_that_was_written_a_moment_ago_stays_as_it_is(adapter):
+    adapter.apply(attempt())
+    before = names(adapter)
+    adapter.tidy()
+    assert names(adapter) == before
+
+
+def test_a_run_that_never_ends_is_put_together_after_a_day(adapter, at_once, monkeypatch):
+    adapter.apply(attempt()[:2])
+    monkeypatch.setattr(module, "GIVEN_UP", timedelta(0))
+    adapter.tidy()
+    assert not [name for name in names(adapter) if "/events/" in name]
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()[:2]))
+
+
+def test_several_that_put_together_and_read_at_once_lose_nothing(adapter, place, at_once):
+    runs = [f"manual__{number}" for number in range(6)]
+    for run_id in runs:
+        for event in attempt(run_id=run_id):
+            adapter.apply([event])
+    expected = {run_id: facts(fold(attempt(run_id=run_id))) for run_id in runs}
+
+    def work(number: int) -> None:
+        mine = place.adapter()
+        if number < 2:
+            mine.tidy()
+        for _ in range(3):
+            assert {r["run_id"]: facts(r) for r in mine.read_tracking_records("orders")} == expected
+        mine.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len([name for name in names(adapter) if name.startswith("runs/")]) == 6
+
+
+def test_a_run_is_read_by_one_listing_and_a_pipeline_by_one_more_than_it_has_runs(adapter, monkeypatch, at_once):
+    for run_id in ("a", "b", "c"):
+        adapter.apply(attempt(run_id=run_id))
+    adapter.apply([change_from_record({"pipeline_id": "another", "transfer_unique_id": "x"})])
+    adapter.tidy()
+    calls: list[str] = []
+    call = adapter.bucket._call
+    monkeypatch.setattr(
+        adapter.bucket, "_call", lambda name, **arguments: calls.append(name) or call(name, **arguments)
+    )
+    assert len(adapter.read_run("orders_dag", "b")) == 1
+    assert sorted(calls) == ["get_object", "list_objects_v2"]
+    calls.clear()
+    assert len(adapter.read_tracking_records("orders")) == 3
+    assert sorted(calls) == ["get_object"] * 3 + ["list_objects_v2"] * 4
+    calls.clear()
+    assert len(adapter.read_unique("u-1")) == 3
+
+
+def test_the_second_write_of_a_task_is_one_request(adapter, monkeypatch):
+    adapter.apply(attempt()[:2])
+    calls: list[str] = []
+    call = adapter.bucket._call
+    monkeypatch.setattr(
+        adapter.bucket, "_call", lambda name, **arguments: calls.append(name) or call(name, **arguments)
+    )
+    adapter.apply(attempt()[2:3])
+    assert calls == ["put_object"]
+
+
+def test_many_changes_of_a_run_are_one_object(adapter):
+    announced = [attempt(number)[0] for number in range(50)]
+    adapter.apply(announced)
+    assert len(names(adapter)) == 3
+    assert len(adapter.read_tracking_records("orders")) == 50
+
+
+def test_an_object_of_somebody_else_is_named(adapter):
+    adapter.apply(attempt())
+    key = f"{adapter.bucket.root}runs/orders_dag/manual__1/events/foreign.txt"
+    adapter.bucket._call("put_object", Key=key, Body=b"[1, 2]")
+    with pytest.raises(StorageError) as raised:
+        adapter.read_run("orders_dag", "manual__1")
+    assert f"s3://{adapter.bucket.bucket}/{key} is not pipetrack's (TypeError: " in raised.value.message
+    assert "); remove it, or choose another prefix" in raised.value.message
+    assert not raised.value.transient
+
+
+def failure(text: str) -> StorageError:
+    adapter = make_adapter(parse_location_string(text), connections={}, adapters={})
+    with pytest.raises(StorageError) as raised:
+        adapter.apply([CHANGE])
+    adapter.close()
+    assert SECRET not in str(raised.value)
+    return raised.value
+
+
+def test_a_connection_that_is_not_defined():
+    error = failure("aws_s3@never_defined||s3://bucket/x/")
+    assert error.message == (
+        "connection 'never_defined': there is no such Airflow connection; define it, or name another under "
+        "tracking.connections"
+    )
+    assert not error.transient
+
+
+def test_a_bucket_that_does_not_exist(s3):
+    error = failure(f"aws_s3@{S3_CONN_ID}||s3://no-such-bucket/x/")
+    assert error.message == f"connection '{S3_CONN_ID}': there is no bucket 'no-such-bucket'; make it"
+    assert not error.transient
+
+
+def test_a_bucket_name_that_cannot_be(s3):
+    error = failure(f"aws_s3@{S3_CONN_ID}||s3://No;Such'Bucket/x/")
+    assert error.message.startswith(f"connection '{S3_CONN_ID}': cannot be used: ")
+    assert not error.transient
+
+
+def ask_for_rights_after(port: int, requests: int) -> None:
+    url, kind = f"http://127.0.0.1:{port}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    request = urllib.request.Request(url, data=str(requests).encode(), headers=kind, method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A server that asks for rights: its port."""
+    with running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as port:
+        with environment("pipetrack_owner", s3_connection(port)):
+            make_adapter(
+                parse_location_string("aws_s3@pipetrack_owner||s3://guarded/x/"), connections={}, adapters={}
+            ).prepare()
+        ask_for_rights_after(port, 0)
+        yield port
+
+
+def test_a_key_that_the_server_does_not_know(guarded):
+    with environment("pipetrack_stranger", s3_connection(guarded, login="AKIASTRANGER", password=SECRET)):
+        error = failure("aws_s3@pipetrack_stranger||s3://guarded/x/")
+    assert error.message == "connection 'pipetrack_stranger': wrong access key (InvalidAccessKeyId)"
+    assert not error.transient
+
+
+def test_a_user_without_rights(guarded):
+    import boto3
+
+    # The server knows a user only after somebody may make one.
+    ask_for_rights_after(guarded, 100)
+    iam = boto3.client(
+        "iam",
+        region_name="us-east-1",
+        endpoint_url=f"http://127.0.0.1:{guarded}",
+        aws_access_key_id="AKIAROOT",
+        aws_secret_access_key="x",
+    )
+    iam.create_user(UserName="reader")
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    ask_for_rights_after(guarded, 0)
+    connection = s3_connection(guarded, login=key["AccessKeyId"], password=key["SecretAccessKey"])
+    with environment("pipetrack_powerless", connection):
+        error = failure("aws_s3@pipetrack_powerless||s3://guarded/x/")
+    assert key["SecretAccessKey"] not in str(error)
+    assert error.message == (
+        "connection 'pipetrack_powerless': its user may not use s3://guarded/x/v1/: allow it s3:ListBucket on the "
+        "bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject on guarded/x/v1/*"
+    )
+    assert not error.transient
+
+
+def test_a_server_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_GONE", json.dumps(s3_connection(free_port(), password=SECRET)))
+    error = failure("aws_s3@pipetrack_gone||s3://bucket/x/")
+    assert error.message.startswith("connection 'pipetrack_gone' cannot be reached: ")
+    assert error.transient
+
+
+def test_a_provider_that_is_not_installed():
+    script = """
+import sys
+sys.modules["airflow.providers.amazon"] = None
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.registry import make_adapter
+adapter = make_adapter(parse_location_string("s3://bucket/x/"), connections={}, adapters={})
+try:
+    adapter.load()
+except StorageError as error:
+    print(error.transient, error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False the Amazon provider is not installed (")
+    assert done.stdout.endswith("; pip install 'airflow-provider-pipetrack[amazon]'\n")
+
+
+def test_reconcile_puts_runs_together(place, tmp_path, at_once):
+    with TrackingStore([place.text], journal_dir=tmp_path / "j") as store:
+        for event in attempt():
+            store.submit([event], durable=True)
+            assert store.flush(10)
+        store.reconcile()
+        (record,) = store.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()))
+    assert [name for name in names(place.adapter()) if name.startswith("runs/")] == [
+        "runs/orders_dag/manual__1/run.ndjson"
+    ]
