@@ -243,7 +243,7 @@ def folder_of_host(root: Path, host: str) -> Path:
 
     :raises JournalError: when there is none.
     """
-    hosts = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    hosts = sorted(path.name for path in root.glob("[!_]*") if path.is_dir())  # beside them are the alerts
     if host not in hosts:
         raise JournalError(f"there is no journal of host {host!r} in {root}; there are: {', '.join(hosts) or 'none'}")
     return root / host

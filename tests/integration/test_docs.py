@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import airflow_provider_pipetrack
 from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.config.unheeded import unheeded
@@ -103,6 +104,12 @@ def test_the_reference_has_every_key(reference):
         for key, field in definition["properties"].items():
             assert f"| `{key}` |" in page or f"`{{{key}: …}}`" in page
             assert " ".join(field["description"].split()).replace("|", "\\|") in page or key == "literal"
+
+
+@pytest.mark.parametrize("name", airflow_provider_pipetrack.__all__)
+def test_the_reference_has_every_public_name(name):
+    page = (REPO / "docs" / "reference" / "python.md").read_text()
+    assert re.search(rf"^::: airflow_provider_pipetrack\.[\w.]+\.{name}$", page, re.MULTILINE)
 
 
 def test_the_reference_has_every_option(reference):
