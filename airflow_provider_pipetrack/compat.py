@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from email.header import Header
-from email.mime.text import MIMEText
 from typing import Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
@@ -168,6 +166,9 @@ def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:
     :param text: the plain text.
     :raises PipetrackError: when there is no SMTP provider; later, when there is no connection.
     """
+    from email.header import Header
+    from email.mime.text import MIMEText
+
     try:
         from airflow.providers.smtp.hooks.smtp import SmtpHook
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier

@@ -1,4 +1,4 @@
-"""Tell the people whom a transfer names how its attempt went."""
+"""Tell the people whom a transfer names how its attempt went; what that needs is loaded when somebody is told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
-from airflow_provider_pipetrack.notifications.alerts import raise_alert
-from airflow_provider_pipetrack.notifications.targets import AlertTargets, targets_of
 
 
 def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
@@ -16,11 +14,17 @@ def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
     :param kind: a value of :class:`~airflow_provider_pipetrack.notifications.targets.AlertKind`.
     :param record: the record's columns; ``record_id`` is needed.
     """
+    from airflow_provider_pipetrack.notifications.alerts import raise_alert
+    from airflow_provider_pipetrack.notifications.targets import targets_of
+
     raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record)
 
 
 def tell_by_record(kind: str, record: Mapping[str, Any]) -> None:
     """Raise an alert to the addresses that stand in a record, where the pipeline itself is not at hand."""
+    from airflow_provider_pipetrack.notifications.alerts import raise_alert
+    from airflow_provider_pipetrack.notifications.targets import AlertTargets
+
     addresses = record.get("transfer_process_email_alerts") or ()
     raise_alert(AlertTargets(emails=tuple(map(str, addresses))), kind, record)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import smtplib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ log = logging.getLogger("airflow_provider_pipetrack.alerts")
 SEND_LIMIT = 5.0
 #: Seconds that a step of the mail server may take then, and later when nobody waits.
 _QUICK, _PATIENT = 2.0, 20.0
-#: A mail server that says this is up; it only wants nothing to do with this mail.
-_REFUSALS = (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError)
 
 _background = Background("pipetrack: alerts")
 
@@ -140,11 +137,18 @@ def _tell_all(alert: Alert, *, timeout: float) -> list[Mapping[str, Any]]:
         except Exception as error:  # noqa: BLE001  it is a mail server's or somebody else's notifier
             left.append(delivery)
             _complain(alert, delivery, error)
-            if not isinstance(error, _REFUSALS):
+            if not _is_refusal(error):
                 breaker.failed()
                 continue
         breaker.succeeded()
     return left
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether a mail server is up and only wants nothing to do with this mail."""
+    import smtplib  # only needed here, and every Dag file would pay for it
+
+    return isinstance(error, (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError))
 
 
 def _breaker(channel: str) -> Breaker:
