@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from demo.airflow_process import AirflowStack
-from tests import mail_server
+from tests import mail_server, statsd_server
 from tests.mail_server import MailServer
 from tests.postgres_server import PostgresServer, start
+from tests.statsd_server import StatsdServer
 
 #: Airflow connections of the stack.
 TRACKING, WAREHOUSE, DOWN = "tracking_pg", "warehouse", "tracking_down"
@@ -38,8 +39,18 @@ def mails_of_stack() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="session")
+def metrics_of_stack() -> Iterator[StatsdServer]:
+    """The statsd server that the running Airflow sends its metrics to."""
+    with statsd_server.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow_stack(
-    tmp_path_factory: pytest.TempPathFactory, postgres_of_stack: PostgresServer, mails_of_stack: MailServer
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_of_stack: PostgresServer,
+    mails_of_stack: MailServer,
+    metrics_of_stack: StatsdServer,
 ) -> Iterator[AirflowStack]:
     """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
     folder = tmp_path_factory.mktemp("stack")
@@ -56,6 +67,7 @@ def airflow_stack(
     env = {
         **postgres_of_stack.environment(TRACKING),
         f"AIRFLOW_CONN_{WAREHOUSE.upper()}": json.dumps({"conn_type": "sqlite", "host": str(folder / "warehouse.db")}),
+        **metrics_of_stack.environment(),
         "AIRFLOW_CONN_SMTP_DEFAULT": mails_of_stack.connection(),
         f"AIRFLOW_CONN_{DOWN.upper()}": json.dumps(refused),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
