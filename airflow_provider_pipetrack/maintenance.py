@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_pipetrack import metrics, settings
+from airflow_provider_pipetrack import metrics
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.compat import states_of_runs
-from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.notifications.alerts import retry_alerts
-from airflow_provider_pipetrack.tracking.chains import known_chains
-from airflow_provider_pipetrack.tracking.store import get_store
-
-if TYPE_CHECKING:
-    from airflow_provider_pipetrack.tracking.store import TrackingStore
+from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
 
 log = logging.getLogger("airflow_provider_pipetrack.maintenance")
 
@@ -29,7 +23,7 @@ def run_maintenance() -> dict[str, Any]:
 
     :return: what was done, in numbers; ``unreachable`` says which location could not be asked, and why.
     """
-    stores = list(_stores())
+    stores = stores_of_host()
     done: dict[str, Any] = dict.fromkeys(("drained", "healed", "still_owed", "waiting"), 0)
     unreachable: dict[str, str] = {}
     for store in stores:
@@ -44,30 +38,3 @@ def run_maintenance() -> dict[str, Any]:
     metrics.gauge(metrics.OWED, done["still_owed"])
     log.info("pipetrack maintenance: %s", done)
     return done
-
-
-def _stores() -> Iterator[TrackingStore]:
-    """Yield the store of each chain once; the same chain is the same store."""
-    seen: set[int] = set()
-    for store in _all_stores():
-        if id(store) not in seen:
-            seen.add(id(store))
-            yield store
-
-
-def _all_stores() -> Iterator[TrackingStore]:
-    try:
-        locations = settings.tracking_location() or [settings.default_location()]
-        yield get_store(tuple(locations), mode=settings.mode(), connections={}, adapters={})
-    except PipetrackError as error:
-        log.error("pipetrack: %s", error)  # noqa: TRY400  it says what to do; a traceback does not
-    for chain in known_chains():
-        try:
-            yield get_store(
-                tuple(chain["locations"]),
-                mode=chain["mode"],
-                connections=chain["connections"],
-                adapters=chain["adapters"],
-            )
-        except PipetrackError as error:
-            log.warning("pipetrack leaves out a chain that was used on this host: %s", error)

@@ -9,7 +9,8 @@ from typing import Any
 
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN
-from airflow_provider_pipetrack.records.statements import HISTORY
+from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
@@ -50,6 +51,16 @@ def event_row(event: Mapping[str, Any], *, native_times: bool) -> dict[str, Any]
         "keys": _json_text(event["keys"]),
         "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
     }
+
+
+def config_row(version: ConfigVersion, *, native_times: bool) -> dict[str, Any]:
+    """Return a configuration's values as they are bound."""
+    return {name: _bound(kind, getattr(version, name), native_times) for name, kind in CONFIGS.items()}
+
+
+def config_from_row(row: Mapping[str, Any]) -> ConfigVersion:
+    """Return a configuration from a row as a driver gives it."""
+    return ConfigVersion(**{name: read_value(kind, row[name]) for name, kind in CONFIGS.items()})
 
 
 def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:

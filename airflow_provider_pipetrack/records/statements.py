@@ -23,6 +23,16 @@ HISTORY = {
     "keys": "json",
     "stored_at": "timestamp",
 }
+#: Columns of the configurations, with their types.
+CONFIGS = {
+    "config_hash": "text",
+    "pipeline_id": "text",
+    "dag_id": "text",
+    "pipeline_version": "text",
+    "stages": "json",
+    "config": "json",
+    "first_used_at": "timestamp",
+}
 _NOT_NULL = {
     "pipeline_id": "",
     "retry_attempt_number": " DEFAULT 0",
@@ -51,6 +61,7 @@ class Dialect:
     :param placeholder: how a bound value is written, with ``{}`` for its name.
     :param key_type: type of the merge keys and ids, which must compare byte by byte.
     :param bytewise: how a text is made to compare byte by byte, with ``{}`` for its name.
+    :param table_columns: query for the ``name`` of each column of the bound ``table``, also given as ``qualified``.
     :param among: condition that a column is one of the texts in a bound list, with ``{column}`` and ``{values}``.
     """
 
@@ -61,6 +72,7 @@ class Dialect:
     key_type: str
     bytewise: str
     among: str
+    table_columns: str
 
     def beside_bound(self, name: str) -> str:
         """Return an identifier for a statement that has placeholders, whose sign it must not contain."""
@@ -89,6 +101,7 @@ SQLITE = Dialect(
     key_type="TEXT",
     bytewise="{}",
     among="{column} IN (SELECT value FROM json_each({values}))",
+    table_columns="SELECT name FROM pragma_table_info(:table)",
 )
 POSTGRES = Dialect(
     types={
@@ -105,6 +118,10 @@ POSTGRES = Dialect(
     key_type='text COLLATE "C"',
     bytewise='{} COLLATE "C"',
     among="{column} IN (SELECT jsonb_array_elements_text(CAST({values} AS jsonb)))",
+    table_columns=(
+        "SELECT attname AS name FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%(qualified)s) AND attnum > 0 AND NOT attisdropped"
+    ),
 )
 
 
@@ -135,18 +152,33 @@ class Statements:
         """The history, quoted, with its schema."""
         return self._qualified(f"{self.table}_history")
 
+    @cached_property
+    def configs_name(self) -> str:
+        """The configurations, quoted, with their schema."""
+        return self._qualified(f"{self.table}_configs")
+
     def create(self) -> list[str]:
         """Return the statements that make what is missing of tables and indexes."""
+        return [*self.create_tables(), *self.create_indexes()]
+
+    def create_tables(self) -> list[str]:
+        """Return the statements that make the missing tables, the schema first."""
         columns = ",\n  ".join(self._definition(column.name, column.kind) for column in COLUMNS)
         history = ",\n  ".join(
             f"{quoted(name)} {self.dialect.key_type if name.endswith('_id') else self.dialect.types[kind]}"
             for name, kind in HISTORY.items()
         )
-        statements = [f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}"] if self.schema else []
-        statements += [
+        configs = ",\n  ".join(f"{quoted(name)} {self.dialect.types[kind]}" for name, kind in CONFIGS.items())
+        return [
+            *([f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}"] if self.schema else []),
             f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {columns}\n)",
             f"CREATE TABLE IF NOT EXISTS {self.history_name} (\n  {history},\n  PRIMARY KEY (event_id)\n)",
+            f"CREATE TABLE IF NOT EXISTS {self.configs_name} (\n  {configs},\n  PRIMARY KEY (config_hash)\n)",
         ]
+
+    def create_indexes(self) -> list[str]:
+        """Return the statements that make the missing indexes."""
+        statements = []
         for label, table, names in (
             ("begun", self.name, "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)"),
             ("attempt", self.name, "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)"),
@@ -159,6 +191,39 @@ class Statements:
             index = quoted(f"{self.table[:50]}_{label}")
             statements.append(f"CREATE INDEX IF NOT EXISTS {index} ON {table} {names}")
         return statements
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Return the definition of each column, by its name, of each table, by its name without the schema."""
+        return {
+            self.table: {column.name: self._definition(column.name, column.kind) for column in COLUMNS},
+            f"{self.table}_history": {name: self._plain(name, kind) for name, kind in HISTORY.items()},
+            f"{self.table}_configs": {name: self._plain(name, kind) for name, kind in CONFIGS.items()},
+        }
+
+    def columns_of(self, table: str) -> tuple[str, dict[str, str]]:
+        """Return the query for the ``name`` of each column that a table has, and the values that it takes."""
+        return self.dialect.table_columns, {"table": table, "qualified": self._qualified(table)}
+
+    def add_column(self, table: str, name: str) -> str:
+        """Return the statement that adds a column to a table."""
+        return f"ALTER TABLE {self._qualified(table)} ADD COLUMN {self.tables()[table][name]}"
+
+    @cached_property
+    def keep_config(self) -> str:
+        """The statement that keeps a configuration, unless it is there."""
+        names = ", ".join(CONFIGS)
+        places = ", ".join(self.dialect.bound(name, kind) for name, kind in CONFIGS.items())
+        table = self.dialect.beside_bound(self.configs_name)
+        return f"INSERT INTO {table} ({names}) VALUES ({places}) ON CONFLICT (config_hash) DO NOTHING"
+
+    @cached_property
+    def configs(self) -> str:
+        """The query for the configurations of a pipeline or a Dag, in the order of their first use."""
+        table, pipeline_id = self.dialect.beside_bound(self.configs_name), self._place("pipeline_id")
+        return (
+            f"SELECT {', '.join(CONFIGS)} FROM {table} WHERE pipeline_id = {pipeline_id} OR dag_id = {pipeline_id} "
+            "ORDER BY first_used_at, config_hash"
+        )
 
     @cached_property
     def upsert(self) -> str:
@@ -279,6 +344,9 @@ class Statements:
         if name == "max_retry_attempts":
             return f"{name} {written} DEFAULT 3"
         return f"{name} {written} NOT NULL{_NOT_NULL[name]}" if name in _NOT_NULL else f"{name} {written}"
+
+    def _plain(self, name: str, kind: str) -> str:
+        return f"{quoted(name)} {self.dialect.types[kind]}"
 
     def _place(self, name: str) -> str:
         return self.dialect.placeholder.format(name)

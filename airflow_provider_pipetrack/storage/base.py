@@ -21,6 +21,7 @@ from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.configs import ConfigVersion
     from airflow_provider_pipetrack.records.queries import Asked
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
@@ -43,6 +44,8 @@ class Listed(NamedTuple):
     events: str
 
 
+#: Records that are read in one go.
+_AT_ONCE = 1000
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 
 
@@ -64,6 +67,8 @@ class StorageAdapter:
     keeps_owed: ClassVar[bool] = False
     #: Whether the storage keeps every change apart.
     keeps_history: ClassVar[bool] = False
+    #: Whether the storage keeps the configurations that records were made by.
+    keeps_configs: ClassVar[bool] = False
     #: Whether only this host can see what is stored.
     host_local: ClassVar[bool] = False
     #: Whether :meth:`inventory` can list everything that is stored.
@@ -143,8 +148,15 @@ class StorageAdapter:
 
         :raises StorageError: when the storage can only be asked about one pipeline.
         """
-        text = "can only be asked about one pipeline at a time; name it"
-        raise StorageError(self.location, text, transient=False)
+        if not self.can_list:
+            text = "can only be asked about one pipeline at a time; name it"
+            raise StorageError(self.location, text, transient=False)
+        found: list[Record] = []
+        after = ""
+        while page := self.inventory(after, _AT_ONCE):
+            found += self.read_records([listed.record_id for listed in page])
+            after = page[-1].record_id
+        return found
 
     def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
         """Answer a question: the rows of one page, and how many there are in all.
@@ -220,6 +232,19 @@ class StorageAdapter:
 
     def tidy(self) -> None:
         """Do what makes reading faster and can wait; a pass that no task waits for calls it."""
+
+    def keep_config(self, version: ConfigVersion) -> None:
+        """Keep a configuration, unless it is there; only where ``keeps_configs`` is set."""
+
+    def config_versions(self, pipeline_id: str) -> list[ConfigVersion]:
+        """Return the configurations of a pipeline, named by its id or its Dag's, in the order of their first use."""
+        del pipeline_id
+        return []
+
+    def upgrade(self) -> list[str]:
+        """Make what is missing, and bring what an older version has made up to date; return what was changed."""
+        self.prepare()
+        return []
 
     def check(self) -> None:
         """Ask the storage for a sign of life.

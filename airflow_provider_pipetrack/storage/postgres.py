@@ -61,14 +61,12 @@ class PostgresAdapter(SqlAdapter):
 
     def prepare(self) -> None:
         """Make schema and tables; several processes may try at once."""
-        create = self.statements.create()
         with self._transaction() as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
             if self._has_tables(cursor):
                 return
-            if self._has_schema(cursor):
-                create = create[1:]
-            for statement in create:
+            self._make_tables(connection)
+            for statement in self.statements.create_indexes():
                 cursor.execute(statement)
 
     def close(self) -> None:
@@ -108,10 +106,21 @@ class PostgresAdapter(SqlAdapter):
             cursor.execute(f"SET LOCAL statement_timeout = {QUESTION_TIMEOUT * 1000}")
         return super()._answer(connection, asked, newer)
 
+    def _make_tables(self, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
+            # An index on many records takes longer than a task may wait.
+            cursor.execute("SET LOCAL statement_timeout = 0")
+            make = self.statements.create_tables()
+            for statement in make[1:] if self._has_schema(cursor) else make:
+                cursor.execute(statement)
+
     def _has_tables(self, cursor: Any) -> bool:
         # Asking for an index that is there already locks out writers, and stops one of two that wait for each other.
-        names = (self.statements.name, self.statements.history_name)
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL AND to_regclass(%s) IS NOT NULL", names)
+        names = [self.statements.name, self.statements.history_name, self.statements.configs_name]
+        cursor.execute(
+            "SELECT count(*) = 3 FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL", [names]
+        )
         return bool(cursor.fetchone()[0])
 
     def _has_schema(self, cursor: Any) -> bool:

@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import KEY_COLUMN
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_of_record
 from airflow_provider_pipetrack.records.merge import fold, merge
 from airflow_provider_pipetrack.records.rows import (
+    config_from_row,
+    config_row,
     event_from_row,
     event_row,
     history_row,
@@ -38,6 +42,7 @@ class SqlAdapter(MergingAdapter):
 
     keeps_owed = True
     keeps_history = True
+    keeps_configs = True
     can_list = True
     _native_times = True
     #: How questions are written, of :data:`~airflow_provider_pipetrack.records.queries.DIALECTS`.
@@ -147,6 +152,33 @@ class SqlAdapter(MergingAdapter):
         rows = self._ask(self.statements.events_among, among=json.dumps(list(record_ids)))
         return [lean_event_from_row(row) for row in rows]
 
+    def keep_config(self, version: ConfigVersion) -> None:
+        """Keep a configuration, unless it is there."""
+        row = config_row(version, native_times=self._native_times)
+        self._with_tables(lambda connection: self._execute(connection, self.statements.keep_config, [row]))
+
+    def config_versions(self, pipeline_id: str) -> list[ConfigVersion]:
+        """Return the configurations of a pipeline, in the order of their first use."""
+        return [config_from_row(row) for row in self._ask(self.statements.configs, pipeline_id=pipeline_id)]
+
+    def upgrade(self) -> list[str]:
+        """Make the tables, or add the columns and indexes that tables of an older version lack."""
+        with self._transaction() as connection:
+            self._make_tables(connection)
+            changed = []
+            for table, columns in self.statements.tables().items():
+                have = self._columns(connection, table)
+                if next(iter(columns)) not in have:
+                    text = f"the table {table!r} is there, but is none of pipetrack's: it has no {next(iter(columns))}"
+                    raise StorageError(self.location, text, transient=False)
+                for name in columns:
+                    if name not in have:
+                        connection.execute(self.statements.add_column(table, name))
+                        changed.append(f"column {name} of {table}")
+            for statement in self.statements.create_indexes():
+                connection.execute(statement)
+        return changed
+
     def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
         """Answer a question by a query: the rows of one page, and how many there are in all."""
         answered: tuple[list[dict[str, Any]], int] = self._with_tables(lambda c: self._answer(c, asked, newer))
@@ -186,6 +218,15 @@ class SqlAdapter(MergingAdapter):
         found = self._query(connection, rows, values)
         counted = found if found and "total" in found[0] else self._query(connection, count, values)
         return [asked.row(row) for row in found], int(counted[0]["total"])
+
+    def _make_tables(self, connection: Any) -> None:
+        for statement in self.statements.create_tables():
+            connection.execute(statement)
+
+    def _columns(self, connection: Any, table: str) -> set[str]:
+        """Return the columns that a table has."""
+        query, values = self.statements.columns_of(table)
+        return {row["name"] for row in self._query(connection, query, values)}
 
     def _unknown_here(self, connection: Any, newer: Sequence[Record]) -> list[Record]:
         """Return those records that this location lacks or has in an older version, merged with that."""

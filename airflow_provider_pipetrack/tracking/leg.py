@@ -67,6 +67,11 @@ class Leg:
         return self._has("keeps_owed")
 
     @property
+    def keeps_history(self) -> bool:
+        """Whether the location keeps every change apart."""
+        return self._has("keeps_history")
+
+    @property
     def can_list(self) -> bool:
         """Whether the location can list all it has."""
         return self._has("can_list")

@@ -1,6 +1,6 @@
 """Questions about records: one SQL template a file, what they mean, and how they are asked of a database."""
 
-from airflow_provider_pipetrack.records.queries.asked import Asked
+from airflow_provider_pipetrack.records.queries.asked import Asked, by_hand
 from airflow_provider_pipetrack.records.queries.catalog import QUESTIONS, Question, QuestionError, describe
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, SQLITE_QUERIES, QueryDialect, newer_rows
 
@@ -12,6 +12,7 @@ __all__ = [
     "QueryDialect",
     "Question",
     "QuestionError",
+    "by_hand",
     "describe",
     "newer_rows",
 ]

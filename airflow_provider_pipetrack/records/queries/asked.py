@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     check_known,
     template,
 )
-from airflow_provider_pipetrack.records.queries.dialects import QueryDialect, bound_value, read_answer
+from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, read_answer
 from airflow_provider_pipetrack.records.statements import UNSETTLED
 
 #: Columns that are never NULL, so that a database may sort by their index.
@@ -91,6 +92,10 @@ class Asked:
         source = "tracking_now" if newer else table
         return _written(head + rows, dialect, table, source), _written(head + count, dialect, table, source)
 
+    def text(self, dialect: QueryDialect) -> str:
+        """Return the query in its order, with the table still open."""
+        return f"{self._body(dialect, '')}\n{self._order('')}"
+
     def values(self, dialect: QueryDialect) -> dict[str, Any]:
         """Return the values that are bound."""
         bound: dict[str, Any] = {
@@ -115,7 +120,7 @@ class Asked:
     def _fragments(self, dialect: QueryDialect, page: str) -> dict[str, str]:
         return {
             **_FRAGMENTS,
-            "columns": ", ".join(f"t.{name}" for name in RECORD_COLUMNS),
+            "columns": _COLUMNS,
             "elapsed": dialect.elapsed,
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(_FAILED_NAME),
@@ -170,6 +175,7 @@ tracking_now AS (
   SELECT {all_columns} FROM newer
 )
 """
+_COLUMNS = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
 _FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
 #: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
 _UNSETTLED_STATES = """
@@ -259,6 +265,21 @@ _READINESS_TERMS = {
 }
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
+
+
+def by_hand(question: str, dialect: str, table: str) -> str:
+    """Return a question as SQL that a person can run, with nothing to be bound.
+
+    :param dialect: ``postgres``, ``sqlite`` or another of :data:`DIALECTS`.
+    :param table: the table, as it stands in the SQL.
+    :raises QuestionError: for a question or dialect that does not exist.
+    """
+    check_known("dialect", dialect, DIALECTS)
+    asked = Asked(question, limit=None)
+    text = asked.text(DIALECTS[dialect])
+    for name, written in (("now", "CURRENT_TIMESTAMP"), ("stale_after", f"{STALE_AFTER:g}")):
+        text = re.sub(rf":{name}\b", written, text)
+    return f"{text.replace('{tracking}', table)};"
 
 
 def _term(name: str, question: str, value: Any) -> str:

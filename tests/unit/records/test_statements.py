@@ -98,4 +98,4 @@ def test_creating_twice_changes_nothing(database):
     for statement in Statements(SQLITE, "t").create():
         database.execute(statement)
     tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    assert sorted(tables) == ["t", "t_history"]
+    assert sorted(tables) == ["t", "t_configs", "t_history"]

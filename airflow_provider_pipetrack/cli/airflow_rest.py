@@ -1,0 +1,90 @@
+"""Airflow's word about task states, over its REST API, for commands that run beside Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_pipetrack.errors import PipetrackError
+
+#: Seconds that one request may take.
+TIMEOUT = 10.0
+_PAGE = 100
+
+
+class AirflowUnreachableError(PipetrackError):
+    """Airflow's REST API did not answer, or not as it should."""
+
+
+class AirflowRest:
+    """An Airflow, seen through its REST API.
+
+    :param url: base address, such as ``http://127.0.0.1:8080``, with the base path if there is one.
+    :param user: name to log in with; ``password`` likewise.
+    :param token: a token, instead of both.
+    """
+
+    def __init__(self, url: str, user: str | None, password: str | None, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._login = {"username": user, "password": password}
+        self._token = token
+
+    def log_in(self) -> None:
+        """Get a token, unless one was given.
+
+        :raises AirflowUnreachableError: when Airflow does not answer, or does not let us in.
+        """
+        if self._token is None:
+            if not all(self._login.values()):
+                raise PipetrackError(
+                    "Airflow wants a login: give PIPETRACK_AIRFLOW_USER and PIPETRACK_AIRFLOW_PASSWORD, or "
+                    "PIPETRACK_AIRFLOW_TOKEN"
+                )
+            self._token = str(self._request("POST", "/auth/token", json=self._login)["access_token"])
+
+    def states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
+        """Return the states of the runs' tasks; that of a mapped task's index is under ``<task id>_<index>``.
+
+        A run that Airflow does not know is missing.
+
+        :raises AirflowUnreachableError: when Airflow does not answer.
+        """
+        found: dict[str, Mapping[str, str | None]] = {}
+        for run_id in run_ids:
+            states = self._states_of_run(dag_id, run_id)
+            if states is not None:
+                found[run_id] = states
+        return found
+
+    def _states_of_run(self, dag_id: str, run_id: str) -> dict[str, str | None] | None:
+        path = f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        states: dict[str, str | None] = {}
+        seen = 0
+        while True:
+            page = self._request("GET", path, params={"limit": _PAGE, "offset": seen})
+            if page is None:
+                return None
+            for task in page["task_instances"]:
+                index = task["map_index"]
+                states[f"{task['task_id']}_{index}" if index >= 0 else task["task_id"]] = task["state"]
+            seen += len(page["task_instances"])
+            if not page["task_instances"] or seen >= page["total_entries"]:
+                return states
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            answer = httpx.request(method, f"{self.url}{path}", headers=headers, timeout=TIMEOUT, **options)
+        except httpx.HTTPError as error:
+            text = f"Airflow at {self.url} cannot be reached: {type(error).__name__}: {error}"
+            raise AirflowUnreachableError(text) from error
+        if method == "GET" and answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise AirflowUnreachableError(f"Airflow at {self.url} refuses this login ({answer.status_code})")
+        if not answer.is_success:
+            raise AirflowUnreachableError(f"Airflow at {self.url} answers {answer.status_code} to {path}")
+        return answer.json()

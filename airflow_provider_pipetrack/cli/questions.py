@@ -1,0 +1,280 @@
+"""Commands that ask what is tracked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from airflow_provider_pipetrack.cli.shown import (
+    location_option,
+    opened_store,
+    output_option,
+    plural,
+    print_json,
+    print_list,
+    print_table,
+    took,
+    warn_unreachable,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.questions import Answer
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+_RUN_TABLE = {
+    "pipeline": lambda row: row["pipeline_id"],
+    "last run": lambda row: row["run_id"],
+    "state": lambda row: row["state"],
+    "began": lambda row: row["began_at"],
+    "took": lambda row: _between(row["started_at"], row["ended_at"]),
+    "done": lambda row: f"{row['completed']}/{row['transfers']}",
+    "failed": lambda row: row["failed"] or "",
+    "overdue": lambda row: row["overdue"] or "",
+    "partial": lambda row: row["partial"] or "",
+    "audits": lambda row: f"{row['audits_matched']}/{row['audits_total']}" if row["audits_total"] else "",
+    "owners": lambda row: row["owners"],
+}
+_TRANSFER_TABLE = {
+    "transfer": lambda row: row["task_id"] + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
+    "attempt": lambda row: row["retry_attempt_number"] + 1,
+    "status": lambda row: row["transfer_status"],
+    "began": lambda row: row["transfer_start_timestamp"],
+    "took": lambda row: took(row["actual_seconds"]),
+    "estimate": lambda row: row["estimated_duration"],
+    "ok": lambda row: row["records_succeeded"],
+    "failed": lambda row: row["records_failed"],
+    "audit": lambda row: row["audit_result"],
+    "remark": lambda row: row["error_message"] or row["decision"],
+    "owner": lambda row: row["transfer_process_owner_name"],
+}
+_EVENT_TABLE = {
+    "when": lambda event: event["changed_at"],
+    "who": lambda event: event["changed_by"],
+    "from": lambda event: event["status_before"],
+    "to": lambda event: event["status_after"],
+    "audit": lambda event: event["audit_result"],
+    "why": lambda event: event["why"],
+    "counted": lambda event: event["counted"],
+    "config": lambda event: (event["config_hash"] or "")[:12],
+}
+
+
+@click.command()
+@click.argument("pipeline", required=False)
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rows.")
+@location_option
+@output_option
+def status(pipeline: str | None, limit: int, locations: Sequence[str], output: str) -> None:
+    """Show how every pipeline stands, or the last run of one PIPELINE with its transfers."""
+    from airflow_provider_pipetrack.tracking.questions import Questions
+
+    with opened_store(locations) as store:
+        questions = Questions(store)
+        pipelines = questions.ask("pipelines", limit=limit, pipeline_id=pipeline)
+        if pipeline is None:
+            attention = questions.ask("attention", limit=limit)
+            _finish(store, pipelines)
+            _show_pipelines(pipelines, attention, output)
+            return
+        _finish(store, pipelines)
+        if not pipelines.rows:
+            click.echo(f"There is no record of a pipeline {pipeline!r}.", err=True)
+            raise SystemExit(1)
+        run = pipelines.rows[0]
+        transfers = questions.ask(
+            "transfers",
+            limit=None,
+            order_by="transfer_order_number",
+            include_not_run=True,
+            **{name: run[name] for name in ("pipeline_id", "dag_id", "run_id")},
+        )
+    if output == "json":
+        print_json({"run": run, "transfers": transfers.rows, "unreachable": transfers.unreachable})
+        return
+    print_table("Last run", _RUN_TABLE, [run])
+    print_table("Transfers", _TRANSFER_TABLE, transfers.rows)
+
+
+@click.command()
+@click.argument("pipeline")
+@click.argument("stage")
+@click.argument("date", required=False)
+@click.option("--accept-partial", is_flag=True, help="Partial data, as far as the pipeline accepts it, will do.")
+@click.option("--accept-pending-audit", is_flag=True, help="Data whose audit has not decided will do.")
+@location_option
+@output_option
+def ready(
+    pipeline: str,
+    stage: str,
+    date: str | None,
+    locations: Sequence[str],
+    output: str,
+    *,
+    accept_partial: bool,
+    accept_pending_audit: bool,
+) -> None:
+    """Say whether STAGE of PIPELINE is ready for DATE (a day or a moment, UTC; the newest run when left out).
+
+    Exit code 0 when it is, 1 when it is not, 3 when no location could be asked.
+    """
+    from airflow_provider_pipetrack.tracking.readiness import is_ready
+
+    with opened_store(locations) as store:
+        found = is_ready(
+            pipeline,
+            stage,
+            date,
+            store=store,
+            accept_partial=accept_partial,
+            accept_pending_audit=accept_pending_audit,
+        )
+        warn_unreachable(found.unreachable)
+        none_answered = len(found.unreachable) == len(store.legs)
+    if output == "json":
+        print_json(found.as_dict())
+    else:
+        run = f" (run {found.run_id})" if found.run_id else ""
+        click.echo(f"{'ready' if found.ready else 'not ready'}: {found.reason}{run}")
+    raise SystemExit(0 if found.ready else 3 if none_answered else 1)
+
+
+@click.command()
+@click.argument("record")
+@location_option
+@output_option
+def history(record: str, locations: Sequence[str], output: str) -> None:
+    """Show every change of a RECORD: who made it, when, from what to what, and why.
+
+    RECORD is a record id, as the table and --output json show it.
+    """
+    from airflow_provider_pipetrack.records.history import explained
+
+    with opened_store(locations) as store:
+        events = explained(store.history(record))
+        keepers = [leg.name for leg in store.legs if leg.keeps_history]
+        names = [leg.name for leg in store.legs]
+    if output == "json":
+        print_json(events)
+    elif events:
+        print_table(f"Changes of {record}", _EVENT_TABLE, events)
+    elif not keepers:
+        click.echo(f"No history is kept in {', '.join(names)}: such a storage keeps only the latest state.", err=True)
+    else:
+        click.echo(f"There is no record {record!r} in {', '.join(keepers)}.", err=True)
+    raise SystemExit(0 if events else 1)
+
+
+@click.group()
+def queries() -> None:
+    """The bundled questions: list them, show their SQL, ask them."""
+
+
+@queries.command("list")
+@output_option
+def list_queries(output: str) -> None:
+    """List the questions."""
+    from airflow_provider_pipetrack.records.queries import QUESTIONS, describe
+
+    found = [
+        {"name": name, "asks": describe(name), "filters": list(asked.filters)} for name, asked in QUESTIONS.items()
+    ]
+    if output == "json":
+        print_json(found)
+        return
+    print_table("Questions", {"name": lambda row: row["name"], "asks": lambda row: row["asks"]}, found)
+
+
+@queries.command("show")
+@click.argument("name")
+@click.option("--dialect", default="postgres", show_default=True, help="The database it is written for.")
+@click.option("--table", default="pipeline_tracking", show_default=True, help="The table, as it stands in the SQL.")
+def show_query(name: str, dialect: str, table: str) -> None:
+    """Print the SQL of question NAME, ready to be run by hand."""
+    from airflow_provider_pipetrack.records.queries import by_hand
+
+    click.echo(by_hand(name, dialect, table))
+
+
+@queries.command("run")
+@click.argument("name")
+@click.option(
+    "--where", "terms", multiple=True, metavar="FILTER=VALUE", help="Such as owner=shop_team or since=2026-03-01."
+)
+@click.option("--order-by", help="A column of the answer.")
+@click.option("--descending", is_flag=True, help="The greatest first.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most rows.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Rows to leave out before.")
+@location_option
+@output_option
+def run_query(
+    name: str,
+    terms: Sequence[str],
+    order_by: str | None,
+    limit: int,
+    offset: int,
+    locations: Sequence[str],
+    output: str,
+    *,
+    descending: bool,
+) -> None:
+    """Ask question NAME; every location of the chain counts, and what waits for delivery too."""
+    from airflow_provider_pipetrack.tracking.questions import Questions
+
+    filters = dict(_filter(term) for term in terms)
+    with opened_store(locations) as store:
+        answer = Questions(store).ask(
+            name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters
+        )
+        _finish(store, answer)
+    if output == "json":
+        print_json({"rows": answer.rows, "total": answer.total, "unreachable": answer.unreachable})
+        return
+    shown = [column for column in (answer.rows[0] if answer.rows else ()) if any(row[column] for row in answer.rows)]
+    print_list(shown, answer.rows)
+    click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
+
+
+def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
+    if output == "json":
+        print_json({"pipelines": pipelines.rows, "attention": attention.rows, "unreachable": pipelines.unreachable})
+        return
+    print_table("Pipelines", _RUN_TABLE, pipelines.rows)
+    if pipelines.total > len(pipelines.rows):
+        click.echo(f"{len(pipelines.rows):,} of {plural(pipelines.total, 'pipeline')}; --limit shows more")
+    if attention.rows:
+        columns = {
+            "reason": lambda row: row["reason"],
+            "pipeline": lambda row: row["pipeline_id"],
+            "run": lambda row: row["run_id"],
+            **{name: _TRANSFER_TABLE[name] for name in ("transfer", "attempt", "remark", "owner")},
+        }
+        more = f", the newest {len(attention.rows):,}" if attention.total > len(attention.rows) else ""
+        print_table(f"Needs attention: {attention.total:,}{more}", columns, attention.rows)
+
+
+def _finish(store: TrackingStore, answer: Answer) -> None:
+    """Say who could not be asked; nobody at all is an error."""
+    warn_unreachable(answer.unreachable)
+    if len(answer.unreachable) == len(store.legs) and not answer.rows:
+        raise SystemExit(3)
+
+
+def _filter(term: str) -> tuple[str, Any]:
+    name, separator, value = term.partition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"{term!r}: expected FILTER=VALUE", param_hint="--where")
+    try:
+        if name in ("since", "until"):
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            return name, moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return name, int(value) if name == "map_index" else value
+    except ValueError:
+        kind = "a whole number" if name == "map_index" else "a day or a moment such as 2026-03-01T12:00"
+        raise click.BadParameter(f"{term!r}: expected {kind}", param_hint="--where") from None
+
+
+def _between(started: datetime | None, ended: datetime | None) -> str:
+    return took((ended - started).total_seconds()) if started and ended and ended > started else ""

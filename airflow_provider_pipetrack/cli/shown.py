@@ -1,0 +1,139 @@
+"""What the commands share: options, tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+#: Width of a table in a file or a pipe, in characters.
+_WIDE = 160
+output_option = click.option(
+    "--output", type=click.Choice(["text", "json"]), default="text", help="For people or for programs."
+)
+location_option = click.option(
+    "--location",
+    "locations",
+    multiple=True,
+    help="A tracking location to use instead of the configured ones; give it again for the rest of a chain.",
+)
+_STYLES = {
+    "completed": "green",
+    "ready": "green",
+    "matched": "green",
+    "up": "green",
+    "failed": "bold red",
+    "mismatched": "bold red",
+    "down": "bold red",
+    "in_progress": "cyan",
+    "overdue": "yellow",
+    "stale": "yellow",
+    "partial": "yellow",
+}
+
+
+@contextmanager
+def opened_store(locations: Sequence[str]) -> Iterator[TrackingStore]:
+    """Give the store of these locations, or the configured one when there are none."""
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+    with TrackingStore(list(locations)) if locations else TrackingStore.from_settings() as store:
+        yield store
+
+
+def plural(number: int, word: str) -> str:
+    """Return a number with its word, such as ``1 file`` or ``2 files``."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs; moments become ISO 8601 text."""
+    click.echo(json.dumps(value, indent=2, default=_as_text, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Mapping[str, Callable[[Any], Any]], rows: Iterable[Any]) -> None:
+    """Print rows for people, as wide as the terminal and no wider.
+
+    :param columns: what is shown of a row, by the heading.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title) or None, title_justify="left", title_style="bold")
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = [_cell(show(row)) for show in columns.values()]
+        table.add_row(*(f"[{_STYLES[cell]}]{cell}[/]" if cell in _STYLES else escape(cell) for cell in cells))
+    _console().print(table)
+
+
+def print_list(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows with many columns for people: as a table where it fits, else each row as a list."""
+    shown = [{name: _cell(row[name]) for name in columns} for row in rows]
+    width = sum(3 + max(len(name), *(min(30, len(row[name])) for row in shown)) for name in columns) if shown else 0
+    if width <= _console().width:
+        print_table("", {name: itemgetter(name) for name in columns}, shown)
+        return
+    longest = max(map(len, columns))
+    for number, row in enumerate(shown, 1):
+        click.echo(f"--- {number}")
+        for name in columns:
+            if row[name]:
+                click.echo(f"{name:{longest}}  {row[name]}")
+
+
+def warn_unreachable(unreachable: Mapping[str, str]) -> None:
+    """Say which locations could not be asked."""
+    for name, reason in unreachable.items():
+        click.echo(f"Not asked: {name}: {reason}", err=True)
+
+
+def took(seconds: float | None) -> str:
+    """Return a duration for people, or nothing."""
+    from airflow_provider_pipetrack.tracking.describe import human_duration
+
+    if seconds is None:
+        return ""
+    return human_duration(round(seconds, 3) if seconds < 60 else seconds)
+
+
+def _console() -> Console:
+    """Return where tables go; what is no terminal has no width of its own."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, _WIDE))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, datetime):
+        text = value.strftime("%Y-%m-%d %H:%M:%S")
+    elif isinstance(value, float):
+        text = f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    elif isinstance(value, (list, tuple)):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, Mapping):
+        text = json.dumps(value, default=_as_text, ensure_ascii=False)
+    else:
+        text = "" if value is None else str(value)
+    # A terminal acts upon control characters.
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,213 @@
+"""Commands that keep the tracking in order."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from airflow_provider_pipetrack.cli.shown import (
+    location_option,
+    opened_store,
+    output_option,
+    plural,
+    print_json,
+    print_table,
+    took,
+    warn_unreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_pipetrack.tracking.health import Health
+    from airflow_provider_pipetrack.tracking.reconcile import Summary
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+_LOCATION_TABLE = {
+    "location": lambda row: row.name,
+    "state": lambda row: row.state.value,
+    "owed to others": lambda row: row.owed or "",
+    "only on this host": lambda row: row.host_local,
+    "reason": lambda row: row.reason,
+}
+
+
+@click.command()
+@click.argument("locations", metavar="LOCATION...", nargs=-1, required=True)
+def init(locations: Sequence[str]) -> None:
+    """Make the tables, collections or folders of each LOCATION; tables of an older version get what they lack.
+
+    A LOCATION is written as in tracking_location, such as 'postgres@my_conn||tracking||public||pipeline_tracking'.
+    """
+    from airflow_provider_pipetrack.tracking.upkeep import upgrade_locations
+
+    with opened_store(locations) as store:
+        for name, added in upgrade_locations(store).items():
+            click.echo(f"{name}: ready" + (f"; added {', '.join(added)}" if added else ""))
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="Also compare all records of the locations, and try dead letters again.")
+@click.option("--watch", is_flag=True, help="Do it again and again, until it is stopped.")
+@click.option("--interval", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between passes.")
+@click.option("--adopt", metavar="HOST", help="Drain the journal of a host that is gone, from the same folder, too.")
+@click.option("--airflow-url", envvar="PIPETRACK_AIRFLOW_URL", help="Close attempts left open, by Airflow's REST API.")
+@click.option("--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", help="Name to log in with there.")
+@click.option("--airflow-password", envvar="PIPETRACK_AIRFLOW_PASSWORD", help="Better given by the environment.")
+@click.option("--airflow-token", envvar="PIPETRACK_AIRFLOW_TOKEN", help="A token, instead of name and password.")
+@location_option
+@output_option
+def reconcile(
+    interval: float,
+    adopt: str | None,
+    airflow_url: str | None,
+    airflow_user: str | None,
+    airflow_password: str | None,
+    airflow_token: str | None,
+    locations: Sequence[str],
+    output: str,
+    *,
+    full: bool,
+    watch: bool,
+) -> None:
+    """Deliver what waits on this host, and bring what fallbacks keep to the locations that lack it.
+
+    Without --location this is done for the configured chain and for every other that was used on this host. Exit code
+    1 when something still waits or is owed, 3 when Airflow was to be asked and did not answer.
+    """
+    from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
+
+    airflow = AirflowRest(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
+    while True:
+        with _stores(locations) as stores:
+            summary = _reconciled(stores, adopt, output, full=full)
+            closed = _closed(stores, airflow)
+        _print_summary(summary, closed, output)
+        if not watch:
+            raise SystemExit(1 if summary.waiting or summary.still_owed or summary.dead else 0)
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(interval)
+            continue
+        return
+
+
+@click.command()
+@location_option
+@output_option
+def doctor(locations: Sequence[str], output: str) -> None:
+    """Say how the tracking of this host is: locations, what waits, and what holds when something dies.
+
+    Exit code 1 when something needs a person.
+    """
+    from airflow_provider_pipetrack.tracking.health import health
+
+    with opened_store(locations) as store:
+        found = health(store)
+        is_default = not locations and _is_default(store)
+    broken = [guarantee for guarantee in found.guarantees if not guarantee.holds]
+    if output == "json":
+        print_json({**asdict(found), "is_well": found.is_well, "nothing_configured": is_default})
+    else:
+        _print_health(found, is_default=is_default)
+    # That a host's loss loses its records is how a chain on one host is; all the rest is to be mended.
+    raise SystemExit(0 if found.is_well and all(g.against == "host loss" for g in broken) else 1)
+
+
+@contextmanager
+def _stores(locations: Sequence[str]) -> Iterator[list[TrackingStore]]:
+    from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
+
+    if locations:
+        with opened_store(locations) as store:
+            yield [store]
+    else:
+        yield stores_of_host()
+
+
+def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str, *, full: bool) -> Summary:
+    from airflow_provider_pipetrack.tracking.reconcile import Summary
+
+    total = Summary()
+    with _progress(shown=output == "text") as progress:
+        for store in stores:
+            done = store.reconcile(full=full, adopt_host=adopt, progress=progress)
+            for name in ("drained", "healed", "copied", "revived", "still_owed"):
+                setattr(total, name, getattr(total, name) + getattr(done, name))
+            # Every pass looks at the same journal.
+            total.waiting, total.dead = done.waiting, done.dead
+            total.unreachable.update(done.unreachable)
+    return total
+
+
+def _closed(stores: Sequence[TrackingStore], airflow: Any) -> int | None:
+    if airflow is None:
+        return None
+    from airflow_provider_pipetrack.attempts.closing import close_stale
+
+    airflow.log_in()
+    return close_stale(stores, airflow.states)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Give what is called with how much has been done so far; it moves a bar when a person looks on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+        task = bar.add_task("records and changes", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _print_summary(summary: Summary, closed: int | None, output: str) -> None:
+    if output == "json":
+        print_json({**asdict(summary), "closed": closed})
+        return
+    done = {
+        "delivered from the journal": summary.drained,
+        "brought to where they were owed": summary.healed,
+        "copied where they were missing": summary.copied,
+        "dead letters taken after all": summary.revived,
+        "closed by Airflow's word": closed or 0,
+    }
+    left = {
+        "changes still wait": summary.waiting,
+        "records still owed": summary.still_owed,
+        "dead letters": summary.dead,
+    }
+    told = [f"{number:,} {what}" for what, number in {**done, **left}.items() if number]
+    click.echo("; ".join(told) or "nothing to do")
+    warn_unreachable(summary.unreachable)
+
+
+def _is_default(store: TrackingStore) -> bool:
+    from airflow_provider_pipetrack import settings
+
+    return store.shown_locations == [settings.default_location()]
+
+
+def _print_health(found: Health, *, is_default: bool) -> None:
+    print_table(f"Locations, seen from {found.host}", _LOCATION_TABLE, found.locations)
+    if is_default:
+        click.echo(
+            "No tracking_location is set: records are in SQLite under AIRFLOW_HOME, which only this host sees. With "
+            "workers on several hosts, name a location that all of them reach."
+        )
+    age = f", the oldest for {took(found.oldest_seconds)}" if found.oldest_seconds is not None else ""
+    click.echo(f"Journal {found.journal_folder}: {plural(found.undelivered, 'change')} undelivered{age}")
+    for host, number in found.other_hosts.items():
+        click.echo(f"Journal of {host}, beside it: {plural(number, 'change')} undelivered; --adopt takes them over")
+    for letter in found.dead_letters:
+        click.echo(f"Dead letter of {letter.at}: {letter.reason}")
+    if found.lost:
+        click.echo(f"{plural(found.lost, 'record')} could not be kept anywhere; search the task logs for 'pipetrack'")
+    for guarantee in found.guarantees:
+        click.echo(f"{'yes' if guarantee.holds else 'NO '}  after {guarantee.against}: {guarantee.sentence}")

@@ -1,0 +1,280 @@
+"""The commands about what is tracked, as a person and as a program call them: words, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from datetime import datetime, timezone
+
+import pytest
+from click.testing import CliRunner
+
+from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.records.queries import QUESTIONS, by_hand
+from airflow_provider_pipetrack.settings import host_name
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.integration.storage.worlds import world
+from tests.postgres_server import CONN_ID, DATABASE
+from tests.postgres_server import postgres as postgres  # a fixture
+
+RECORD = {"pipeline_id": "orders", "dag_id": "orders", "run_id": "r1", "task_id": "load"}
+RECORD_ID = "orders/r1/load/-1/1"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A host with nothing configured and nothing tracked."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def filled(home):
+    with TrackingStore.from_settings() as store:
+        store.legs[0].adapter.prepare()
+        store.legs[0].call(lambda adapter: adapter.apply(world(datetime.now(timezone.utc))), 60)
+    return home
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_a_host_without_records_says_so(home):
+    shown = run("status")
+    assert shown.exit_code == 3
+    assert shown.stderr == (
+        f"Not asked: sqlite||{home}/pipetrack/tracking.db||pipeline_tracking: "
+        f"not visible here: this host ({host_name()}) has no such file\n"
+    )
+    assert shown.stdout == ""
+
+
+def test_init_makes_tables_and_can_be_repeated(home):
+    location = f"sqlite||{home}/new/tracking.db||mine"
+    for _ in range(2):
+        shown = run("init", location)
+        assert (shown.exit_code, shown.output) == (0, f"{location}: ready\n")
+    tables = sqlite3.connect(home / "new" / "tracking.db").execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table'"
+    )
+    assert sorted(name for (name,) in tables) == ["mine", "mine_configs", "mine_history"]
+
+
+def test_init_gives_an_older_table_what_it_lacks(home):
+    location = f"sqlite||{home}/old.db||mine"
+    run("init", location)
+    database = sqlite3.connect(home / "old.db")
+    database.execute("DROP INDEX mine_unsettled")
+    for column in ("owed", "closed_by", "records_failed"):
+        database.execute(f"ALTER TABLE mine DROP COLUMN {column}")
+    database.execute("DROP TABLE mine_configs")
+    database.commit()
+    shown = run("init", location)
+    assert (
+        shown.output
+        == f"{location}: ready; added column records_failed of mine, column closed_by of mine, column owed of mine\n"
+    )
+    with TrackingStore([location]) as store:
+        assert store.write_tracking_record(RECORD)
+        assert store.read_tracking_records("orders")[0]["owed"] == []
+    assert run("init", location).output == f"{location}: ready\n"
+
+
+def test_init_upgrades_postgres_too(home, postgres, place_name):
+    location = f"postgres@{CONN_ID}||{DATABASE}||public||{place_name}"
+    assert run("init", location).output == f"{location}: ready\n"
+    postgres.run(f"ALTER TABLE {place_name} DROP COLUMN decision")
+    postgres.run(f"DROP TABLE {place_name}_configs")
+    assert run("init", location).output == f"{location}: ready; added column decision of {place_name}\n"
+    postgres.run(f"CREATE TABLE {place_name}x (a int)")
+    refused = run("init", f"{location}x")
+    assert refused.exit_code == 3
+    assert f"the table '{place_name}x' is there, but is none of pipetrack's: it has no record_id" in refused.stderr
+
+
+@pytest.fixture
+def place_name(request):
+    return f"cli_{abs(hash(request.node.nodeid)) % 10**8}"
+
+
+def test_a_table_of_somebody_else_is_left_alone(home):
+    database = sqlite3.connect(home / "other.db")
+    database.execute("CREATE TABLE mine (a)")
+    shown = run("init", f"sqlite||{home}/other.db||mine")
+    assert shown.exit_code == 3
+    assert "Traceback" not in shown.output
+
+
+def test_status_shows_pipelines_and_what_needs_attention(filled):
+    shown = run("status")
+    assert shown.exit_code == 0
+    for text in ("billing", "scheduled__9", "0/5", "Needs attention: 4", "100% broken", "mismatched"):
+        assert text in shown.output
+    answered = json.loads(run("status", "--output", "json").output)
+    assert [row["pipeline_id"] for row in answered["pipelines"]] == ["billing", "orders"]
+    assert len(answered["attention"]) == 4
+    assert answered["pipelines"][0]["began_at"] == "2026-03-10T12:00:00+00:00"
+
+
+def test_status_of_a_pipeline_shows_its_last_run(filled):
+    shown = run("status", "orders")
+    for text in ("load[1]", "disabled", "publish_team", "5m3s"):
+        assert text in shown.output
+    answered = json.loads(run("status", "orders", "--output", "json").output)
+    assert (answered["run"]["run_id"], len(answered["transfers"])) == ("scheduled__2", 4)
+    unknown = run("status", "nope")
+    assert (unknown.exit_code, unknown.stderr) == (1, "There is no record of a pipeline 'nope'.\n")
+
+
+def test_ready_is_an_exit_code(filled):
+    yes, no = (
+        run("ready", "orders", "stage of publish", "2026-03-01"),
+        run("ready", "orders", "stage of publish", "2026-03-02"),
+    )
+    assert (yes.exit_code, no.exit_code) == (0, 1)
+    assert yes.output == "ready: stage 'stage of publish' has its data, 'publish' ended last (run scheduled__0)\n"
+    assert no.output == "not ready: the audit of transfer 'publish' found a mismatch (run scheduled__1)\n"
+    partial = ("ready", "orders", "stage of publish", "2026-03-03")
+    assert (run(*partial).exit_code, run(*partial, "--accept-partial").exit_code) == (1, 0)
+    assert json.loads(run(*partial, "--output", "json").output)["state"] == "partial"
+    assert run("ready", "orders", "stage of publish", "soon").exit_code == 2
+
+
+def test_history_says_who_changed_what_and_why(home):
+    with TrackingStore.from_settings() as store:
+        store.write_tracking_record({**RECORD, "config_hash": "c0ffee"})
+        store.update_tracking_record(RECORD_ID, {"transfer_status": "in_progress"})
+        store.update_tracking_record(RECORD_ID, {"transfer_status": "failed", "error_message": "no disk"})
+    shown = run("history", RECORD_ID)
+    assert shown.exit_code == 0
+    events = json.loads(run("history", RECORD_ID, "--output", "json").output)
+    assert [(e["changed_by"], e["status_before"], e["status_after"], e["why"], e["counted"]) for e in events] == [
+        ("user", None, "pending", None, True),
+        ("user", "pending", "in_progress", None, True),
+        ("user", "in_progress", "failed", "no disk", True),
+    ]
+    assert events[0]["config_hash"] == "c0ffee"
+    assert "no disk" in shown.output
+
+
+def test_a_storage_without_history_says_so(home):
+    location = f"local_file||{home}/records.json"
+    with TrackingStore([location]) as store:
+        store.write_tracking_record(RECORD)
+    shown = run("history", RECORD_ID, "--location", location)
+    assert shown.exit_code == 1
+    assert shown.stderr == f"No history is kept in {location}: such a storage keeps only the latest state.\n"
+    run("status", "--location", f"sqlite||{home}/a.db||t")
+    with TrackingStore([f"sqlite||{home}/a.db||t"]) as store:
+        store.write_tracking_record(RECORD)
+    unknown = run("history", "nothing", "--location", f"sqlite||{home}/a.db||t")
+    assert (unknown.exit_code, unknown.stderr) == (1, f"There is no record 'nothing' in sqlite||{home}/a.db||t.\n")
+
+
+def test_queries_are_listed_shown_and_asked(filled):
+    assert [row["name"] for row in json.loads(run("queries", "list", "--output", "json").output)] == list(QUESTIONS)
+    assert "Transfers whose attempts have failed, and how often." in run("queries", "list").output
+    assert run("queries", "show", "overdue").output.endswith("ORDER BY overdue_seconds DESC NULLS LAST, record_id;\n")
+    asked = run("queries", "run", "open_failures", "--where", "owner=money_team", "--output", "json")
+    assert [row["task_id"] for row in json.loads(asked.output)["rows"]] == ["pay"]
+    for name in QUESTIONS:
+        shown = run("queries", "run", name, "--limit", "2")
+        assert shown.exit_code == 0
+        assert shown.output.strip().endswith(("row", "rows"))
+    assert "1 of 2 rows" in run("queries", "run", "runs", "--where", "since=2026-03-03", "--limit", "1").output
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_sql_of_a_question_runs_by_hand(filled, question):
+    database = sqlite3.connect(filled / "pipetrack" / "tracking.db")
+    rows = database.execute(by_hand(question, "sqlite", "pipeline_tracking")).fetchall()
+    answered = json.loads(run("queries", "run", question, "--limit", "1000", "--output", "json").output)
+    assert len(rows) == answered["total"] > 0
+
+
+def test_the_sql_of_every_question_runs_by_hand_in_postgres(home, postgres, place_name):
+    with TrackingStore([f"postgres@{CONN_ID}||{DATABASE}||public||{place_name}"]) as store:
+        store.legs[0].call(lambda adapter: adapter.apply(world(datetime.now(timezone.utc))), 60)
+    for question in QUESTIONS:
+        assert postgres.run(by_hand(question, "postgres", place_name))
+
+
+def test_reconcile_brings_home_and_says_what_is_left(home):
+    first, second = f"sqlite||{home}/down/a.db||t", f"sqlite||{home}/b.db||t"
+    (home / "down").write_text("in the way")
+    chain = ("--location", first, "--location", second)
+    with TrackingStore([first, second]) as store:
+        store.write_tracking_record(RECORD)
+    waiting = run("reconcile", *chain)
+    assert waiting.exit_code == 1
+    assert "1 records still owed" in waiting.stdout
+    assert f"Not asked: {first}" in waiting.stderr
+    (home / "down").unlink()
+    healed = run("reconcile", *chain)
+    assert (healed.exit_code, healed.stdout) == (0, "1 brought to where they were owed\n")
+    assert run("reconcile").stdout == "nothing to do\n"
+    assert json.loads(run("reconcile", "--full", "--output", "json").output)["still_owed"] == 0
+
+
+def test_reconcile_adopts_no_host_that_is_not_there(home):
+    shown = run("reconcile", "--adopt", "gone")
+    assert shown.exit_code == 2
+    assert "gone" in shown.stderr
+    assert "Traceback" not in shown.output
+
+
+def test_doctor_says_what_holds(filled):
+    shown = run("doctor")
+    assert shown.exit_code == 0
+    assert "No tracking_location is set: records are in SQLite under AIRFLOW_HOME" in shown.output
+    assert "NO   after host loss: every location is on this host" in shown.output
+    answered = json.loads(run("doctor", "--output", "json").output)
+    assert (answered["is_well"], answered["nothing_configured"]) == (True, True)
+    down = run("doctor", "--location", "postgres||a||b||c")
+    assert down.exit_code == 1
+    assert "there is no such Airflow connection" in down.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["status", "--location", "postgrs||a||b||c"], 2, "there is no storage type 'postgrs' (did you mean 'postgres'?)"),
+        (["init", "postgres||a||b||c"], 3, "there is no such Airflow connection"),
+        (["init"], 2, "Missing argument 'LOCATION...'"),
+        (["queries", "run", "slwo"], 2, "there is no question 'slwo' (did you mean 'slow'?)"),
+        (["queries", "run", "runs", "--where", "ownr=x"], 2, "there is no filter of runs 'ownr' (did you mean 'owner'?)"),
+        (["queries", "run", "runs", "--where", "x"], 2, "expected FILTER=VALUE"),
+        (["queries", "run", "runs", "--where", "map_index=x"], 2, "expected a whole number"),
+        (["queries", "run", "runs", "--where", "since=soon"], 2, "expected a day or a moment such as 2026-03-01T12:00"),
+        (["queries", "show", "slow", "--dialect", "postgers"], 2, "did you mean 'postgres'?"),
+        (["reconcile", "--airflow-url", "http://127.0.0.1:9"], 2, "Airflow wants a login"),
+        (["reconcile", "--airflow-url", "http://127.0.0.1:9", "--airflow-user", "a", "--airflow-password", "b"], 3,
+         "Airflow at http://127.0.0.1:9 cannot be reached"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_a_sentence_and_no_traceback(home, arguments, code, words):
+    shown = run(*arguments)
+    assert (shown.exit_code, words in shown.stderr) == (code, True), shown.stderr
+    assert "Traceback" not in shown.output
+    assert shown.exception is None or isinstance(shown.exception, SystemExit)
+
+
+def test_setting_mistakes_get_a_sentence_too(home, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__MODE", "both")
+    shown = run("status")
+    assert shown.exit_code == 2
+    assert "[pipetrack] mode = 'both': expected fallback or mirror" in shown.stderr
+
+
+def test_airflow_has_the_same_commands(filled):
+    cli_config = pytest.importorskip("airflow.cli.cli_config")
+    if not hasattr(cli_config, "GroupCommand"):
+        pytest.skip("Airflow 3.1 has no commands of providers")
+    called = [sys.executable, "-m", "airflow", "pipetrack", "queries", "run", "runs", "--where", "dag_id=orders"]
+    done = subprocess.run([*called, "--output", "json"], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[done.stdout.index("{") :])["total"] == 3
