@@ -145,18 +145,18 @@ def redact(text: str) -> str:
 def airflow_stats() -> Any:
     """Return where this process sends its metrics (``incr``, ``timing``, ``gauge``), or None when it sends none.
 
-    From 3.3 on there are two: the SDK's, which the task runner sets up, and the core's of Airflow's other processes.
+    From 3.2 on there are two: the SDK's, which the task runner sets up, and the core's of Airflow's other processes.
     Which one it is shows in whether it was set up; to import one would not set it up.
     """
     for name in ("airflow.sdk._shared.observability.metrics.stats", "airflow._shared.observability.metrics.stats"):
         module = sys.modules.get(name)
-        if getattr(module, "_factory", None) is not None:
+        if getattr(module, "_factory", None) is not None:  # 3.3
             return module
-    for name in ("airflow.sdk.observability.stats", "airflow.stats"):  # 3.2, 3.1
-        module = sys.modules.get(name)
-        if module is not None and not hasattr(module, "initialize"):
-            return getattr(module, "Stats", None)
-    return None
+        stats = getattr(module, "Stats", None)
+        if stats is not None and vars(stats).get("factory") is not None:  # 3.2
+            return stats
+    module = sys.modules.get("airflow.stats")
+    return module.Stats if hasattr(module, "conf") else None  # type: ignore[union-attr]  # 3.1 sets itself up
 
 
 def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:

@@ -19,9 +19,17 @@ PREFIX = "airflow.pipetrack."
 #: A task process as far as metrics go: the task runner sets the SDK's up before it runs anything.
 SCRIPT = """
 import pathlib, sys
-from airflow.sdk.observability import stats
-from airflow.sdk.observability.metrics import stats_utils
-stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+try:
+    from airflow.sdk.observability.metrics import stats_utils
+    from airflow.sdk.observability.stats import Stats
+except ImportError:  # 3.1
+    import airflow.stats
+else:
+    try:
+        Stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+    except TypeError:  # 3.2
+        Stats.initialize(factory=stats_utils.get_stats_factory(Stats))
+import airflow.sdk
 
 from airflow_provider_pipetrack import TrackingStore, metrics
 from airflow_provider_pipetrack.records.key import RecordKey
