@@ -78,8 +78,9 @@ def reconcile(
 ) -> None:
     """Deliver what waits on this host, and bring what fallbacks keep to the locations that lack it.
 
-    Without --location this is done for the configured chain and for every other that was used on this host. Exit code
-    1 when something still waits or is owed, 3 when Airflow was to be asked and did not answer.
+    Without --location this is done for the configured chain and for every other that was used on this host, and alerts
+    that wait are sent. Exit code 1 when something still waits or is owed, 3 when Airflow was to be asked and did not
+    answer.
     """
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
 
@@ -88,7 +89,7 @@ def reconcile(
         with _stores(locations) as stores:
             summary = _reconciled(stores, adopt, output, full=full)
             closed = _closed(stores, airflow)
-        _print_summary(summary, closed, output)
+        _print_summary(summary, closed, None if locations else _alerted(), output)
         if not watch:
             raise SystemExit(1 if summary.waiting or summary.still_owed or summary.dead else 0)
         with contextlib.suppress(KeyboardInterrupt):
@@ -154,6 +155,18 @@ def _closed(stores: Sequence[TrackingStore], airflow: Any) -> int | None:
     return close_stale(stores, airflow.states)
 
 
+def _alerted() -> dict[str, int]:
+    """Send the alerts that wait, and return what became of them."""
+    from airflow_provider_pipetrack import settings
+    from airflow_provider_pipetrack.notifications.outbox import Outbox
+
+    if not Outbox(settings.alerts_dir()).waiting():  # to send needs Airflow, which takes seconds to load
+        return {"sent": 0, "waiting": 0, "given_up": 0}
+    from airflow_provider_pipetrack.notifications.alerts import retry_alerts
+
+    return vars(retry_alerts())
+
+
 @contextmanager
 def _progress(*, shown: bool) -> Iterator[Callable[[int], None]]:
     """Give what is called with how much has been done so far; it moves a bar when a person looks on."""
@@ -167,21 +180,24 @@ def _progress(*, shown: bool) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_summary(summary: Summary, closed: int | None, output: str) -> None:
+def _print_summary(summary: Summary, closed: int | None, alerts: dict[str, int] | None, output: str) -> None:
     if output == "json":
-        print_json({**asdict(summary), "closed": closed})
+        print_json({**asdict(summary), "closed": closed, "alerts": alerts})
         return
+    alerts = alerts or {}
     done = {
         "delivered from the journal": summary.drained,
         "brought to where they were owed": summary.healed,
         "copied where they were missing": summary.copied,
         "dead letters taken after all": summary.revived,
         "closed by Airflow's word": closed or 0,
+        "alerts sent": alerts.get("sent", 0),
     }
     left = {
         "changes still wait": summary.waiting,
         "records still owed": summary.still_owed,
         "dead letters": summary.dead,
+        "alerts still wait": alerts.get("waiting", 0),
     }
     told = [f"{number:,} {what}" for what, number in {**done, **left}.items() if number]
     click.echo("; ".join(told) or "nothing to do")
@@ -195,6 +211,9 @@ def _is_default(store: TrackingStore) -> bool:
 
 
 def _print_health(found: Health, *, is_default: bool) -> None:
+    from airflow_provider_pipetrack import settings
+    from airflow_provider_pipetrack.notifications.outbox import Outbox
+
     print_table(f"Locations, seen from {found.host}", _LOCATION_TABLE, found.locations)
     if is_default:
         click.echo(
@@ -207,6 +226,10 @@ def _print_health(found: Health, *, is_default: bool) -> None:
         click.echo(f"Journal of {host}, beside it: {plural(number, 'change')} undelivered; --adopt takes them over")
     for letter in found.dead_letters:
         click.echo(f"Dead letter of {letter.at}: {letter.reason}")
+    outbox = Outbox(settings.alerts_dir())
+    for number, what in ((len(outbox.waiting()), "to be sent"), (outbox.given_up(), "given up after days of tries")):
+        if number:
+            click.echo(f"{plural(number, 'alert')} {what}, in {settings.alerts_dir()}")
     if found.lost:
         click.echo(f"{plural(found.lost, 'record')} could not be kept anywhere; search the task logs for 'pipetrack'")
     for guarantee in found.guarantees:

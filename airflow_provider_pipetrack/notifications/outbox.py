@@ -63,7 +63,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._waiting = folder / "waiting"
         self._sent = folder / "sent"
-        self._given_up = folder / "given_up"
+        self._dropped = folder / "given_up"
 
     def keep(self, alert: Alert) -> bool:
         """Keep an alert until it is sent.
@@ -74,7 +74,7 @@ class Outbox:
         path = self._path(alert.alert_id)
         if self._is_settled(alert.alert_id) or path.exists():
             return False
-        for folder in (self._waiting, self._sent, self._given_up):
+        for folder in (self._waiting, self._sent, self._dropped):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = self._write_fresh(alert)
         try:
@@ -95,6 +95,10 @@ class Outbox:
             with suppress(OSError):
                 found.append((path.stat().st_mtime, path.stem))
         return [name for _, name in sorted(found)]
+
+    def given_up(self) -> int:
+        """Return how many alerts were given up; they are kept for whoever looks."""
+        return sum(1 for _ in self._dropped.glob("*.json"))
 
     @contextmanager
     def taken(self, name: str) -> Iterator[Alert | None]:
@@ -121,7 +125,7 @@ class Outbox:
             return "sent"
         tries = alert.tries + 1
         if time.time() - alert.raised > KEPT_FOR:
-            self._move(replace(alert, deliveries=left, tries=tries), self._given_up, ".json")
+            self._move(replace(alert, deliveries=left, tries=tries), self._dropped, ".json")
             return "given_up"
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries - 1, 10))
         fresh = self._write_fresh(replace(alert, deliveries=left, tries=tries, due=time.time() + pause))
@@ -138,7 +142,7 @@ class Outbox:
         self._path(alert.alert_id).unlink(missing_ok=True)
 
     def _is_settled(self, name: str) -> bool:
-        return (self._sent / name).exists() or (self._given_up / f"{name}.json").exists()
+        return (self._sent / name).exists() or (self._dropped / f"{name}.json").exists()
 
     def _is_mine(self, name: str, descriptor: int) -> bool:
         try:
@@ -153,7 +157,7 @@ class Outbox:
             return Alert(**json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0)))
         except (OSError, ValueError, TypeError):
             # Not written by us, or damaged: out of the way, but still there to be looked at.
-            self._path(name).replace(self._given_up / f"{name}.json")
+            self._path(name).replace(self._dropped / f"{name}.json")
             return None
 
     def _write_fresh(self, alert: Alert) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from email.utils import getaddresses
 
 import pytest
 from airflow.sdk import BaseNotifier
+from click.testing import CliRunner
 
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.notifications.alerts import Retried, finish_alerts, raise_alert, retry_alerts
 from airflow_provider_pipetrack.notifications.targets import AlertTargets, NotifierTarget
@@ -293,3 +296,18 @@ def test_nothing_that_is_wrong_reaches_the_caller(caplog):
     raise_alert(to(), "no such kind", a_record())
     raise_alert(to(), "failed", {})
     assert caplog.text.count("pipetrack could not raise the alert") == 2
+
+
+def test_the_commands_show_and_send_what_waits(use, soon, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    use(mail_server.connection(mail_server.free_port()))
+    raise_alert(to(), "failed", a_record())
+    finish_alerts()
+    assert f"1 alert to be sent, in {tmp_path}/_alerts\n" in CliRunner().invoke(main, ["doctor"]).output
+    assert CliRunner().invoke(main, ["reconcile"]).stdout == "1 alerts still wait\n"
+    with mail_server.running() as server:
+        use(server.connection())
+        answer = CliRunner().invoke(main, ["reconcile", "--output", "json"])
+        assert json.loads(answer.stdout)["alerts"] == {"sent": 1, "waiting": 0, "given_up": 0}
+        assert len(server.mails) == 1
+    assert CliRunner().invoke(main, ["reconcile"]).stdout == "nothing to do\n"
