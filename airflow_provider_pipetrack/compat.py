@@ -134,6 +134,12 @@ def trigger_classes() -> tuple[Any, Any]:
     return BaseTrigger, TriggerEvent
 
 
+def snowflake_parameters(hook: Any) -> dict[str, Any]:
+    """Return what a SnowflakeHook connects with; it has no public way to add limits to them."""
+    parameters = hook._get_conn_params  # noqa: SLF001
+    return dict(parameters() if callable(parameters) else parameters)
+
+
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
     import airflow.sdk.log as masking

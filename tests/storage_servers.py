@@ -20,6 +20,7 @@ import pytest
 BIN = Path(sys.executable).parent
 MONGO_CONN_ID = "pipetrack_tests_mongo"
 S3_CONN_ID = "pipetrack_tests_s3"
+SNOWFLAKE_CONN_ID = "pipetrack_tests_snowflake"
 
 
 def free_port() -> int:
@@ -123,3 +124,58 @@ def s3() -> Iterator[str]:
     with running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as port:
         with environment(S3_CONN_ID, s3_connection(port)):
             yield "pipetrack-tests"
+
+
+def snowflake_connection(port: int, **changes: Any) -> dict[str, Any]:
+    """Return an Airflow connection to the stand-in for Snowflake at a port of this machine."""
+    extra = {
+        "account": "fakesnow",
+        "warehouse": "WH",
+        "database": "TRACK",
+        "role": "SYSADMIN",
+        "host": "127.0.0.1",
+        "port": port,
+        "insecure_mode": True,
+        "session_parameters": {"CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+    }
+    return {
+        "conn_type": "snowflake",
+        "login": "fake",
+        "password": "unasked",
+        "schema": "PUBLIC",
+        "extra": extra,
+        **changes,
+    }
+
+
+@pytest.fixture(scope="session")
+def snowflake() -> Iterator[tuple[str, int | None]]:
+    """A Snowflake with the connection ``SNOWFLAKE_CONN_ID``: its database and, for the stand-in, the port.
+
+    The account is that of ``PIPETRACK_TEST_SNOWFLAKE`` and ``…_DATABASE`` where these are set.
+    """
+    given = os.environ.get("PIPETRACK_TEST_SNOWFLAKE")
+    if given:
+        with environment(SNOWFLAKE_CONN_ID, given):
+            yield os.environ["PIPETRACK_TEST_SNOWFLAKE_DATABASE"], None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pt-snowflake-"))
+    certificates = _certificates(folder)
+    # The hook speaks TLS only; the variable is one for the whole process.
+    trusted = {"REQUESTS_CA_BUNDLE": str(folder / "ca.pem")}
+    command = [sys.executable, "-m", "uvicorn", "fakesnow.server:app", "--host", "127.0.0.1", *certificates]
+    with running(lambda port: [*command, "--port", str(port)]) as port:
+        with environment(SNOWFLAKE_CONN_ID, snowflake_connection(port), **trusted):
+            yield "TRACK", port
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _certificates(folder: Path) -> list[str]:
+    import trustme
+
+    authority = trustme.CA()
+    own = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    own.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in own.cert_chain_pems))
+    return ["--ssl-keyfile", str(folder / "key.pem"), "--ssl-certfile", str(folder / "cert.pem")]

@@ -18,6 +18,7 @@ _BUILT_IN = {
     "postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
     "local_postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
     "local_file": f"{_PACKAGE}.local_file.LocalFileAdapter",
+    "snowflake": f"{_PACKAGE}.snowflake.SnowflakeAdapter",
     "aws_s3": f"{_PACKAGE}.s3.S3Adapter",
     "mongodb": f"{_PACKAGE}.mongodb.MongoAdapter",
 }

@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change, Rank
 from airflow_provider_pipetrack.records.clean import clean_columns
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_updates
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold
@@ -262,6 +263,19 @@ class StorageContract:
         ids = [attempt(number)[0].record_id for number in (1, 2)]
         assert sorted(event["event_id"] for event in adapter.histories(ids)) == sorted(e["event_id"] for e in events)
         assert len(adapter.history(attempt(3)[0].record_id)) == 1, "what no history explains came as it stands"
+
+    def test_a_configuration_is_kept_once_and_found_by_pipeline_and_dag(self, adapter: StorageAdapter) -> None:
+        if not adapter.keeps_configs:
+            pytest.skip("keeps no configurations")
+        stages = [["shop", "staging"]]
+        first = ConfigVersion("h1", "orders", "orders_dag", "1.0", stages, {"a": [1, UGLY]}, NOON)
+        second = ConfigVersion("h2", "orders", "orders_dag", None, stages, {}, NOON + timedelta(hours=1))
+        for version in (second, first, first, replace(first, first_used_at=NOON + timedelta(hours=2))):
+            adapter.keep_config(version)
+        assert adapter.config_versions("orders") == adapter.config_versions("orders_dag") == [first, second]
+        assert adapter.config_versions("another") == []
+        adapter.upgrade()
+        assert adapter.config_versions("orders") == [first, second]
 
     def test_that_it_would_take_a_record_is_proved_without_leaving_one(self, adapter: StorageAdapter) -> None:
         adapter.apply(attempt())

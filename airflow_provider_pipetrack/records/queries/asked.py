@@ -168,7 +168,7 @@ class Asked:
         return "" if self.limit is None else "LIMIT :limit OFFSET :offset"
 
 
-_NEWER = """WITH newer AS MATERIALIZED ({newer}),
+_NEWER = """WITH newer AS {once}({newer}),
 tracking_now AS (
   SELECT {all_columns} FROM {table} WHERE record_id NOT IN (SELECT record_id FROM newer)
   UNION ALL
@@ -303,7 +303,7 @@ def _filled(text: str, fragments: Mapping[str, str]) -> str:
 
 def _written(text: str, dialect: QueryDialect, table: str, source: str) -> str:
     """Return a statement with the database's placeholders, and then the table, whose name may hold any sign."""
-    text = text.replace("{newer}", dialect.newer)
+    text = text.replace("{once}", dialect.once).replace("{newer}", dialect.newer)
     if dialect.placeholder.startswith("%"):
         text = text.replace("%", "%%")
         table, source = (name.replace("%", "%%") for name in (table, source))

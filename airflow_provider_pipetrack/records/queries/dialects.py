@@ -35,6 +35,7 @@ class QueryDialect:
     :param elapsed: seconds from the attempt's start to ``:now``.
     :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
     :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
+    :param once: what makes a common table expression be computed once, where a database does so on request only.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
 
@@ -43,6 +44,7 @@ class QueryDialect:
     listed: str
     newer: str
     native_times: bool
+    once: str = "MATERIALIZED "
 
 
 def _json_extracts() -> str:
@@ -63,7 +65,32 @@ POSTGRES_QUERIES = QueryDialect(
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
     native_times=True,
 )
-DIALECTS: Mapping[str, QueryDialect] = {"sqlite": SQLITE_QUERIES, "postgres": POSTGRES_QUERIES}
+_SNOWFLAKE_TYPES = {"integer": "NUMBER(38, 0)", "float": "FLOAT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP_TZ"}
+
+
+def _snowflake_casts() -> str:
+    values = ((column, f"f.value['{column.name}']") for column in COLUMNS)
+    return ", ".join(
+        f"PARSE_JSON(CAST({value} AS VARCHAR)) AS {column.name}"
+        if column.kind == "json"
+        else f"CAST({value} AS {_SNOWFLAKE_TYPES.get(column.kind, 'VARCHAR')}) AS {column.name}"
+        for column, value in values
+    )
+
+
+SNOWFLAKE_QUERIES = QueryDialect(
+    placeholder="%({})s",
+    elapsed="(DATEDIFF(microsecond, t.transfer_start_timestamp, CAST(:now AS TIMESTAMP_TZ)) / 1000000.0)",
+    listed="ARRAY_AGG(DISTINCT {0})",
+    newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
+    native_times=False,
+    once="",
+)
+DIALECTS: Mapping[str, QueryDialect] = {
+    "sqlite": SQLITE_QUERIES,
+    "postgres": POSTGRES_QUERIES,
+    "snowflake": SNOWFLAKE_QUERIES,
+}
 
 
 def newer_rows(records: Iterable[Mapping[str, Any]], dialect: QueryDialect) -> list[dict[str, Any]]:

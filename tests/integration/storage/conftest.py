@@ -13,14 +13,21 @@ from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from tests.postgres_server import CONN_ID, DATABASE, postgres  # noqa: F401  a fixture
-from tests.storage_servers import MONGO_CONN_ID, S3_CONN_ID, mongo, s3  # noqa: F401  fixtures
+from tests.storage_servers import (  # noqa: F401  fixtures
+    MONGO_CONN_ID,
+    S3_CONN_ID,
+    SNOWFLAKE_CONN_ID,
+    mongo,
+    s3,
+    snowflake,
+)
 
 USERS = {
     "custom_storage": "tests.integration.storage.users_adapter.JsonFileAdapter",
     "plain_storage": "tests.integration.storage.users_adapter.SharedDictAdapter",
 }
 #: The package's own.
-BUILT_IN = ("sqlite", "postgres", "local_file", "mongodb", "aws_s3")
+BUILT_IN = ("sqlite", "postgres", "local_file", "mongodb", "aws_s3", "snowflake")
 KINDS = (*BUILT_IN, "custom_storage", "plain_storage")
 
 
@@ -56,6 +63,9 @@ def place_of(tmp_path, request) -> Callable[..., Place]:
             made = Place(kind, f"aws_s3@{S3_CONN_ID}||s3://{request.getfixturevalue('s3')}/{name}/")
             made.adapter().prepare()
             return made
+        if kind == "snowflake":
+            database, _ = request.getfixturevalue("snowflake")
+            return Place(kind, f"snowflake@{SNOWFLAKE_CONN_ID}||{database}||public||{name}")
         if kind == "sqlite":
             return Place(kind, f"sqlite||{tmp_path}/{uuid.uuid4().hex}.db||{name}")
         return Place(kind, f"{kind}||{tmp_path}/{name}.json")

@@ -47,6 +47,12 @@ class TestS3(Contract):
     kind = "aws_s3"
 
 
+class TestSnowflake(Contract):
+    kind = "snowflake"
+    #: The stand-in takes 50 ms for each insert.
+    orders = 12
+
+
 class TestOwnAdapter(Contract):
     kind = "custom_storage"
 

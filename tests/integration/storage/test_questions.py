@@ -17,7 +17,7 @@ from tests.integration.storage.worlds import HOUR, NOON, stored, world
 NOW = datetime.now(timezone.utc)
 
 
-@pytest.fixture(params=["sqlite", "postgres", "local_file"])
+@pytest.fixture(params=["sqlite", "postgres", "local_file", "mongodb"])
 def place(request, place_of) -> Place:
     return place_of(request.param)
 

