@@ -65,6 +65,8 @@ def write_stubs(source: Path, target: Path) -> None:
 
 def _harmless(line: str) -> str:
     """Return a line without control characters, which could make a stub look like an archive to Airflow."""
+    if line.isprintable():
+        return line
     return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in line)
 
 
