@@ -59,12 +59,14 @@ def announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> Change:
 def announced_index(dag: Any, name: str, spec: Spec) -> int:
     """Return the map index under which a transfer is announced.
 
-    A mapped one is announced as its first index, so that no row is left over when its indexes appear.
+    A mapped one, or one in a mapped group, is announced as its first index, so that no row is left over when its
+    indexes appear.
     """
-    mapped = bool(spec.transfer.expand) or (
-        dag.has_task(name) and bool(getattr(dag.get_task(name), "is_mapped", False))
-    )
-    return 0 if mapped else -1
+    return 0 if spec.transfer.expand or (dag.has_task(name) and _is_mapped(dag.get_task(name))) else -1
+
+
+def _is_mapped(task: Any) -> bool:
+    return getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group() is not None
 
 
 def _marker(dag_id: str, run_id: str) -> Path:

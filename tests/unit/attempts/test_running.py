@@ -10,6 +10,7 @@ from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
+from airflow_provider_pipetrack.attempts.announce import announced_index
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
 from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
 from airflow_provider_pipetrack.attempts.declare import complete_binding
@@ -46,6 +47,21 @@ def test_a_function_that_hangs_is_left_behind():
     assert call_within(5, "f", lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         call_within(5, "f", lambda: 1 / 0)
+
+
+def test_what_is_mapped_itself_or_with_its_group_is_announced_as_its_first_index():
+    with DAG("groups", schedule=None) as made:
+        TrackedOperator(task_id="plain", transfer={})
+        TrackedOperator.partial(task_id="mapped", python_callable=print).expand(op_args=[[1]])
+
+        @task_group
+        def each(number):
+            TrackedOperator(task_id="inner", python_callable=print, op_args=[number], transfer={})
+
+        each.expand(number=[1, 2])
+    specs = complete_binding(made).specs
+    indexes = {name: announced_index(made, name, spec) for name, spec in specs.items()}
+    assert indexes == {"plain": -1, "mapped": 0, "each.inner": 0}
 
 
 @pytest.fixture
