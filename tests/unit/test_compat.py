@@ -1,0 +1,103 @@
+"""What is not ``airflow.sdk`` is as compat.py takes it to be, in whatever version of Airflow runs these tests."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, TaskGroup
+
+from airflow_provider_pipetrack import compat, tracked
+
+NAMES = ("a", "b", "c")
+
+
+def edges(dag: DAG) -> dict[str, tuple[set[str], set[str]]]:
+    return {task.task_id: (set(task.upstream_task_ids), set(task.downstream_task_ids)) for task in dag.tasks}
+
+
+def test_edges_are_those_that_airflow_makes():
+    with DAG("ours") as ours:
+        tasks = {name: EmptyOperator(task_id=name) for name in NAMES}
+        compat.connect(tasks, {"a": [], "b": ["a"], "c": ["a", "b"]})
+    with DAG("airflows") as airflows:
+        a, b, c = (EmptyOperator(task_id=name) for name in NAMES)
+        a >> b >> c
+        a >> c
+    assert edges(ours) == edges(airflows)
+    assert [task.task_id for task in ours.topological_sort()] == [t.task_id for t in airflows.topological_sort()]
+
+
+def test_the_dag_and_the_group_of_a_block_are_found():
+    assert compat.current_dag() is None
+    with DAG("found") as dag:
+        assert compat.current_dag() is dag
+        assert compat.current_task_group(dag) is dag.task_group
+        with TaskGroup("group") as group:
+            assert compat.current_task_group(dag) is group
+
+
+def test_default_arguments_reach_a_constructor_that_airflow_does_not_wrap():
+    with DAG("defaults", default_args={"bash_command": "echo 1", "retries": 7, "owner": "team"}):
+        task = tracked(BashOperator)(task_id="a", transfer={})
+    assert (task.bash_command, task.retries, task.owner) == ("echo 1", 7, "team")
+    assert compat.is_plain_constructor(tracked(BashOperator).__init__)
+    assert not compat.is_plain_constructor(BashOperator.__init__)
+
+
+def test_an_index_of_a_mapped_task_is_told_from_a_task(monkeypatch):
+    seen = []
+    monkeypatch.setattr("airflow_provider_pipetrack.operators.tracked.is_unmapping", lambda given: seen.append(given))
+    with DAG("mapped"):
+        mapped = tracked(BashOperator).partial(task_id="m", transfer={}).expand(bash_command=["echo 1"])
+        tracked(BashOperator)(task_id="plain", bash_command="true", transfer={})
+    plain = seen.pop()
+    mapped.operator_class(task_id="m", bash_command="echo 1", transfer={}, _airflow_from_mapped=True)
+    assert compat.is_unmapping(seen.pop())
+    assert not compat.is_unmapping(plain)
+    assert "_airflow_from_mapped" in inspect.getsource(type(mapped))
+
+
+def test_the_ways_to_leave_execute_are_exceptions():
+    for kind in (*compat.CONTROL_FLOW, *compat.SUCCESSFUL_EXITS):
+        assert issubclass(kind, BaseException)
+    assert issubclass(compat.AirflowFailException, compat.AirflowException)
+    assert {"TaskDeferred", "AirflowRescheduleException"} <= {kind.__name__ for kind in compat.CONTROL_FLOW}
+
+
+@pytest.mark.parametrize(("text", "is_one"), [("0 2 * * *", True), ("@daily", True), ("often", False)])
+def test_cron_expressions_are_told_apart(text, is_one):
+    assert compat.is_cron(text) == is_one
+
+
+def test_options_are_read_from_airflows_configuration():
+    assert compat.airflow_option("core", "dags_folder").endswith("dags")
+    assert compat.airflow_option("core", "no_such_option") is None
+
+
+def test_states_are_asked_for_one_run(mocker):
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    answer = {"run": {"a": "success", "m_0": None}}
+    asked = mocker.patch.object(RuntimeTaskInstance, "get_task_states", autospec=True, return_value=answer)
+    assert compat.task_states("dag", "run", task_ids=["a", "m"], map_index=0) == {"a": "success", "m_0": None}
+    assert asked.call_args.kwargs == {"dag_id": "dag", "run_ids": ["run"], "task_ids": ["a", "m"], "map_index": 0}
+    assert compat.task_states("dag", "other") == {}
+
+
+def test_secrets_that_airflow_knows_are_masked():
+    from airflow.sdk.log import mask_secret
+
+    mask_secret("s3cret-and-long")
+    assert "s3cret-and-long" not in compat.redact("it is s3cret-and-long")
+
+
+def test_bundles_triggers_and_plugins_have_their_base_classes():
+    for name in ("initialize", "refresh", "path", "get_current_version"):
+        assert hasattr(compat.dag_bundle_base(), name)
+    base, event = compat.trigger_classes()
+    assert {"serialize", "run"} <= set(dir(base))
+    assert event({"a": 1}).payload == {"a": 1}
+    assert compat.plugin_base().__name__ == "AirflowPlugin"
