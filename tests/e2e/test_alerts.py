@@ -47,6 +47,9 @@ stage_transfers:
   - name: audit_breaks
     audit_enabled: true
     audit: {function: breaks}
+  - name: audit_killed
+    audit_enabled: true
+    audit: {function: killed_audit}
   - name: untracked
     tracking_location: ["postgres@tracking_down||db||public||pipeline_tracking"]
   - name: mapped
@@ -80,6 +83,9 @@ def half():
 
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
+
+def killed_audit(source_stage, target_stage, audit_config):
+    killed()
 
 def works():
     return {"records_succeeded": 5, "records_failed": 0}
@@ -123,6 +129,7 @@ EXPECTED = [
     MISMATCHED.format("mismatched"),
     MISMATCHED.format("warned"),
     FAILED.format("audit_breaks"),
+    FAILED.format("audit_killed"),
     "Tracking records of told are not delivered",
     FAILED.format("mapped[0]"),
     FAILED.format("mapped[1]"),
@@ -206,6 +213,10 @@ def test_an_audit_that_could_not_be_run_is_told(mails):
     assert "the audit gave no answer: ConnectionError: the warehouse does not answer" in text(
         mails[FAILED.format("audit_breaks")]
     )
+
+
+def test_an_audit_that_was_killed_is_told(mails):
+    assert "the audit ended without a word: killed, out of memory" in text(mails[FAILED.format("audit_killed")])
 
 
 def test_the_cause_is_told_where_the_task_could_not_say_it(mails):
