@@ -1,0 +1,76 @@
+"""An audit that was killed before it said a word is recorded and told once, and no other is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack.attempts import silent_audits
+from airflow_provider_pipetrack.attempts.announce import announced
+from airflow_provider_pipetrack.attempts.binding import binding_of
+from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.describe import Outcome, audit_change, end_change
+
+PIPELINE = """
+defaults: {transfer_process_email_alerts: [team@example.com]}
+stage_transfers: [{name: killed}, {name: spoke}, {name: matched}, {name: never_ran}]
+"""
+STATES = {
+    "killed__audit": "failed",
+    "spoke__audit": "failed",
+    "matched__audit": "success",
+    "never_ran__audit": "failed",
+}
+
+
+@pytest.fixture
+def dag(tmp_path, monkeypatch, mocker):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value=STATES)
+    made = build_dag(PipelineConfig.from_text(PIPELINE, "audited.yaml"))
+    for name in ("killed", "spoke", "matched"):
+        base = start(made, name)
+        changes = [end_change(base, Outcome("completed"), by="task")]
+        if name == "spoke":
+            changes.append(audit_change(base, "pending", {"audit_task": "x", "error": "E"}, try_number=1, final=False))
+        store_of(made, name).submit(changes, durable=False)
+    store_of(made, "killed").flush()
+    return made
+
+
+def start(dag, name):
+    return announced(binding_of(dag).specs[name], {"dag": dag, "run_id": "r"}, RecordKey("audited", "r", name))
+
+
+def store_of(dag, name):
+    return store_for(binding_of(dag).specs[name])
+
+
+def alerts() -> list[dict]:
+    return [json.loads(path.read_text()) for path in (settings.alerts_dir() / "waiting").glob("*.json")]
+
+
+def test_only_the_silent_one_is_recorded_and_told_once(dag):
+    for _ in range(2):
+        silent_audits.close_silent_audits(dag, "r")
+    (alert,) = alerts()
+    assert (alert["kind"], alert["record"]["task_id"]) == ("failed", "killed")
+    assert "the audit ended without a word" in alert["record"]["error_message"]
+    record = store_of(dag, "killed").read_record(RecordKey("audited", "r", "killed").record_id)
+    assert record["transfer_status"] == "completed"
+    assert record["audit_result"] == "pending"
+    assert record["audit_metadata"]["audit_task"] == "killed__audit"
+    assert "killed, out of memory" in record["audit_metadata"]["error"]
+    spoke = store_of(dag, "spoke").read_record(RecordKey("audited", "r", "spoke").record_id)
+    assert spoke["audit_metadata"] == {"audit_task": "x", "error": "E"}
+
+
+def test_a_dag_without_audits_asks_airflow_nothing(tmp_path, monkeypatch, mocker):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    asked = mocker.patch.object(silent_audits, "task_states")
+    plain = build_dag(PipelineConfig.from_text("stage_transfers: [{name: a, audit_enabled: false}]", "plain.yaml"))
+    silent_audits.close_silent_audits(plain, "r")
+    asked.assert_not_called()
