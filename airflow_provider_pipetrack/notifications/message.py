@@ -128,9 +128,13 @@ def _audit(record: Mapping[str, Any]) -> str | None:
 
 
 def _moment(value: Any) -> str | None:
-    if not isinstance(value, datetime):
-        return None if value is None else str(value)
-    return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    """Return a time for people; an alert that was kept on disk has it as text."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return str(value)
+    return None if value is None else f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _links(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.notifications.message import compose, one_line
 from airflow_provider_pipetrack.notifications.targets import AlertKind
+from airflow_provider_pipetrack.records.clean import clean_json
 from airflow_provider_pipetrack.records.key import RecordKey
 
 MOMENT = datetime(2026, 1, 31, 6, 30, tzinfo=timezone.utc)
@@ -79,6 +81,11 @@ def test_the_text_says_everything_that_is_known():
     message = compose(AlertKind.FAILED, RECORD)
     assert message.subject == "[pipetrack] orders: load_orders failed and is not tried again"
     assert message.text == TEXT
+
+
+def test_a_record_that_was_kept_on_disk_says_the_same():
+    kept = json.loads(json.dumps(clean_json(RECORD)))
+    assert compose(AlertKind.FAILED, kept).text == TEXT
 
 
 def test_the_page_says_the_same():
