@@ -10,9 +10,12 @@ from datetime import datetime, timezone
 from enum import IntEnum
 from typing import Any
 
-from airflow_provider_pipetrack.records.columns import BY_NAME, MERGED_GROUPS, NAMES_BY_GROUP, Group
+from airflow_provider_pipetrack.records.columns import COLUMNS, MERGED_GROUPS, NAMES_BY_GROUP, Group
 
 Value = Any
+
+_TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
+_NAMES = {group: frozenset(names) for group, names in NAMES_BY_GROUP.items()}
 
 
 class Rank(IntEnum):
@@ -67,6 +70,7 @@ class Change:
     :param keys: merge key of each group that the change carries.
     :param by: who changed it: ``task``, ``callback``, ``audit``, ``reconcile`` or ``user``.
     :param at: when it happened, UTC.
+    :param plain: the change as JSON, where it came from there, so that it need not be made again.
     """
 
     record_id: str
@@ -75,11 +79,12 @@ class Change:
     by: str
     event_id: str = field(default_factory=new_event_id)
     at: datetime = field(default_factory=utc_now)
+    plain: Mapping[str, Value] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for group in self.keys:
-            missing = [name for name in NAMES_BY_GROUP[group] if name not in self.columns]
-            if missing:
+            if not self.columns.keys() >= _NAMES[group]:
+                missing = [name for name in NAMES_BY_GROUP[group] if name not in self.columns]
                 raise ValueError(f"a change carries its groups whole; {group} lacks {', '.join(missing)}")
 
     @property
@@ -89,6 +94,8 @@ class Change:
 
     def to_json(self) -> dict[str, Value]:
         """The change as plain JSON types; times become ISO 8601 text."""
+        if self.plain is not None:
+            return dict(self.plain)
         return {
             "event_id": self.event_id,
             "record_id": self.record_id,
@@ -107,7 +114,10 @@ class Change:
 
         :raises ValueError, KeyError, TypeError: when ``data`` is not such a change.
         """
-        columns = {name: _revive(name, value) for name, value in data["columns"].items()}
+        columns = dict(data["columns"])
+        for name in _TIMES:
+            if isinstance(columns.get(name), str):
+                columns[name] = datetime.fromisoformat(columns[name])
         return cls(
             record_id=data["record_id"],
             columns=columns,
@@ -115,11 +125,5 @@ class Change:
             by=data["by"],
             event_id=data["event_id"],
             at=datetime.fromisoformat(data["at"]),
+            plain=data,
         )
-
-
-def _revive(name: str, value: Value) -> Value:
-    column = BY_NAME.get(name)
-    if column is not None and column.kind == "timestamp" and isinstance(value, str):
-        return datetime.fromisoformat(value)
-    return value

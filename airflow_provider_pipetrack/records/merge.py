@@ -52,13 +52,27 @@ def fold(changes: Iterable[Change]) -> Record:
 
     :raises ValueError: when there is no change, or they belong to different records.
     """
-    record: Record | None = None
-    for change in changes:
-        version = record_of(change)
-        record = version if record is None else merge(record, version)
-    if record is None:
+    known = list(changes)
+    if not known:
         raise ValueError("there is no change to fold")
+    if len({change.record_id for change in known}) > 1:
+        raise ValueError("cannot fold changes of different records")
+    record = record_of(known[0])
+    for change in known[1:]:
+        _lay_over(record, change)
     return record
+
+
+def _lay_over(record: Record, change: Change) -> None:
+    """Merge a change into a record in place; as :func:`merge` does with the record that it alone makes."""
+    for group, key in change.keys.items():
+        column = KEY_COLUMN[group]
+        if key > record[column]:
+            record[column] = key
+            record.update((name, change.columns.get(name)) for name in NAMES_BY_GROUP[group])
+    created = change.columns.get("created_timestamp") or change.at
+    record["created_timestamp"] = min(record["created_timestamp"], created)
+    record["updated_timestamp"] = max(record["updated_timestamp"], change.at)
 
 
 def is_newer(change: Change, record: Mapping[str, Any]) -> bool:

@@ -8,14 +8,25 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN
+from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY
+
+_JSON = tuple(column.name for column in COLUMNS if column.kind == "json")
+_TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
+#: Columns whose values a driver may give in another form than a record has.
+_CONVERTED = tuple((c.name, c.kind) for c in COLUMNS if c.kind in {"json", "timestamp", "boolean"})
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
     """Return a record's values as they are bound."""
-    row = {name: _bound(column.kind, record.get(name), native_times) for name, column in BY_NAME.items()}
+    row = {name: record.get(name) for name in BY_NAME}
+    for name in _JSON:
+        if row[name] is not None:
+            row[name] = json.dumps(row[name])
+    if not native_times:
+        for name in _TIMES:
+            row[name] = _bound("timestamp", row[name], native_times)
     # A change without its start group must not fail on what it does not know; whatever knows better wins later.
     row["pipeline_id"] = row["pipeline_id"] or row["dag_id"]
     row["owed"] = json.dumps(sorted(owed))
@@ -65,7 +76,11 @@ def config_from_row(row: Mapping[str, Any]) -> ConfigVersion:
 
 def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record from a row as a driver gives it."""
-    return {name: read_value(column.kind, row.get(name)) for name, column in BY_NAME.items()}
+    record = {name: row.get(name) for name in BY_NAME}
+    for name, kind in _CONVERTED:
+        if record[name] is not None:
+            record[name] = read_value(kind, record[name])
+    return record
 
 
 def event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ class _Letter:
 
 
 class _Pile:
-    """Entries of one chain that wait to be delivered together."""
+    """Entries of one chain that are delivered together."""
 
     def __init__(self, chain: dict[str, Any]) -> None:
         self.chain = chain
@@ -51,6 +53,33 @@ class _Pile:
     def add(self, letter: _Letter) -> None:
         self.letters.append(letter)
         self.size += len(letter.changes)
+
+
+class _Beside:
+    """Does one step at a time in a thread that no exiting process waits for."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin a step when the last one has ended."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="pipetrack: drain", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end of the last step, and raise what it raised."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            self._error = error
 
 
 class Drain:
@@ -78,7 +107,6 @@ class Drain:
         self._patient = patient
         self._progress = progress
         self._others: dict[str, TrackingStore] = {}
-        self._piles: dict[str, _Pile] = {}
         self.drained = 0
         self.waiting = 0
         self.dead = 0
@@ -99,24 +127,33 @@ class Drain:
         return self._until is not None and time.monotonic() >= self._until
 
     def deliver(self, entries: Iterable[tuple[Entry, Forget]]) -> None:
-        """Deliver entries, and forget those that are where they belong or were set aside."""
+        """Deliver entries, and forget those that are where they belong or were set aside.
+
+        The next are read while a location works on the last.
+        """
+        beside = _Beside()
+        for pile in self._piled(entries):
+            beside.start(partial(self._send, pile))
+        beside.wait()
+
+    def _piled(self, entries: Iterable[tuple[Entry, Forget]]) -> Iterator[_Pile]:
+        """Yield the entries as piles, each of one chain."""
+        piles: dict[str, _Pile] = {}
         for entry, forget in entries:
             try:
                 chain, changes = changes_of(entry.payload)
             except EntryError as error:
                 self._set_aside(entry, forget, str(error))
                 continue
-            pile = self._piles.setdefault(json.dumps(chain, sort_keys=True), _Pile(chain))
+            name = json.dumps(chain, sort_keys=True)
+            pile = piles.setdefault(name, _Pile(chain))
             pile.add(_Letter(entry, forget, changes))
             if pile.size >= AT_ONCE:
-                self._send(pile)
-        for pile in self._piles.values():
-            self._send(pile)
+                yield piles.pop(name)
+        yield from piles.values()
 
     def _send(self, pile: _Pile) -> None:
-        letters, pile.letters, pile.size = pile.letters, [], 0
-        if not letters:
-            return
+        letters = pile.letters
         try:
             store = self._store_of(pile.chain)
         except PipetrackError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from airflow_provider_pipetrack.errors import JournalError, StorageError
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.tracking.compare import Difference, differences
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
-from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, Forget, knock
+from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, knock
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -91,40 +92,42 @@ class Reconciler:
 
         :param full: try dead letters again, and compare what the locations have, so that each gets what it lacks.
         """
+        from airflow_provider_pipetrack.config.pausing import collector_paused
+
         if self._patient:
             self.summary.unreachable.update(knock(self.store.legs))
-        if full:
+        with collector_paused():
+            if full:
+                for folder in self._folders:
+                    self._revive(DeadLetters(folder))
             for folder in self._folders:
-                self._revive(DeadLetters(folder))
-        for folder in self._folders:
-            self._drain(self._waiting(folder), DeadLetters(folder).add)
-        self._heal()
-        if full:
-            self._compare()
+                self._drain(folder)
+            self._heal()
+            if full:
+                self._compare()
         if self._patient:
             self._tidy()
         return self.summary
 
-    def _waiting(self, folder: Path) -> Iterator[tuple[Entry, Forget]]:
-        if self._journal is not None and folder == self._journal.folder:
-            for entry in self._journal.pending():
-                yield entry, self._journal.acknowledge
-        for slots in idle_slots(folder):
-            for slot in slots:
-                for entry in slot.entries():
-                    yield entry, slot.acknowledge
-
-    def _drain(self, entries: Iterable[tuple[Entry, Forget]], set_aside: Callable[[bytes, str], bool]) -> Drain:
-        with Drain(self.store, set_aside, until=self._until, patient=self._patient, progress=self._dealt_with) as drain:
+    def _drain(self, folder: Path) -> None:
+        with self._drainer(DeadLetters(folder).add) as drain:
             try:
-                drain.deliver(entries)
+                if self._journal is not None and folder == self._journal.folder:
+                    drain.deliver((entry, self._journal.acknowledge) for entry in self._journal.pending())
+                for slots in idle_slots(folder):
+                    # Delivered before the slots are let go, since only then can their entries be forgotten.
+                    drain.deliver((entry, slot.acknowledge) for slot in slots for entry in slot.entries())
             except JournalError as error:
                 log.warning("pipetrack: %s", error)
+
+    @contextmanager
+    def _drainer(self, set_aside: Callable[[bytes, str], bool]) -> Iterator[Drain]:
+        with Drain(self.store, set_aside, until=self._until, patient=self._patient, progress=self._dealt_with) as drain:
+            yield drain
         self.summary.drained += drain.drained
         self.summary.waiting += drain.waiting
         self.summary.dead += drain.dead
         self.summary.unreachable.update(drain.failures)
-        return drain
 
     def _revive(self, dead: DeadLetters) -> None:
         letters = dead.read()
@@ -134,7 +137,8 @@ class Reconciler:
             taken.extend(letters[number] for number in numbers)
 
         entries = [(Entry(number, letter.payload), forget) for number, letter in enumerate(letters)]
-        self._drain(entries, lambda *_: False)
+        with self._drainer(lambda *_: False) as drain:
+            drain.deliver(entries)
         dead.remove(taken)
         self.summary.revived += len(taken)
 

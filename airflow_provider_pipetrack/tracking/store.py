@@ -224,7 +224,7 @@ class TrackingStore:
 
     def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
         self._start_anew_in_child()
-        cleaned = [replace(change, columns=clean_columns(change.columns)) for change in changes]
+        cleaned = [replace(change, columns=clean_columns(change.columns), plain=None) for change in changes]
         metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
         batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline)

@@ -12,6 +12,7 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import reconcile as reconcile_module
 from airflow_provider_pipetrack.tracking import shared
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.unit.tracking.site import RECORD, RECORD_ID
 
@@ -129,6 +130,22 @@ def test_what_another_host_left_behind_is_drained_only_when_it_is_adopted(site, 
         JournalError, match=r"no journal of host 'nobody' in .*/journal; there are: lost-host, this-host"
     ):
         store.reconcile(adopt_host="nobody")
+
+
+def test_what_many_dead_processes_left_behind_is_delivered_and_forgotten(site):
+    store = site.store("a")
+    journals = [Journal(store.journal_folder) for _ in range(70)]
+    chain = {"locations": [site.location("a")], "mode": "fallback", "connections": {}, "adapters": {}}
+    for number, journal in enumerate(journals):
+        journal.append(shared.entry_payload(chain, [change_from_record(named(f"t{number}"))]), durable=False)
+    for journal in journals:
+        journal.close()
+    assert site.waiting() == 70
+    assert store.reconcile().drained == 70
+    assert (site.waiting(), len(site.ids("a"))) == (0, 70)
+    assert store.reconcile().drained == 0
+    store.close()
+    assert {path.stat().st_size for path in store.journal_folder.glob("slot-*.seg")} == {0}
 
 
 def test_a_pass_ends_when_its_time_is_up_and_the_next_goes_on(site):
