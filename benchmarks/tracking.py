@@ -35,7 +35,7 @@ def _track_once(folder: Path) -> float:
     from airflow_provider_pipetrack.records.change import utc_now
     from airflow_provider_pipetrack.records.key import RecordKey
     from airflow_provider_pipetrack.tracking.describe import Content, Described, Outcome, end_change, start_change
-    from airflow_provider_pipetrack.tracking.store import get_store
+    from airflow_provider_pipetrack.tracking.pool import get_store
 
     transfer = StageTransfer(name="t", stage_i_details="a", stage_i_plus_1_details="b")
     begin = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.tracking.store import get_store
+from airflow_provider_pipetrack.tracking.pool import get_store
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.attempts.binding import Spec
@@ -69,6 +69,7 @@ def _store(spec: Spec, chain: Sequence[str], mode: str, deadline: float | None =
         connections=dict(tracking.connections) if tracking else {},
         adapters=dict(pipeline.storage_adapters) if pipeline else {},
         deadline=deadline,
+        delivery=tracking.delivery if tracking else "now",
     )
 
 

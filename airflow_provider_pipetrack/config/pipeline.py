@@ -93,7 +93,8 @@ class TrackingSettings(Model):
     conn_id: StrictStr | None = None
     """Connection of type `pipetrack` that holds a whole chain."""
     delivery: Literal["now", "batch"] = "now"
-    """When records leave the local journal."""
+    """`now`, or `batch`: that a transfer is pending or has begun is delivered together with its end, in one write;
+    until then only this host sees it. What a killed task leaves in the local journal is delivered by reconcile."""
 
 
 class AlertSettings(Model):

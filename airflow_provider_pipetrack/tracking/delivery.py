@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -139,13 +139,23 @@ class Delivery:
         self._settled = settled
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._idle = threading.Condition()
+        self._held: list[Batch] = []
         self._waiting = 0
         self._complete = True
         self._thread: threading.Thread | None = None
         _LIVING.add(self)
 
+    def hold(self, batch: Batch) -> None:
+        """Keep a batch until the next one that is not held, or until it is flushed."""
+        self._held.append(batch)
+
     def submit(self, batch: Batch) -> None:
-        """Hand over a batch and return at once."""
+        """Hand over a batch, behind those that are held, and return at once."""
+        held, self._held = self._held, []
+        for one in (*(replace(one, deadline=batch.deadline) for one in held), batch):
+            self._put(one)
+
+    def _put(self, batch: Batch) -> None:
         with self._idle:
             if self._waiting == 0:
                 self._complete = True
@@ -157,9 +167,17 @@ class Delivery:
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything that was handed over is delivered or given up; return whether all was confirmed."""
+        held, self._held = self._held, []
+        for batch in held:
+            self._put(replace(batch, deadline=time.monotonic() + seconds))
         with self._idle:
             done = self._idle.wait_for(lambda: self._waiting == 0, seconds)
             return done and self._complete
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Wait until nothing is under way; what is held stays held."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._waiting == 0, seconds)
 
     def wait(self, batch: Batch, seconds: float) -> bool:
         """Wait until a batch is delivered or given up; return whether it was confirmed."""
@@ -232,7 +250,7 @@ def _before_fork() -> None:
     end = time.monotonic() + _BEFORE_FORK
     for delivery in list(_LIVING):
         if not delivery.is_ours(here):
-            delivery.flush(max(0.0, end - time.monotonic()))
+            delivery.wait_until_idle(max(0.0, end - time.monotonic()))
 
 
 os.register_at_fork(before=_before_fork)

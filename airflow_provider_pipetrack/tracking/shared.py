@@ -30,7 +30,9 @@ def own_journal(folder: Path) -> Journal:
     """
     key = (os.getpid(), folder)
     if key not in _JOURNALS:
-        _JOURNALS[key] = Journal(folder)
+        _JOURNALS[key] = journal = Journal(folder)
+        if journal.pending():
+            note_waiting(folder)  # its last owner was killed
     return _JOURNALS[key]
 
 

@@ -19,7 +19,6 @@ from airflow_provider_pipetrack.records.handmade import change_from_record, chan
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import types_of
-from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -53,6 +52,9 @@ class TrackingStore:
     :param journal_dir: folder of the journal; that of ``[pipetrack]`` when not given.
     :param deadline: seconds that a write waits at most for its delivery.
     :param adapters: class, or its dotted path, of each type of location of your own.
+    :param delivery: ``now``, or ``batch``: what need not survive a power failure (that transfers are pending, that an
+        attempt has begun) is put into the journal at once, but delivered only with the next end, decision or
+        :meth:`flush`, in one write; until then other hosts do not see it. A killed process leaves it to reconcile.
     :raises LocationError: when a location string cannot be understood.
     :raises PipetrackError: for an empty chain or an unknown mode.
     """
@@ -65,7 +67,10 @@ class TrackingStore:
         journal_dir: str | Path | None = None,
         deadline: float = 5.0,
         adapters: Mapping[str, str | type[StorageAdapter]] | None = None,
+        delivery: str = "now",
     ) -> None:
+        if delivery not in {"now", "batch"}:
+            raise PipetrackError(f"delivery {delivery!r}: expected now or batch")
         if mode not in {"fallback", "mirror"}:
             raise PipetrackError(f"mode {mode!r}: expected fallback or mirror")
         if isinstance(locations, str) or not locations:
@@ -74,6 +79,7 @@ class TrackingStore:
             raise PipetrackError(f"deadline {deadline!r}: expected seconds above 0")
         self.mode = mode
         self.deadline = float(deadline)
+        self._batches = delivery == "batch"
         self._texts = tuple(locations)
         self._connections = dict(connections or {})
         self._adapters = dict(adapters or {})
@@ -192,8 +198,9 @@ class TrackingStore:
         ]
         self.flush()
         until = None if limit is None else time.monotonic() + limit
+        journal = self._journal_if_any()
         forget_waiting(self.journal_folder)
-        summary = Reconciler(self, self._journal_if_any(), folders, progress=progress, until=until).run(full=full)
+        summary = Reconciler(self, journal, folders, progress=progress, until=until).run(full=full)
         if summary.waiting or summary.still_owed:
             note_waiting(self.journal_folder)
         return summary
@@ -208,8 +215,9 @@ class TrackingStore:
         """
         if not claim_waiting(self.journal_folder):
             return None
+        journal = self._journal_if_any()
         forget_waiting(self.journal_folder)
-        summary = bring_home(self, self._journal_if_any(), limit)
+        summary = bring_home(self, journal, limit)
         if summary is None or summary.waiting or summary.still_owed:
             note_waiting(self.journal_folder)
         return summary
@@ -228,7 +236,10 @@ class TrackingStore:
         metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
         batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline)
-        self._delivery.submit(batch)
+        if durable or entry is None or not self._batches:
+            self._delivery.submit(batch)
+        else:
+            self._delivery.hold(batch)
         return batch
 
     def flush(self, seconds: float | None = None) -> bool:
@@ -272,7 +283,7 @@ class TrackingStore:
 
     def for_chain(self, chain: Mapping[str, Any]) -> TrackingStore:
         """Return the store of the chain that stands in a journal entry."""
-        if chain == self._chain():
+        if chain == self.chain():
             return self
         return TrackingStore(
             chain["locations"],
@@ -300,7 +311,8 @@ class TrackingStore:
         batch = self._submit([change], durable=True)
         return self._delivery.wait(batch, self.deadline) or batch.entry is not None
 
-    def _chain(self) -> dict[str, Any]:
+    def chain(self) -> dict[str, Any]:
+        """Return the chain as it stands in journal entries."""
         named = {kind: adapter for kind, adapter in self._adapters.items() if isinstance(adapter, str)}
         return {
             "locations": list(self._texts),
@@ -312,7 +324,7 @@ class TrackingStore:
     def _journaled(self, changes: Sequence[Change], *, durable: bool) -> tuple[int | None, Journal | None]:
         try:
             journal = own_journal(self.journal_folder)
-            return journal.append(entry_payload(self._chain(), changes), durable=durable), journal
+            return journal.append(entry_payload(self.chain(), changes), durable=durable), journal
         except JournalError as error:
             log.warning("pipetrack: %s; the record is delivered directly", error)
             return None, None
@@ -367,34 +379,4 @@ class TrackingStore:
         return True
 
 
-def get_store(
-    locations: Sequence[str],
-    *,
-    mode: str,
-    connections: Mapping[str, str],
-    adapters: Mapping[str, str],
-    deadline: float | None = None,
-) -> TrackingStore:
-    """Return this process's store of a chain; the same chain gives the same store.
-
-    :param deadline: seconds that a write waits at most; that of ``[pipetrack]`` when not given.
-    """
-    key = (
-        os.getpid(),
-        tuple(locations),
-        mode,
-        tuple(sorted(connections.items())),
-        tuple(sorted(adapters.items())),
-        str(settings.journal_dir()),
-    )
-    if key not in _STORES:
-        deadline = settings.delivery_deadline() if deadline is None else deadline
-        _STORES[key] = TrackingStore(
-            locations, mode=mode, connections=connections, deadline=deadline, adapters=adapters
-        )
-        remember_chain(_STORES[key]._chain())  # noqa: SLF001  its own module
-    return _STORES[key]
-
-
-_STORES: dict[Any, TrackingStore] = {}
 _OF_PARENTS: list[Sequence[Leg]] = []

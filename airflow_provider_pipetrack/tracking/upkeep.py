@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.tracking.chains import known_chains
-from airflow_provider_pipetrack.tracking.store import TrackingStore, get_store
+from airflow_provider_pipetrack.tracking.pool import get_store
+from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.maintenance")
 

@@ -19,6 +19,7 @@ from airflow_provider_pipetrack.records.handmade import RecordError, change_from
 from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
+from airflow_provider_pipetrack.tracking import shared as shared_module
 from airflow_provider_pipetrack.tracking.delivery import LOSSES
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.unit.tracking.site import RECORD, RECORD_ID
@@ -314,6 +315,76 @@ def test_an_end_that_overtakes_its_start_is_written_with_it(site):
     assert (found["transfer_status"], found["transfer_unique_id"]) == ("completed", "t1")
 
 
+class Counting(StorageAdapter):
+    """Counts how often it is written to."""
+
+    writes: list = []
+
+    def apply(self, changes, *, owed=()):
+        self.writes.append([change.columns["transfer_unique_id"] for change in changes])
+
+    def read_tracking_records(self, pipeline_id):
+        return []
+
+
+@pytest.fixture
+def counting():
+    Counting.writes = []
+    return {"counting": f"{__name__}.Counting"}
+
+
+def named(name: str) -> Change:
+    return change_from_record({**RECORD, "transfer_unique_id": name})
+
+
+def test_batch_delivery_brings_a_start_together_with_the_end(site, counting):
+    store = site.store("counting||x", adapters=counting, delivery="batch")
+    assert store.submit([named("pending1"), named("pending2")], durable=False)
+    assert store.submit([named("start")], durable=False)
+    assert (Counting.writes, site.waiting()) == ([], 2), "they are in the journal alone"
+    store.submit([named("end")], durable=True)
+    assert store.flush() is True
+    assert [name for write in Counting.writes for name in write] == ["pending1", "pending2", "start", "end"]
+    assert site.waiting() == 0
+
+
+def test_batch_delivery_ends_with_a_flush_and_survives_a_kill(site, counting):
+    store = site.store("counting||x", adapters=counting, delivery="batch")
+    store.submit([named("start")], durable=False)
+    assert store.flush() is True
+    assert Counting.writes == [["start"]]
+    child = os.fork()
+    if child == 0:
+        store.submit([named("killed")], durable=False)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert site.waiting() == 1
+    assert site.store("counting||x", adapters=counting).reconcile().drained == 1
+    assert Counting.writes[1:] == [["killed"]]
+
+
+def test_batch_delivery_without_a_journal_delivers_at_once(site, counting):
+    site.shut("no-journal")
+    store = site.store("counting||x", adapters=counting, delivery="batch", journal_dir=site.root / "no-journal")
+    store.submit([named("start")], durable=False)
+    assert store.flush() is True
+    assert Counting.writes == [["start"]]
+
+
+def test_what_a_killed_owner_left_in_the_slot_is_brought_home_by_the_next(site, counting, monkeypatch):
+    monkeypatch.setattr(shared_module, "_BETWEEN_TRIES", 0.0)
+    child = os.fork()
+    if child == 0:
+        site.store("counting||x", adapters=counting, delivery="batch").submit([named("killed")], durable=False)
+        os._exit(0)
+    os.waitpid(child, 0)
+    store = site.store("counting||x", adapters=counting)
+    store.submit([named("mine")], durable=True)
+    assert store.flush() is True
+    assert store.bring_home().drained == 1
+    assert [name for write in Counting.writes for name in write] == ["mine", "killed"]
+
+
 def test_true_means_safe_for_every_thread_even_without_a_journal(site):
     site.shut("no-journal")
     kept = set()
@@ -445,6 +516,7 @@ def test_a_store_that_was_killed_is_reconciled_by_the_next_process(site):
     [
         ([], {}, "needs a list with at least one location"),
         ("sqlite||/tmp/x||t", {}, "needs a list with at least one location"),
+        (["sqlite||/tmp/x"], {"delivery": "later"}, "delivery 'later': expected now or batch"),
         (["sqlite||/tmp/x"], {"mode": "both"}, "mode 'both': expected fallback or mirror"),
         (["sqlite||/tmp/x"], {"deadline": 0}, "deadline 0: expected seconds above 0"),
     ],
