@@ -13,7 +13,7 @@ from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
-from airflow_provider_pipetrack.tracking import store as stores
+from airflow_provider_pipetrack.tracking import pool as stores
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
