@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import click
+
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
 
@@ -14,6 +17,10 @@ _YAML_INTRO = """# Keys of a pipeline file
 Every key, made from the models that read the files. Unknown keys are mistakes and are named with their place.
 `pipetrack schema` prints the same as a JSON Schema for your editor. A length of time is written `1d12h30m`, `45m`,
 `90s` or in ISO 8601 (`PT45M`).
+"""
+_COMMANDS_INTRO = """# Commands
+
+`pipetrack …` on the command line, and from Airflow 3.2 on `airflow pipetrack …` too. Made from the commands' own help.
 """
 _CONFIGURATION_INTRO = """# Configuration
 
@@ -36,11 +43,21 @@ def configuration_reference() -> str:
     return "\n".join([_CONFIGURATION_INTRO, *(_option(name, option) for name, option in options.items())])
 
 
+def commands_reference() -> str:
+    """Return the page of every command."""
+    pages = [_COMMANDS_INTRO]
+    for name, command in sorted(main.commands.items()):
+        context = click.Context(command, info_name=f"pipetrack {name}")
+        pages.append(f"## `{name}`\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(pages)
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages to the site; mkdocs calls this."""
     from mkdocs.structure.files import File
 
-    for name, page in (("yaml", yaml_reference), ("configuration", configuration_reference)):
+    pages = {"yaml": yaml_reference, "configuration": configuration_reference, "commands": commands_reference}
+    for name, page in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=page()))
     return files
 

@@ -10,6 +10,7 @@ import pytest
 
 import airflow_provider_pipetrack
 from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.config.unheeded import unheeded
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
@@ -82,7 +83,7 @@ def test_the_pages_have_blocks_to_run():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPO).as_posix())
 def test_every_link_to_a_file_leads_to_one(page):
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
-    generated = {"reference/yaml.md", "reference/configuration.md"}
+    generated = {f"reference/{name}.md" for name in ("yaml", "configuration", "commands")}
     assert [link for link in links if link not in generated and not (page.parent / link).exists()] == []
 
 
@@ -104,6 +105,20 @@ def test_the_reference_has_every_key(reference):
         for key, field in definition["properties"].items():
             assert f"| `{key}` |" in page or f"`{{{key}: …}}`" in page
             assert " ".join(field["description"].split()).replace("|", "\\|") in page or key == "literal"
+
+
+def test_the_reference_has_every_command(reference):
+    page = reference.commands_reference()
+    for name, command in main.commands.items():
+        assert f"## `{name}`\n" in page
+        for parameter in command.params:
+            assert all(option in page for option in parameter.opts if option.startswith("--"))
+
+
+def test_every_page_is_in_the_navigation():
+    config = (REPO / "mkdocs.yml").read_text()
+    pages = {page.relative_to(REPO / "docs").as_posix() for page in PAGES[1:]}
+    assert [page for page in sorted(pages) if config.count(f" {page}\n") != 1] == []
 
 
 @pytest.mark.parametrize("name", airflow_provider_pipetrack.__all__)
