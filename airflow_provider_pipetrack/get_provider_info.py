@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_pipetrack.hooks.form import FIELDS, HIDDEN
+
 _PACKAGE = "airflow_provider_pipetrack"
 
 
@@ -30,6 +32,16 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "pipetrack",
                 "tags": ["software"],
+            }
+        ],
+        "hooks": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.hooks.pipetrack"]}],
+        "connection-types": [
+            {
+                "connection-type": "pipetrack",
+                "hook-class-name": f"{_PACKAGE}.hooks.pipetrack.PipetrackHook",
+                "hook-name": "pipetrack",
+                "conn-fields": {name: dict(form) for name, form in FIELDS.items()},
+                "ui-field-behaviour": {"hidden-fields": list(HIDDEN), "relabeling": {}},
             }
         ],
         "operators": [{"integration-name": "pipetrack", "python-modules": [f"{_PACKAGE}.operators.tracked"]}],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.tracking.own_functions import FUNCTIONS
 from airflow_provider_pipetrack.tracking.pool import get_store
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.attempts.binding import Spec
+    from airflow_provider_pipetrack.config import PipelineConfig
+    from airflow_provider_pipetrack.hooks.pipetrack import Chain
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
@@ -21,18 +27,34 @@ _DEADLINE = 5.0
 _complained: set[str] = set()
 
 
+@dataclass(frozen=True)
+class _Chain:
+    """Where the records of a transfer go.
+
+    :param mode: ``fallback`` or ``mirror``; None for that of ``[pipetrack]``.
+    :param connections: Airflow connection of each type of location.
+    """
+
+    locations: tuple[str, ...]
+    mode: str | None
+    connections: Mapping[str, str]
+
+
 def store_for(spec: Spec) -> TrackingStore:
     """Return the store of a transfer's chain; one store per chain is shared within a process.
 
-    The chain is the transfer's own, else that of ``[pipetrack]``, else SQLite under ``AIRFLOW_HOME``. Settings that
-    cannot be used must not stop a transfer: they are named in the log, and what is left of the chain is used.
+    The chain is the transfer's own, else that of the connection under ``tracking.conn_id``, else that of
+    ``[pipetrack]``, else SQLite under ``AIRFLOW_HOME``. Settings that cannot be used must not stop a transfer: they are
+    named in the log, and what is left of the chain is used.
     """
+    chain = _chain(spec)
     try:
-        return _store(spec, _chain(spec), settings.mode())
+        return _store(spec, chain, chain.mode or settings.mode())
     except PipetrackError as error:
         _complain(error)
-    good = [text for text in _readable_chain(spec) if _is_good(spec, text)]
-    return _store(spec, good or [settings.default_location()], "fallback", deadline=_DEADLINE)
+    good = tuple(text for text in chain.locations if _is_good(spec, replace(chain, locations=(text,))))
+    last = replace(chain, locations=good or (settings.default_location(),))
+    return _store(spec, last, "fallback", deadline=_DEADLINE)
 
 
 def pipeline_ids(spec: Spec, dag_id: str) -> tuple[str, ...]:
@@ -40,37 +62,58 @@ def pipeline_ids(spec: Spec, dag_id: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((spec.pipeline_id or dag_id, dag_id)))
 
 
-def _chain(spec: Spec) -> Sequence[str]:
-    return spec.transfer.tracking_location or settings.tracking_location() or [settings.default_location()]
-
-
-def _readable_chain(spec: Spec) -> Sequence[str]:
+def _chain(spec: Spec) -> _Chain:
+    tracking = spec.pipeline.tracking if spec.pipeline else None
+    connections = dict(tracking.connections) if tracking else {}
+    mode = tracking.mode if tracking else None
+    if spec.transfer.tracking_location:
+        return _Chain(spec.transfer.tracking_location, mode, connections)
     try:
-        return _chain(spec)
-    except PipetrackError:
-        return ()
+        if tracking and tracking.conn_id:
+            held = _held_by(os.getpid(), tracking.conn_id)
+            return _Chain(held.locations, mode or held.mode, {**held.connections, **connections})
+        named = settings.tracking_location()
+    except PipetrackError as error:
+        _complain(error)
+        named = []
+    return _Chain(tuple(named) or (settings.default_location(),), mode, connections)
 
 
-def _is_good(spec: Spec, text: str) -> bool:
+@functools.cache
+def _held_by(pid: int, conn_id: str) -> Chain:
+    """Return the chain in a connection; a process asks Airflow for it once."""
+    from airflow_provider_pipetrack.hooks.pipetrack import PipetrackHook
+
+    del pid  # a forked child asks again
+    return PipetrackHook(conn_id).chain()
+
+
+def _is_good(spec: Spec, chain: _Chain) -> bool:
     try:
-        _store(spec, [text], "fallback", deadline=_DEADLINE)
+        _store(spec, chain, "fallback", deadline=_DEADLINE)
     except PipetrackError as error:
         _complain(error)
         return False
     return True
 
 
-def _store(spec: Spec, chain: Sequence[str], mode: str, deadline: float | None = None) -> TrackingStore:
-    pipeline = spec.pipeline
-    tracking = pipeline.tracking if pipeline else None
+def _store(spec: Spec, chain: _Chain, mode: str, deadline: float | None = None) -> TrackingStore:
     return get_store(
-        tuple(chain),
-        mode=tracking.mode if tracking and tracking.mode else mode,
-        connections=dict(tracking.connections) if tracking else {},
-        adapters=dict(pipeline.storage_adapters) if pipeline else {},
+        chain.locations,
+        mode=mode,
+        connections=chain.connections,
+        adapters=_adapters(spec.pipeline),
         deadline=deadline,
-        delivery=tracking.delivery if tracking else "now",
+        delivery=spec.pipeline.tracking.delivery if spec.pipeline else "now",
     )
+
+
+def _adapters(pipeline: PipelineConfig | None) -> dict[str, str]:
+    """Return the adapters of the user's own types, and where his storage functions are."""
+    if pipeline is None:
+        return {}
+    functions = pipeline.functions.reference()
+    return {**pipeline.storage_adapters, **({FUNCTIONS: functions} if functions else {})}
 
 
 def _complain(error: PipetrackError) -> None:

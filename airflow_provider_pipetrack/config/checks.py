@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,7 @@ class Checker:
         self._check_names(known)
         self._check_references(known)
         self._check_unique_ids(known)
-        self._check_locations(known, data)
+        self._check_locations(known, data, functions)
         variables = data.get("variables")
         for index, row in known:
             self._check_content(index, row, variables if isinstance(variables, dict) else {}, functions)
@@ -212,11 +212,20 @@ class Checker:
                 self.add(path, f"the id {value!r} is already that of the transfer in line {line}")
             taken.setdefault(value, index)
 
-    def _check_locations(self, rows: Iterable[tuple[int, Row]], data: Mapping[str, Any]) -> None:
+    def _check_locations(
+        self, rows: Sequence[tuple[int, Row]], data: Mapping[str, Any], functions: UserFunctions
+    ) -> None:
+        lists = (row.get("tracking_location") for _, row in rows)
+        texts = [text for found in lists if isinstance(found, list) for text in found if isinstance(text, str)]
+        if not texts:
+            return
         from airflow_provider_pipetrack.storage.locations import parse_location_string
+        from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS
+        from airflow_provider_pipetrack.storage.registry import types_of
 
         adapters = data.get("storage_adapters")
-        custom = frozenset(adapters) if isinstance(adapters, dict) else frozenset()
+        writes = {FUNCTIONS: True} if not self._functions_broken and functions.get("tracking_storage_write") else {}
+        custom = types_of(texts, {**(adapters if isinstance(adapters, dict) else {}), **writes})
         verdicts: dict[str, str | None] = {}
         for index, row in rows:
             locations = row.get("tracking_location")

@@ -72,6 +72,11 @@ class UserFunctions:
             return None
         return (self.folder or Path()) / self.module
 
+    def reference(self) -> str:
+        """Return the module's name, or the file's whole path, by which another process finds the same functions."""
+        path = self.file()
+        return str(path.absolute()) if path else self.module
+
     def load(self) -> types.ModuleType:
         """Import the module.
 

@@ -14,7 +14,6 @@ def unheeded(config: PipelineConfig) -> list[str]:
     used = {
         "can_access_historical_data: false": any(not transfer.can_access_historical_data for transfer in transfers),
         "dag.deadline": config.dag.deadline is not None,
-        "tracking.conn_id": bool(config.tracking.conn_id),
         "on_schema_change: fail": config.on_schema_change == "fail",
     }
     return [f"{key} is recorded, but not acted upon in this version" for key, is_used in used.items() if is_used]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -75,6 +75,8 @@ class StorageAdapter:
     can_list: ClassVar[bool] = False
     #: Longest time for one delivery, in seconds; the chain's deadline may leave less.
     time_limit: ClassVar[float] = 5.0
+    #: Makes a client of the user's own, which replaces the hook's where it returns one.
+    connect: Callable[[], Any] | None = None
 
     def __init__(self, location: str = "") -> None:
         self.location = location
@@ -267,6 +269,10 @@ class StorageAdapter:
 
     def abandon(self) -> None:
         """Break off what another thread is doing with this storage, without waiting."""
+
+    def _own_client(self) -> Any:
+        """Return the user's own client, or None when the hook's is to be used."""
+        return self.connect() if self.connect else None
 
     def _asked_about(self, filters: Mapping[str, Any]) -> list[Record]:
         """Return no fewer records than those that a question with these filters is about."""

@@ -58,6 +58,8 @@ class MongoAdapter(MergingAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
+        if self.connect:
+            return
         try:
             import pymongo  # noqa: F401
             from airflow.providers.mongo.hooks.mongo import MongoHook  # noqa: F401
@@ -242,17 +244,23 @@ class MongoAdapter(MergingAdapter):
 
     def _open(self) -> Any:
         if self._client is None:
-            from airflow.providers.mongo.hooks.mongo import MongoHook
-
-            hook = MongoHook(mongo_conn_id=self.conn_id)
-            hook.extras = {**OPTIONS, **hook.extras}
-            self._client = hook.get_conn()
+            own = self._own_client()
+            self._client = self._connected() if own is None else own
         return self._client
+
+    def _connected(self) -> Any:
+        from airflow.providers.mongo.hooks.mongo import MongoHook
+
+        hook = MongoHook(mongo_conn_id=self.conn_id)
+        hook.extras = {**OPTIONS, **hook.extras}
+        return hook.get_conn()
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
             yield
+        except StorageError:
+            raise
         except Exception as error:
             raise self._explained(error) from error
 

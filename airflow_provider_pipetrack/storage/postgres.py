@@ -49,6 +49,8 @@ class PostgresAdapter(SqlAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
+        if self.connect:
+            return
         try:
             from airflow.providers.postgres.hooks.postgres import PostgresHook  # noqa: F401
         except ImportError as error:
@@ -168,7 +170,7 @@ class PostgresAdapter(SqlAdapter):
 
     def _open(self) -> Any:
         if self._connection is None:
-            self._connection = self._hook().get_conn()
+            self._connection = self._own_client() or self._hook().get_conn()
         return self._connection
 
     def _hook(self) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.locations import FORMS, Location
+from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS, Finder, functions_adapter, own_client
 
 ENTRY_POINTS = "airflow_provider_pipetrack.storage_adapters"
 _PACKAGE = "airflow_provider_pipetrack.storage"
@@ -25,12 +26,18 @@ _BUILT_IN = {
 
 
 def make_adapter(
-    location: Location, *, connections: Mapping[str, str], adapters: Mapping[str, str | type[Any]]
+    location: Location,
+    *,
+    connections: Mapping[str, str],
+    adapters: Mapping[str, str | type[Any]],
+    functions: Finder | None = None,
 ) -> StorageAdapter:
     """Return a new adapter for a location.
 
     :param connections: Airflow connection of each type, where the location names none.
     :param adapters: class, or its dotted path, of each type of the user's own.
+    :param functions: returns a function of the user's by its name: those that make a storage serve the types that have
+        no adapter, and the one that makes a client serves those that have one here.
     :raises StorageError: when there is no adapter for the type, or it cannot be made.
     """
     conn_id = location.conn_id or connections.get(location.type)
@@ -39,10 +46,14 @@ def make_adapter(
         return _users_adapter(own, location)
     if location.type in _BUILT_IN:
         made: StorageAdapter = _load(_BUILT_IN[location.type], location)(location, conn_id)
+        made.connect = own_client(location, functions) if functions else None
         return made
     found = _entry_point(location)
     if found is not None:
         return _users_adapter(found, location)
+    written = functions_adapter(location, functions) if functions else None
+    if written is not None:
+        return written
     raise StorageError(
         location.name,
         f"there is no adapter for {location.type!r} in this version; name your own under storage_adapters",
@@ -55,10 +66,11 @@ def types_of(locations: Iterable[str], adapters: Mapping[str, Any]) -> frozenset
 
     To know those that only an entry point names takes time, so that is asked only where it may matter.
     """
-    kinds = (text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations))
-    if any(kind not in FORMS and not kind.startswith("s3:") for kind in kinds):
-        return custom_types(adapters)
-    return frozenset(adapters)
+    kinds = {text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations)}
+    unknown = {kind for kind in kinds if kind not in FORMS and not kind.startswith("s3:")}
+    # Functions serve whatever type has no adapter; whether there are any is seen when they are needed.
+    served = unknown if FUNCTIONS in adapters else set()
+    return (custom_types(adapters) if unknown - served else frozenset(adapters)) | served
 
 
 def custom_types(adapters: Mapping[str, Any]) -> frozenset[str]:

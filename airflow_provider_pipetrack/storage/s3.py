@@ -49,6 +49,8 @@ class S3Adapter(MergingAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
+        if self.connect:
+            return
         try:
             import boto3  # noqa: F401
             from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
@@ -271,6 +273,9 @@ class S3Adapter(MergingAdapter):
             raise StorageError(self.location, text, transient=False) from error
 
     def _connect(self) -> Any:
+        own = self._own_client()
+        if own is not None:
+            return own
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
         from botocore.config import Config
 

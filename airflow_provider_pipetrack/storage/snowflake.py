@@ -53,6 +53,8 @@ class SnowflakeAdapter(SqlAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
+        if self.connect:
+            return
         try:
             import snowflake.connector  # noqa: F401
             from airflow.providers.snowflake.hooks.snowflake import SnowflakeHook  # noqa: F401
@@ -190,18 +192,22 @@ class SnowflakeAdapter(SqlAdapter):
 
     def _open(self) -> Any:
         if self._connection is None:
-            from airflow.providers.snowflake.hooks.snowflake import SnowflakeHook
-            from snowflake.connector import connect
-
-            from airflow_provider_pipetrack.compat import snowflake_parameters
-
-            parameters = snowflake_parameters(SnowflakeHook(snowflake_conn_id=self.conn_id, log_sql=False))
-            self._connection = connect(**{**parameters, **LIMITS, "paramstyle": "qmark", "autocommit": True})
-            # The driver would say goodbye when the process ends, and wait for a server that hangs.
-            goodbye = getattr(self._connection, "_close_at_exit", None)
-            if goodbye is not None:
-                atexit.unregister(goodbye)
+            self._connection = self._own_client() or self._connected()
         return self._connection
+
+    def _connected(self) -> Any:
+        from airflow.providers.snowflake.hooks.snowflake import SnowflakeHook
+        from snowflake.connector import connect
+
+        from airflow_provider_pipetrack.compat import snowflake_parameters
+
+        parameters = snowflake_parameters(SnowflakeHook(snowflake_conn_id=self.conn_id, log_sql=False))
+        connection = connect(**{**parameters, **LIMITS, "paramstyle": "qmark", "autocommit": True})
+        # The driver would say goodbye when the process ends, and wait for a server that hangs.
+        goodbye = getattr(connection, "_close_at_exit", None)
+        if goodbye is not None:
+            atexit.unregister(goodbye)
+        return connection
 
     def _is_missing_table(self, error: BaseException) -> bool:
         return is_missing(error)

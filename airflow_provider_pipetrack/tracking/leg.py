@@ -14,6 +14,7 @@ from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.tracking.breaker import Breaker
+from airflow_provider_pipetrack.tracking.own_functions import functions_of
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
 
@@ -58,7 +59,12 @@ class Leg:
         :raises StorageError: when there is none.
         """
         if self._adapter is None:
-            self._adapter = make_adapter(self.location, connections=self._connections, adapters=self._adapters)
+            self._adapter = make_adapter(
+                self.location,
+                connections=self._connections,
+                adapters=self._adapters,
+                functions=functions_of(self._adapters),
+            )
         return self._adapter
 
     @property

@@ -1,0 +1,1 @@
+"""The Airflow connection type ``pipetrack``: a whole chain of locations."""

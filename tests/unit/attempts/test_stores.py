@@ -1,0 +1,67 @@
+"""Which chain keeps a transfer's records: its own, its connection's, that of the settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from airflow_provider_pipetrack import PipelineConfig
+from airflow_provider_pipetrack.attempts import stores
+from airflow_provider_pipetrack.attempts.binding import Spec
+
+HELD, NAMED, OWN = "sqlite||/held/t.db||t", "sqlite||/named/t.db||t", "sqlite||/own/t.db||t"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    extra = {"tracking_location": [HELD], "mode": "mirror", "connections": {"postgres": "held", "mongodb": "held"}}
+    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps({"conn_type": "pipetrack", "extra": extra}))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", json.dumps([NAMED]))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    stores._held_by.cache_clear()
+    stores._complained.clear()
+    yield
+    stores._held_by.cache_clear()
+
+
+def chain(text: str):
+    config = PipelineConfig.from_text(text + "\nstage_transfers: [{name: load}]", "x.yaml")
+    store = stores.store_for(Spec(config.stage_transfers[0], config.pipeline_id, config))
+    return store.chain()
+
+
+def test_the_settings_come_last():
+    assert chain("")["locations"] == [NAMED]
+
+
+def test_the_connection_comes_before_the_settings_and_brings_mode_and_connections():
+    found = chain("tracking: {conn_id: pipetrack_default, connections: {postgres: own}}")
+    assert (found["locations"], found["mode"]) == ([HELD], "mirror")
+    assert found["connections"] == {"postgres": "own", "mongodb": "held"}
+
+
+def test_the_files_mode_comes_before_the_connections():
+    assert chain("tracking: {conn_id: pipetrack_default, mode: fallback}")["mode"] == "fallback"
+
+
+def test_the_defaults_of_a_file_come_before_its_connection():
+    found = chain(f"tracking: {{conn_id: pipetrack_default}}\ndefaults: {{tracking_location: ['{OWN}']}}")
+    assert (found["locations"], found["mode"], found["connections"]) == ([OWN], "fallback", {})
+
+
+def test_a_connection_that_cannot_be_used_is_named_and_records_are_kept_all_the_same(caplog, tmp_path):
+    with caplog.at_level(logging.ERROR):
+        found = chain("tracking: {conn_id: never_defined}")
+    assert found["locations"] == [f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"]
+    assert "connection 'never_defined': there is no such Airflow connection" in caplog.text
+
+
+def test_one_bad_location_of_a_connection_does_not_spoil_the_others(caplog, monkeypatch):
+    extra = {"tracking_location": ["postgre||a||b||c", HELD]}
+    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps({"conn_type": "pipetrack", "extra": extra}))
+    with caplog.at_level(logging.ERROR):
+        assert chain("tracking: {conn_id: pipetrack_default}")["locations"] == [HELD]
+    assert "there is no storage type 'postgre'" in caplog.text
