@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test test-compose lint format docs demo ui bench wheel clean
+.PHONY: help install test test-kill test-compose lint format docs demo ui bench wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,8 +18,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[all]' $$($(PYTHON) .ci/groups.py test lint)
 	touch $@
 
-test: $(INSTALLED) ## run every test
-	$(BIN)/python -m pytest tests
+test: $(INSTALLED) ## run every test but the kill matrix
+	$(BIN)/python -m pytest tests --ignore tests/kill
+
+test-kill: $(INSTALLED) ## kill everything that can be killed in a real Airflow, on SQLite and on PostgreSQL
+	$(BIN)/python -m pytest tests/kill
 
 test-compose: $(VENV)/.installed-compose ## run docker-compose.airflow.yml's services without Docker (needs redis-server and postgresql)
 	$(BIN)/python .ci/compose.py

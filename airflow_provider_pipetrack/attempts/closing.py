@@ -204,4 +204,4 @@ def _missing(spec: Spec, dag: Any, run_id: str, name: str, states: Mapping[str, 
     yield base
     verdict = without_record(states.get(name)) if spec.transfer.transfer_enabled else None
     if verdict is not None:
-        yield end_change(base, verdict.outcome, by="dag callback", authority=verdict.authority)
+        yield end_change(base, timed({}, verdict.outcome), by="dag callback", authority=verdict.authority)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
-_LOST = "the task's process ended without a word: killed, out of memory, or its worker was lost"
+_LOST = "the task's process ended without a word: killed, out of memory, its worker was lost, or the task was cleared"
 
 
 def record_failure(context: Mapping[str, Any]) -> None:
