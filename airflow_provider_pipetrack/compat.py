@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
@@ -232,6 +233,42 @@ def is_cron(text: str) -> bool:
     from croniter import croniter
 
     return bool(croniter.is_valid(text))
+
+
+def next_cron_date(expression: str, after: datetime, zone: Any) -> datetime:
+    """Return the first moment behind ``after`` that a cron expression names.
+
+    :param zone: the time zone that the expression means, as a timetable has it; None for that of ``after``.
+    """
+    from croniter import croniter
+
+    local = after if zone is None else after.astimezone(_zone(zone))
+    found: datetime = croniter(expression, local).get_next(datetime)
+    return found
+
+
+def _zone(zone: Any) -> Any:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(zone) if isinstance(zone, str) else zone
+
+
+def deadline_alert(interval: timedelta, callback: str, kwargs: Mapping[str, Any]) -> Any:
+    """Return an alert that calls a coroutine in the triggerer when a run has not ended in time; None before 3.2.
+
+    :param interval: the time from when the run was queued.
+    :param callback: dotted path of the coroutine; it gets ``context`` and ``kwargs``.
+    """
+    import airflow.sdk
+
+    sdk: Any = airflow.sdk
+    if not hasattr(sdk, "DeadlineAlert"):
+        return None
+    return sdk.DeadlineAlert(
+        reference=sdk.DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=interval,
+        callback=sdk.AsyncCallback(callback, kwargs=dict(kwargs)),
+    )
 
 
 def plain_constructor(function: Any, operator: Any, parameters: Sequence[str]) -> Any:

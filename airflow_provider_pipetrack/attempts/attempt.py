@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import signal
@@ -21,18 +22,21 @@ from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
+from airflow_provider_pipetrack.attempts.overdue import OverdueTimer
+from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
-from airflow_provider_pipetrack.compat import AirflowException, redact
+from airflow_provider_pipetrack.compat import AirflowException, AirflowSkipException, redact
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
+    PENDING,
     Outcome,
     end_change,
     seconds_between,
@@ -96,11 +100,13 @@ class Attempt:
         self._went_on = resumed or bool(context.get("task_reschedule_count"))
         self._parent = os.getppid()
         self._killed = False
+        self._overdue: OverdueTimer | None = None
 
     def begin(self) -> None:
         """Announce the run's transfers, write the start record, and make sure that it can be kept if asked to.
 
         :raises TrackingUnavailableError: in strict mode, before any user code has run.
+        :raises AirflowSkipException: when the run is about the past and the transfer cannot access historical data.
         """
         counting.forget()
         self._started = self._first_start()
@@ -108,12 +114,16 @@ class Attempt:
             complete_binding(self.task.dag)
             if not self._went_on and is_root(self.task.dag, self.task.task_id):
                 announce_run(self.store, self.task.dag, self.context)
+        if not self._went_on and not self.spec.transfer.can_access_historical_data:
+            self._decline_past()
         with tracking_step("write the start record"):
             self._start = self._make_start()
             if not self._went_on:
                 self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
             self._insist()
+        with tracking_step("watch the time"):
+            self._overdue = OverdueTimer(self._started, self.spec.transfer.estimated_seconds, self._tell_overdue)
 
     def complete(self, result: Any) -> None:
         """Judge what the transfer moved and record the end.
@@ -121,7 +131,7 @@ class Attempt:
         :raises PartialDataRefusedError: when the data is partial and that is not accepted.
         """
         ended = utc_now()
-        disarm_timeout()
+        self._user_code_is_over()
         counts = self._counts(result)
         verdict = counting.judge(counts, can_partial_data_be_collected=self.spec.transfer.can_partial_data_be_collected)
         if not verdict.accepted:
@@ -144,13 +154,13 @@ class Attempt:
     def fail(self, error: BaseException) -> None:
         """Undo what can be undone and record that the attempt failed."""
         ended = utc_now()
-        disarm_timeout()
+        self._user_code_is_over()
         self._fail(error, ended, counting.reported(), None)
 
     def skip(self, error: BaseException) -> None:
         """Record that user code chose to skip."""
         ended = utc_now()
-        disarm_timeout()
+        self._user_code_is_over()
         reason = str(error).strip()
         self._finish(
             Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped")),
@@ -160,7 +170,7 @@ class Attempt:
 
     def pause(self) -> None:
         """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
-        disarm_timeout()
+        self._user_code_is_over()
         with tracking_step("deliver the start record"):
             self.store.flush()
 
@@ -170,13 +180,14 @@ class Attempt:
         return not self._went_on
 
     def has_ended(self, status: str) -> bool:
-        """Return whether this process has already recorded that the attempt ended with ``status``."""
-        return self.end is not None and self.end.columns["transfer_status"] == status
+        """Return whether this process has already recorded that the attempt ended with ``status``, or never began."""
+        return self.end is not None and self.end.columns["transfer_status"] in {status, PENDING}
 
     def killed(self) -> None:
         """Remember that Airflow or somebody else asked this process to stop, and add that to the record's history.
 
-        Called in a signal handler, which may interrupt whoever holds the journal's lock: another thread writes.
+        Called in a signal handler, which may interrupt whoever holds a lock of the journal or of ``threading``: another
+        thread writes, and is started without any lock.
         """
         if self._killed or self.end is not None:
             return
@@ -184,7 +195,7 @@ class Attempt:
         if self._start is None:
             return
         event = stop_event(self._start)
-        threading.Thread(target=self.store.submit, args=([event],), kwargs={"durable": True}, daemon=True).start()
+        _thread.start_new_thread(self.store.submit, ([event],), {"durable": True})
 
     def note(self, decision: str | None) -> None:
         """Add a reason to the record's decision."""
@@ -242,7 +253,8 @@ class Attempt:
             say_ready(self.task, self.context, {"record_id": self.key.record_id, **moved}, only=asset)
 
     def _tell_downstream(self, outcome: Outcome) -> None:
-        if outcome.status != COMPLETED or not is_consumed(self.task.dag, self.task.task_id):
+        counted = outcome.records_succeeded is not None or outcome.records_failed is not None
+        if outcome.status != COMPLETED or not (counted or is_consumed(self.task.dag, self.task.task_id)):
             return
         self.ti.xcom_push(
             key=XCOM_KEY,
@@ -304,6 +316,32 @@ class Attempt:
         with tracking_step("find the attempt's first start"):
             first = self.ti.get_first_reschedule_date(self.context) or self.ti.start_date
         return first or utc_now()
+
+    def _decline_past(self) -> None:
+        """Skip a transfer that can only load what is current, in a run about the past; it counts as never begun."""
+        reason = past_reason(self.task.dag, self.context)
+        if reason is None:
+            return
+        reason = f"can_access_historical_data is false and {reason}"
+        with tracking_step("record that the transfer is skipped"):
+            base = announced(self.spec, self.context, self.key)
+            self.end = end_change(base, Outcome(PENDING, decision=f"skipped: {reason}"), by="task")
+            self.store.submit([self.end], durable=True)
+            self.store.flush()
+        raise AirflowSkipException(f"{self.task.task_id}: {reason}")
+
+    def _tell_overdue(self) -> None:
+        if self._start is not None and self.end is None:
+            log.warning(
+                "%s takes longer than the estimated %s", self.key.record_id, self.spec.transfer.estimated_duration
+            )
+            tell(self.spec, "overdue", self._start.columns)
+
+    def _user_code_is_over(self) -> None:
+        """Stop what watches the time: what follows is ours and has its own limits."""
+        disarm_timeout()
+        if self._overdue is not None:
+            self._overdue.stop()
 
     def _insist(self) -> None:
         if not self.store.keeps():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -121,16 +121,22 @@ def close_stale(stores: Iterable[TrackingStore], states: AskStates, *, grace: ti
     closed = 0
     for store in stores:
         for dag_id, runs in _open_runs(store, grace).items():
-            for some in _in_parts(list(runs), _RUNS_AT_ONCE):
-                try:
-                    answered = states(dag_id, some)
-                except Exception as error:  # noqa: BLE001  one Dag that cannot be asked about must not stop the others
-                    log.warning("Airflow gives no states of %s: %s: %s", dag_id, type(error).__name__, error)
-                    continue
-                for run_id, of_run in answered.items():
-                    closed += _close_run(store, dag_id, run_id, runs[run_id], of_run)
+            for run_id, of_run in states_in_parts(states, dag_id, list(runs)).items():
+                closed += _close_run(store, dag_id, run_id, runs[run_id], of_run)
         store.flush()
     return closed
+
+
+def states_in_parts(states: AskStates, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
+    """Return the states of many runs; a Dag that cannot be asked about is named in the log."""
+    found: dict[str, Mapping[str, str | None]] = {}
+    for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+        try:
+            found.update(states(dag_id, run_ids[start : start + _RUNS_AT_ONCE]))
+        except Exception as error:  # noqa: BLE001  one Dag that cannot be asked about must not stop the others
+            log.warning("Airflow gives no states of %s: %s: %s", dag_id, type(error).__name__, error)
+            break
+    return found
 
 
 def _open_runs(store: TrackingStore, grace: timedelta) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
@@ -143,11 +149,6 @@ def _open_runs(store: TrackingStore, grace: timedelta) -> dict[str, dict[str, li
         if record["updated_timestamp"] <= now - grace:
             found.setdefault(record["dag_id"], {}).setdefault(record["run_id"], []).append(record)
     return found
-
-
-def _in_parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _close_run(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.compat import redact, task_states
@@ -14,6 +15,8 @@ from airflow_provider_pipetrack.compat import redact, task_states
 log = logging.getLogger("airflow_provider_pipetrack.rollback")
 
 _STATE_KEY = "pipetrack_rollback"
+#: How long a rollback may take where the transfer has no ``execution_timeout``, in seconds.
+ROLLBACK_LIMIT = 3600.0
 
 
 class Rollback:
@@ -29,6 +32,7 @@ class Rollback:
         self.context = context
         self.task = task
         self._owing = False
+        self._unpaid: str | None = None
 
     @property
     def wanted(self) -> bool:
@@ -37,8 +41,8 @@ class Rollback:
 
     @property
     def is_owed(self) -> bool:
-        """Whether this attempt has begun and was neither completed nor rolled back."""
-        return self._owing
+        """Whether this attempt or one before it was neither completed nor rolled back."""
+        return self._owing or self._unpaid is not None
 
     def pay_debt(self) -> str | None:
         """Roll back what an earlier attempt left behind, then owe for this attempt.
@@ -51,7 +55,11 @@ class Rollback:
         paid = None
         if self.context["ti"].try_number > 1 and self._is_owed():
             log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
-            self._call()
+            try:
+                self._call()
+            except Exception as error:
+                self._unpaid = f"the rollback of an earlier attempt failed and is owed: {_named(error)}"
+                raise
             paid = "rolled back the previous attempt first"
         self._remember(owed=True)
         self._owing = True
@@ -60,12 +68,12 @@ class Rollback:
     def undo(self) -> str | None:
         """Roll back this attempt, and return what happened, for the record's decision."""
         if not self.wanted or not self._owing:
-            return None
+            return self._unpaid
         try:
             self._call()
         except Exception as error:
             log.exception("The rollback of %s failed; it is owed before the next attempt", self.task.task_id)
-            return f"rollback failed and is owed: {redact(f'{type(error).__name__}: {error}')}"
+            return f"rollback failed and is owed: {_named(error)}"
         self.settle()
         return "rolled back"
 
@@ -95,7 +103,13 @@ class Rollback:
     def _call(self) -> None:
         function = self.spec.transfer.rollback
         if function:
-            call_user_function(self.spec, function, {"context": self.context})
+            # ``execution_timeout`` counts for it again: its alarm has been spent on the transfer.
+            limit = self.spec.transfer.execution_timeout
+            call_within(
+                limit.total_seconds() if limit is not None else ROLLBACK_LIMIT,
+                "the rollback",
+                lambda: call_user_function(self.spec, function, {"context": self.context}),
+            )
 
     def _is_owed(self) -> bool:
         known = recall(self.context, _STATE_KEY)
@@ -103,3 +117,7 @@ class Rollback:
 
     def _remember(self, *, owed: bool) -> None:
         remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})
+
+
+def _named(error: Exception) -> str:
+    return redact(f"{type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack.attempts.verdicts import RETRIED
+from airflow_provider_pipetrack.attempts.verdicts import RETRIED, ROLLBACK_OWED
 from airflow_provider_pipetrack.records.change import Authority
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED, Outcome
@@ -78,7 +78,10 @@ def _write(context: Mapping[str, Any], spec: Spec, status: str, decision: str | 
     by_airflow = ti.state is None and error is None
     map_index = ti.map_index if isinstance(ti.map_index, int) else -1
     key = RecordKey(ti.dag_id, ti.run_id, ti.task_id, map_index, max(1, ti.try_number or 1))
-    message = _LOST if by_airflow and status == FAILED else error_of(context)
+    lost = by_airflow and status == FAILED
+    if lost and decision is None and spec.transfer.rollback:
+        decision = ROLLBACK_OWED
+    message = _LOST if lost else error_of(context)
     return close_attempt(
         spec,
         context,

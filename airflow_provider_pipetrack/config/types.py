@@ -15,6 +15,10 @@ _ADDRESS = re.compile(r"[^\x00-\x20\x7f-\U0010ffff<>,;:@\"\\]+@[^\x00-\x20\x7f-\
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
+#: A deadline that is the sum of the estimates along the longest way.
+ESTIMATED = "estimated"
+
+
 class Model(BaseModel):
     """Base of all models: unknown keys are mistakes, values never change."""
 
@@ -39,6 +43,16 @@ def _duration_text(value: Any) -> Any:
         parse_duration(value)
         return value
     raise ValueError(f"{value!r} is no duration; {FORMS}, or continuous")
+
+
+def _deadline_text(value: Any) -> Any:
+    if value is None or value == ESTIMATED:
+        return value
+    try:
+        _duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {ESTIMATED}") from None
+    return value
 
 
 def _moment(value: Any) -> Any:
@@ -75,6 +89,8 @@ Duration = Annotated[
 ]
 #: A length of time that is kept as it was written; may be ``continuous``.
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
+#: A length of time that is kept as it was written, or ``estimated``.
+DeadlineText = Annotated[StrictStr, BeforeValidator(_deadline_text)]
 #: A point in time; UTC where no zone is written.
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 #: The address of a mailbox, without a name.

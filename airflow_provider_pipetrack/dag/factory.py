@@ -16,6 +16,7 @@ from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
+from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
 from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.errors import ConfigError, Problem
@@ -90,6 +91,9 @@ class _Factory:
         self.transfers = {transfer.name: transfer for transfer in config.stage_transfers}
         self.dag = DAG(**_dag_arguments(config))
         self.assets = assets_of(config)
+        deadline = run_deadline(config, graph)
+        if deadline is not None:
+            self.dag.deadline = deadline
         self.tasks: dict[str, Any] = {}
 
     def build(self) -> DAG:

@@ -120,8 +120,7 @@ class _Planner:
             for transfer in level:
                 names = self._direct(transfer, shared)
                 found[transfer.name] = names
-                if number and not names:
-                    self._warn_overtaking(transfer)
+                self._warn(transfer, names, is_first=number == 0)
         return found
 
     def _direct(self, transfer: StageTransfer, previous: tuple[str, ...]) -> tuple[str, ...]:
@@ -172,11 +171,22 @@ class _Planner:
                 found[name] = None
         return tuple(found)
 
-    def _warn_overtaking(self, transfer: StageTransfer) -> None:
-        self.warnings.append(
-            f"{transfer.name} (order {transfer.transfer_order_number:g}) waits for nothing and may start before "
-            "the levels above it"
-        )
+    def _warn(self, transfer: StageTransfer, upstreams: Sequence[str], *, is_first: bool) -> None:
+        """Warn of what an author might not expect of a transfer."""
+        if transfer.depends_on and not upstreams:
+            named = ", ".join(transfer.depends_on)
+            self.warnings.append(
+                f"{transfer.name} depends only on what is disabled or never ends ({named}), so it waits for nothing"
+            )
+        elif not is_first and not upstreams:
+            self.warnings.append(
+                f"{transfer.name} (order {transfer.transfer_order_number:g}) waits for nothing and may start before "
+                "the levels above it"
+            )
+        if transfer.is_continuous and transfer.audit_enabled:
+            self.warnings.append(
+                f"{transfer.name} never ends (estimated_duration: continuous), so its audit waits until it is stopped"
+            )
 
 
 def _add_tasks(graph: Graph, planner: _Planner) -> None:

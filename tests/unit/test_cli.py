@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from airflow_provider_pipetrack.cli.main import main
 
 PIPELINE = """
-dag: {deadline: 2h}
+on_schema_change: fail
 stage_transfers:
   - {name: load, stage_i_details: shop, stage_i_plus_1_details: staging, rollback: os.getcwd}
   - {name: idle, transfer_order_number: 2, transfer_enabled: false}
@@ -47,7 +47,7 @@ def test_a_plan_is_a_tree_of_levels(file):
         "│  │    runs nothing (a marker), 3 retries, waits for nothing",
         "├─ disabled: idle",
         "! free (order 3) waits for nothing and may start before the levels above it",
-        "! dag.deadline is recorded, but not acted upon in this version",
+        "! on_schema_change: fail is recorded, but not acted upon in this version",
         "└─ 3 transfers, 4 tasks",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import timedelta
 
@@ -10,10 +11,15 @@ import pytest
 from airflow_provider_pipetrack import maintenance
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.notifications import alerts
+from airflow_provider_pipetrack.notifications.late_run import tell_late_run
+from airflow_provider_pipetrack.notifications.message import compose
+from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
 from airflow_provider_pipetrack.tracking import pool as stores
+from airflow_provider_pipetrack.tracking import upkeep
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
@@ -243,3 +249,33 @@ def test_maintenance_covers_every_chain_that_was_used_on_this_host(tmp_path, mon
     assert maintenance.run_maintenance()["closed"] == 2
     assert [the(s, name)["transfer_status"] for s, name in ((own, "own"), (default, "default"))] == ["failed"] * 2
     assert sorted((tmp_path / "pipetrack" / "chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
+
+
+def overdue(name, **more):
+    described = Described(StageTransfer(name=name, estimated_duration="1m", **more), Content("p"))
+    started = utc_now() - timedelta(hours=1)
+    return start_change(described, RecordKey("d", "r", name), started=started, operator="x.Y", log_url=None)
+
+
+def test_maintenance_tells_of_what_is_late_without_a_process(store, monkeypatch):
+    told = []
+    monkeypatch.setattr(maintenance, "tell_by_record", lambda kind, record: told.append((kind, record["task_id"])))
+    write(store, *map(overdue, ("waits", "pokes", "runs", "gone")), started("in_time"))
+    states = airflow(waits="deferred", pokes="up_for_reschedule", runs="running", gone=None, in_time="deferred")
+    assert maintenance.tell_overdue([store], states) == 2
+    assert sorted(told) == [("overdue", "pokes"), ("overdue", "waits")]
+
+
+def test_a_late_run_is_told_to_everybody_whom_its_transfers_name(store, monkeypatch):
+    raised = []
+    monkeypatch.setattr(upkeep, "stores_of_host", lambda: [store])
+    monkeypatch.setattr(alerts, "raise_alert", lambda targets, kind, record: raised.append((targets, kind, record)))
+    done = started("done", transfer_process_email_alerts=("b@example.com",))
+    write(store, overdue("slow", transfer_process_email_alerts=("a@example.com", "b@example.com")), done,
+          end_change(done, Outcome(COMPLETED, ended=utc_now()), by="task"))  # fmt: skip
+    asyncio.run(tell_late_run({"dag_run": {"dag_id": "d", "dag_run_id": "r"}, "deadline": {}}, 3600.0))
+    ((targets, kind, record),) = raised
+    assert sorted(targets.emails) == ["a@example.com", "b@example.com"]
+    assert (kind, record["pipeline_id"], record["estimated_duration"]) == ("overdue", "p", "1h")
+    assert record["decision"] == "1 of 2 transfers are completed"
+    assert compose(AlertKind(kind), record).subject == "[pipetrack] p: d takes longer than estimated"

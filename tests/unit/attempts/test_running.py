@@ -215,6 +215,35 @@ def test_a_rollback_that_fails_is_owed_and_said():
         make_rollback(calls, States(), try_number=2, fails=True).pay_debt()
 
 
+def test_a_debt_that_cannot_be_paid_stays_and_is_said():
+    attempt = make_rollback([], States(), try_number=2, fails=True)
+    with pytest.raises(OSError, match="the warehouse is gone"):
+        attempt.pay_debt()
+    assert attempt.undo() == "the rollback of an earlier attempt failed and is owed: OSError: the warehouse is gone"
+    assert attempt.is_owed
+
+
+def test_without_airflows_word_a_rollback_is_put_off():
+    calls = []
+    attempt = make_rollback(calls, States())
+    attempt.pay_debt()
+    assert attempt.put_off() == "rollback owed: Airflow did not say that this attempt still runs"
+    assert (attempt.is_owed, calls) == (True, [])
+
+
+def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
+    never = threading.Event()
+    transfer = StageTransfer(name="a", rollback="x.undo", execution_timeout="0.05s")
+    ti = SimpleNamespace(try_number=1, map_index=-1, dag_id="d", run_id="r", task_id="a")
+    attempt = Rollback(Spec(transfer, "p"), {"ti": ti}, SimpleNamespace(task_id="a"))
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: never.wait())
+    attempt.pay_debt()
+    assert attempt.undo() == (
+        "rollback failed and is owed: TimeLimitError: the rollback has not returned within 0.05 s"
+    )
+    never.set()
+
+
 @pytest.mark.parametrize(
     ("states", "running"),
     [({"a": "running"}, True), ({"a": "success"}, False), ({}, False), (OSError("broken pipe"), None)],

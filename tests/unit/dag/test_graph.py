@@ -266,3 +266,18 @@ def test_disabled_transfers_that_fill_each_other_end_the_search():
         transfer("c", stage_i_details="t", **insists),
     ]
     assert plan_graph(rows).upstreams == {"c": ()}
+
+
+def test_flags_that_come_to_nothing_are_warned_of():
+    graph = plan_graph(
+        [
+            transfer("off", transfer_enabled=False),
+            transfer("stream", estimated_duration="continuous", audit_enabled=True),
+            transfer("waits", 2, depends_on=("off", "stream"), upstream_completion_required=True),
+        ]
+    )
+    assert graph.upstreams["waits"] == ()
+    assert graph.warnings == [
+        "stream never ends (estimated_duration: continuous), so its audit waits until it is stopped",
+        "waits depends only on what is disabled or never ends (off, stream), so it waits for nothing",
+    ]

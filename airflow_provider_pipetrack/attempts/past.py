@@ -1,0 +1,62 @@
+"""Whether a run is about the past, for transfers that cannot access historical data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_provider_pipetrack.attempts.state import recall, remember
+from airflow_provider_pipetrack.compat import next_cron_date
+
+#: How old a run's data may be where its schedule has no period, as that of a Dag that is only started by hand.
+UNKNOWN_PERIOD = timedelta(days=1)
+_STATE_KEY = "pipetrack_past"
+
+
+def past_reason(dag: Any, context: Mapping[str, Any]) -> str | None:
+    """Return why a run is about the past, or None when it is current.
+
+    Past are backfills, and runs whose data interval ended more than one period of the schedule before the run first
+    started. Runs without an interval, started by hand without a date or by assets, are current. A task that has decided
+    once keeps to it, also when its run is cleared later, where Airflow can keep that (3.3 and later).
+    """
+    known = recall(context, _STATE_KEY)
+    if known is not None:
+        return known.get("reason")
+    reason = _reason(dag, context)
+    remember(context, _STATE_KEY, {"reason": reason})
+    return reason
+
+
+def _reason(dag: Any, context: Mapping[str, Any]) -> str | None:
+    run = context["dag_run"]
+    if str(getattr(run.run_type, "value", run.run_type)) == "backfill":
+        return "this run is a backfill"
+    end = context.get("data_interval_end") or run.data_interval_end
+    if end is None or run.start_date is None:
+        return None
+    begin = context.get("data_interval_start") or run.data_interval_start or end
+    allowed = period(getattr(dag, "timetable", None), begin, end)
+    if run.start_date - end <= allowed:
+        return None
+    return f"its data ends at {end:%Y-%m-%d %H:%M}, more than {allowed} before the run started"
+
+
+def period(timetable: Any, begin: datetime, end: datetime) -> timedelta:
+    """Return the time from one run of a schedule to the next.
+
+    :param begin: start of a run's data interval, and ``end`` its end.
+    """
+    if end > begin:
+        return end - begin
+    delta = getattr(timetable, "delta", None) or getattr(timetable, "_delta", None)
+    if delta is not None:
+        after: datetime = end + delta
+        return after - end
+    expression = getattr(timetable, "expression", None) or getattr(timetable, "_expression", None)
+    if isinstance(expression, str):
+        zone = getattr(timetable, "timezone", None) or getattr(timetable, "_timezone", None)
+        return next_cron_date(expression, end, zone) - end
+    several = [*(getattr(timetable, "timetables", None) or ()), getattr(timetable, "timetable", None)]
+    return max((period(one, begin, end) for one in several if one is not None), default=UNKNOWN_PERIOD)

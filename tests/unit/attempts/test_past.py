@@ -1,0 +1,96 @@
+"""Which runs are about the past, by run type, schedule and dates."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_pipetrack.attempts.overdue import OverdueTimer
+from airflow_provider_pipetrack.attempts.past import past_reason, period
+from airflow_provider_pipetrack.records.change import utc_now
+
+END = datetime(2026, 3, 29, tzinfo=timezone.utc)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+class States(dict):
+    """Airflow's task state store."""
+
+    set = dict.__setitem__
+
+
+def context(late=timedelta(0), run_type="scheduled", end=END, begin=None, **more):
+    run = SimpleNamespace(
+        run_type=run_type,
+        start_date=(end or END) + late,
+        data_interval_start=begin or end,
+        data_interval_end=end,
+    )
+    return {"dag_run": run, **more}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "more", "past"),
+    [
+        ("@daily", {"late": HOUR}, False),
+        ("@daily", {"late": DAY}, False),
+        ("@daily", {"late": DAY + HOUR}, True),
+        ("0 6 * * 1", {"late": 6 * DAY}, True),
+        ("*/10 * * * *", {"late": HOUR}, True),
+        (2 * HOUR, {"late": HOUR}, False),
+        (2 * HOUR, {"late": 3 * HOUR}, True),
+        (None, {"late": HOUR}, False),
+        (None, {"late": 2 * DAY}, True),
+        (None, {"run_type": "manual", "late": 30 * DAY, "end": None}, False),
+        (None, {"run_type": "asset_triggered", "end": None}, False),
+        ("@daily", {"run_type": "backfill"}, True),
+        ("@daily", {"begin": END - 7 * DAY, "late": 6 * DAY}, False),
+        ("@daily", {"begin": END - 7 * DAY, "late": 8 * DAY}, True),
+    ],
+)
+def test_a_run_is_about_the_past(schedule, more, past):
+    dag = DAG("d", schedule=schedule, start_date=END - 100 * DAY)
+    assert (past_reason(dag, context(**more)) is not None) is past
+
+
+def test_the_reason_is_said():
+    dag = DAG("d", schedule="@daily", start_date=END - 100 * DAY)
+    assert past_reason(dag, context(run_type="backfill")) == "this run is a backfill"
+    assert past_reason(dag, context(late=3 * DAY)) == (
+        "its data ends at 2026-03-29 00:00, more than 1 day, 0:00:00 before the run started"
+    )
+
+
+def test_it_is_decided_once():
+    states = States()
+    dag = DAG("d", schedule="@daily", start_date=END - 100 * DAY)
+    assert past_reason(dag, context(task_state_store=states)) is None
+    assert past_reason(dag, context(late=30 * DAY, task_state_store=states)) is None
+    assert past_reason(dag, context(late=30 * DAY)) is not None
+
+
+def test_the_period_of_unusual_timetables():
+    several = SimpleNamespace(timetables=[SimpleNamespace(delta=HOUR), SimpleNamespace(delta=DAY)])
+    assert period(several, END, END) == DAY
+    assert period(SimpleNamespace(timetable=SimpleNamespace(_delta=HOUR)), END, END) == HOUR
+    assert period(SimpleNamespace(_expression="0 0 * * *", _timezone="Europe/Berlin"), END, END) == timedelta(hours=22)
+    assert period(object(), END, END) == DAY
+
+
+def test_a_timer_calls_when_the_estimate_is_over():
+    called = threading.Event()
+    OverdueTimer(utc_now() - HOUR, 3600.05, called.set)
+    assert called.wait(10)
+
+
+def test_a_timer_that_is_stopped_or_has_nothing_to_wait_for_never_calls():
+    called = threading.Event()
+    timer = OverdueTimer(utc_now(), 0.2, called.set)
+    timer.stop()
+    OverdueTimer(utc_now(), None, called.set).stop()
+    OverdueTimer(utc_now(), 1e300, called.set).stop()
+    assert not called.wait(0.4)
