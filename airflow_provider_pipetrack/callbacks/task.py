@@ -7,6 +7,7 @@ They run in the task's process, or, for a task that was killed, in the dag proce
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,9 @@ def record_skip(context: Mapping[str, Any]) -> None:
 
 def finish(context: Mapping[str, Any] | None = None) -> None:  # noqa: ARG001  Airflow gives it to every callback
     """Give alerts that are under way the time to be sent; Airflow knows the task's state already."""
-    from airflow_provider_pipetrack.notifications.alerts import finish_alerts
-
-    finish_alerts()
+    alerts = sys.modules.get("airflow_provider_pipetrack.notifications.alerts")
+    if alerts is not None:  # else nobody has raised one, and to load it takes time
+        alerts.finish_alerts()
 
 
 def _record_end(context: Mapping[str, Any], status: str, *, decision: str | None) -> None:
