@@ -82,6 +82,13 @@ def _options() -> dict[str, Any]:
         "smtp_conn_id": _option(
             "string", "smtp_default", "Airflow connection of the mail server that sends the alerts."
         ),
+        "preload": _option(
+            "string",
+            "False",
+            "Import clients of storages when Airflow starts, so that tasks forked from the scheduler (LocalExecutor) "
+            "do not each pay for it. `True`: those of `tracking_location`; or types of location, separated by commas.",
+            "postgres,aws_s3",
+        ),
         "mask_fields": _option(
             "string", "", "More names of configuration keys whose values are secrets, separated by commas."
         ),

@@ -11,6 +11,7 @@ from airflow_provider_pipetrack.errors import PipetrackError
 
 SECTION = "pipetrack"
 _MODES = ("fallback", "mirror")
+_FALSE = ("0", "f", "false", "no", "off")
 _TRUE = ("1", "t", "true", "yes", "on")
 
 
@@ -76,6 +77,14 @@ def delivery_deadline() -> float:
 def strict() -> bool:
     """Return whether a transfer may only start when its tracking can be kept."""
     return _option("strict", "False").strip().lower() in _TRUE
+
+
+def preload() -> list[str]:
+    """Return the types of location whose clients are imported early; ``["True"]`` for those of the chain."""
+    names = [name.strip() for name in _option("preload", "False").split(",") if name.strip()]
+    if len(names) == 1 and names[0].lower() in (*_TRUE, *_FALSE):
+        return ["True"] if names[0].lower() in _TRUE else []
+    return names
 
 
 def mask_fields() -> list[str]:

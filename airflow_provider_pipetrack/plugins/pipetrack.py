@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.compat import plugin_base
 
 _Base: Any = plugin_base()
+
+if settings.preload():
+    from airflow_provider_pipetrack.tracking.preload import preload_clients
+
+    # The scheduler imports its plugins before LocalExecutor forks the first worker.
+    preload_clients()
 
 
 class LazyApp:
