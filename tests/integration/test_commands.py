@@ -48,7 +48,7 @@ def test_a_host_without_records_says_so(home):
     assert shown.exit_code == 3
     assert shown.stderr == (
         f"Not asked: sqlite||{home}/pipetrack/tracking.db||pipeline_tracking: "
-        f"not visible here: this host ({host_name()}) has no such file\n"
+        f"not visible here: this host ({host_name()}) has no such file; it is another host's, or nothing was recorded yet\n"
     )
     assert shown.stdout == ""
 

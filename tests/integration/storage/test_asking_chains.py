@@ -103,7 +103,7 @@ def test_the_next_location_answers_for_one_that_is_down(chain):
 
 def test_a_file_of_another_host_is_not_visible_here(chain, tmp_path):
     answer = Questions(chain("sqlite||~/elsewhere.db||t")).ask("runs")
-    reason = f"not visible here: this host ({host_name()}) has no such file"
+    reason = f"not visible here: this host ({host_name()}) has no such file; it is another host's, or nothing was recorded yet"
     assert (answer.rows, answer.total) == ([], 0)
     assert list(answer.unreachable.values()) == [reason]
     assert not (tmp_path / "elsewhere.db").exists(), "asking makes no file"

@@ -47,7 +47,7 @@ def test_an_unknown_pipeline_has_no_records(site):
 def test_a_file_that_this_host_does_not_have_is_not_visible_here_and_never_empty(site):
     store = site.store("a", site.location("b", "local_file"))
     unreachable = store.read("orders").unreachable
-    reason = f"not visible here: this host ({socket.gethostname()}) has no such file"
+    reason = f"not visible here: this host ({socket.gethostname()}) has no such file; it is another host's, or nothing was recorded yet"
     assert unreachable == {site.location("a"): reason, site.location("b", "local_file"): reason}
     assert not (site.root / "a").exists(), "reading makes nothing"
     store.write_tracking_record(RECORD)
