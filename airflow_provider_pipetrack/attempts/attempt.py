@@ -21,11 +21,11 @@ from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
-from airflow_provider_pipetrack.attempts.overdue import OverdueTimer
 from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
-from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
@@ -48,6 +48,8 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 #: How long a user's ``counts`` function may take before the attempt ends without counts, in seconds.
 COUNTS_LIMIT = 60.0
+#: A transfer that runs for longer looks after what others of its run left open, in seconds.
+LEFTOVERS_AFTER = 1.0
 _LONGEST_ERROR = 8000
 
 
@@ -100,7 +102,7 @@ class Attempt:
         self._went_on = resumed or bool(context.get("task_reschedule_count"))
         self._parent = os.getppid()
         self._killed = False
-        self._overdue: OverdueTimer | None = None
+        self._later: list[Later] = []
 
     def begin(self) -> None:
         """Announce the run's transfers, write the start record, and make sure that it can be kept if asked to.
@@ -122,8 +124,8 @@ class Attempt:
                 self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
             self._insist()
-        with tracking_step("watch the time"):
-            self._overdue = OverdueTimer(self._started, self.spec.transfer.estimated_seconds, self._tell_overdue)
+        with tracking_step("do more while the transfer runs"):
+            self._plan_for_later()
 
     def complete(self, result: Any) -> None:
         """Judge what the transfer moved and record the end.
@@ -330,6 +332,19 @@ class Attempt:
             self.store.flush()
         raise AirflowSkipException(f"{self.task.task_id}: {reason}")
 
+    def _plan_for_later(self) -> None:
+        estimate, elapsed = self.spec.transfer.estimated_seconds, seconds_between(self._started) or 0.0
+        if estimate is not None:
+            self._later.append(Later(estimate - elapsed, self._tell_overdue))
+        if not self._went_on:
+            self._later.append(Later(LEFTOVERS_AFTER, self._close_leftovers))
+
+    def _close_leftovers(self) -> None:
+        from airflow_provider_pipetrack.attempts.closing import close_leftovers
+
+        with tracking_step("close what other attempts of the run left open"):
+            close_leftovers(self.store, self.key, pipeline_ids(self.spec, self.key.dag_id))
+
     def _tell_overdue(self) -> None:
         if self._start is not None and self.end is None:
             log.warning(
@@ -340,8 +355,8 @@ class Attempt:
     def _user_code_is_over(self) -> None:
         """Stop what watches the time: what follows is ours and has its own limits."""
         disarm_timeout()
-        if self._overdue is not None:
-            self._overdue.stop()
+        for later in self._later:
+            later.stop()
 
     def _insist(self) -> None:
         if not self.store.keeps():

@@ -127,6 +127,24 @@ def close_stale(stores: Iterable[TrackingStore], states: AskStates, *, grace: ti
     return closed
 
 
+def close_leftovers(store: TrackingStore, own: RecordKey, pipeline_ids: Sequence[str]) -> int:
+    """Close what other attempts of a run left open, while a later one of its transfers runs.
+
+    :param own: the attempt that looks after them.
+    :return: how many were closed.
+    """
+    now = utc_now()
+    records = store.read_run(own.dag_id, own.run_id, pipeline_ids).records
+    left = [
+        record
+        for record in records
+        if record["transfer_status"] == IN_PROGRESS
+        and record["task_id"] != own.name
+        and record["updated_timestamp"] <= now - GRACE
+    ]
+    return _close_run(store, own.dag_id, own.run_id, left, task_states(own.dag_id, own.run_id)) if left else 0
+
+
 def states_in_parts(states: AskStates, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
     """Return the states of many runs; a Dag that cannot be asked about is named in the log."""
     found: dict[str, Mapping[str, str | None]] = {}

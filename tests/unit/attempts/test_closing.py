@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_pipetrack import maintenance
+from airflow_provider_pipetrack.attempts import closing
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.notifications import alerts
@@ -183,6 +184,22 @@ def test_several_at_once_do_no_harm(tmp_path):
             "failed" if n % 2 else "completed" for n in range(40)
         ]
         assert close_stale([first], states, grace=NOW) == 0
+
+
+def test_a_later_transfer_of_the_run_closes_what_it_finds(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(closing, "GRACE", NOW)
+    monkeypatch.setattr(
+        closing, "task_states", lambda *run: asked.append(run) or {"load": "failed", "beside": "running"}
+    )
+    own = RecordKey("d", "r", "later")
+    write(store, started("later"), announced("waits"))
+    assert (closing.close_leftovers(store, own, ["p"]), asked) == (0, []), "nobody else has begun"
+    write(store, started("load"), started("beside"))
+    assert (closing.close_leftovers(store, own, ["p"]), asked) == (1, [("d", "r")])
+    assert [the(store, name)["transfer_status"] for name in ("load", "beside", "later")] == [
+        "failed", "in_progress", "in_progress",
+    ]  # fmt: skip
 
 
 def test_a_late_writer_never_turns_a_failure_back(store):

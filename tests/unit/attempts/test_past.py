@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_pipetrack.attempts.overdue import OverdueTimer
+from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.past import past_reason, period
-from airflow_provider_pipetrack.records.change import utc_now
 
 END = datetime(2026, 3, 29, tzinfo=timezone.utc)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -81,16 +80,17 @@ def test_the_period_of_unusual_timetables():
     assert period(object(), END, END) == DAY
 
 
-def test_a_timer_calls_when_the_estimate_is_over():
+def test_what_is_due_is_done_at_once_and_what_is_not_later():
     called = threading.Event()
-    OverdueTimer(utc_now() - HOUR, 3600.05, called.set)
+    Later(-5.0, called.set)
+    assert called.wait(10)
+    called.clear()
+    Later(0.05, called.set)
     assert called.wait(10)
 
 
-def test_a_timer_that_is_stopped_or_has_nothing_to_wait_for_never_calls():
+def test_what_is_stopped_or_never_due_is_not_done():
     called = threading.Event()
-    timer = OverdueTimer(utc_now(), 0.2, called.set)
-    timer.stop()
-    OverdueTimer(utc_now(), None, called.set).stop()
-    OverdueTimer(utc_now(), 1e300, called.set).stop()
+    Later(0.2, called.set).stop()
+    Later(1e300, called.set).stop()
     assert not called.wait(0.4)
