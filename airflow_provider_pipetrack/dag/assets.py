@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from urllib.parse import quote
 
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
@@ -27,11 +26,13 @@ def assets_of(config: PipelineConfig) -> dict[str, str]:
     targets = [_literal(transfer.stage_i_plus_1_details) for transfer in enabled]
     filled = Counter(targets)
     read = {_literal(transfer.stage_i_details) for transfer in enabled}
-    return {
-        transfer.name: uri
-        for transfer, stage in zip(enabled, targets, strict=True)
-        for uri in _asset(config.dag_id, transfer, stage, is_only=filled[stage] == 1, is_last=stage not in read)
-    }
+    found = {}
+    for transfer, stage in zip(enabled, targets, strict=True):
+        is_stage = bool(stage.strip()) and filled[stage] == 1 and (transfer.audit_enabled or stage not in read)
+        uri = _asset(config.dag_id, transfer, stage) if is_stage or transfer.asset else None
+        if uri is not None:
+            found[transfer.name] = uri
+    return found
 
 
 def asset_mistake(transfer: StageTransfer) -> str | None:
@@ -55,15 +56,13 @@ def stage_uri(dag_id: str, stage: str) -> str:
     return f"pipetrack://{quote(dag_id)}/{quote(stage, safe=_READABLE)}"
 
 
-def _asset(dag_id: str, transfer: StageTransfer, stage: str, *, is_only: bool, is_last: bool) -> Iterator[str]:
+def _asset(dag_id: str, transfer: StageTransfer, stage: str) -> str | None:
     if transfer.asset == NO_ASSET or not (transfer.audit_enabled or _ends_once(transfer)):
-        return
+        return None
     if transfer.asset:
-        yield transfer.asset
-    elif stage.strip() and is_only and (transfer.audit_enabled or is_last):
-        uri = stage_uri(dag_id, stage)
-        if len(uri) <= _LONGEST:
-            yield uri
+        return transfer.asset
+    uri = stage_uri(dag_id, stage)
+    return uri if len(uri) <= _LONGEST else None
 
 
 def _ends_once(transfer: StageTransfer) -> bool:

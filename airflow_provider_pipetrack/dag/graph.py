@@ -84,7 +84,8 @@ def plan_graph(transfers: Sequence[StageTransfer]) -> Graph:
         disabled=tuple(t.name for t in transfers if not t.transfer_enabled),
         warnings=planner.warnings,
     )
-    graph.cycle = _find_cycle(graph.upstreams)
+    if planner.may_circle:
+        graph.cycle = _find_cycle(graph.upstreams)
     if not graph.cycle:
         _add_tasks(graph, planner)
     return graph
@@ -103,6 +104,8 @@ class _Planner:
             grouped[transfer.transfer_order_number].append(transfer)
         self.orders = orders
         self.levels = [grouped[order] for order in orders]
+        #: Whether somebody waits for another than an earlier level; nothing else can lead in a circle.
+        self.may_circle = any(t.depends_on is not None or not t.dependent_on_previous_transfer for t in enabled)
         # For each level, the names of the nearest earlier level that ends at all.
         self._before: list[tuple[str, ...]] = []
         waited_for: tuple[str, ...] = ()
