@@ -8,7 +8,6 @@ from pathlib import Path
 
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.content import plain_text
-from airflow_provider_pipetrack.config.unheeded import unheeded
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, plan_graph
 from airflow_provider_pipetrack.errors import ConfigError
 
@@ -38,7 +37,7 @@ def _text(config: PipelineConfig, graph: Graph) -> str:
         lines.append(f"├─ level {transfers[level[0]].transfer_order_number:g}")
         lines.extend(line for name in level for line in _transfer_lines(transfers[name], graph))
     lines.extend(f"├─ disabled: {name}" for name in graph.disabled)
-    lines.extend(f"! {warning}" for warning in [*graph.warnings, *unheeded(config)])
+    lines.extend(f"! {warning}" for warning in graph.warnings)
     tasks = sum(1 for node in graph.nodes.values() if node.kind in (Kind.TRANSFER, Kind.AUDIT))
     lines.append(f"└─ {len(graph.upstreams)} transfers, {tasks} tasks")
     return "\n".join(lines)
@@ -71,7 +70,7 @@ def _json(config: PipelineConfig, graph: Graph) -> str:
             "pipeline_id": config.pipeline_id,
             "levels": graph.levels,
             "disabled": graph.disabled,
-            "warnings": [*graph.warnings, *unheeded(config)],
+            "warnings": graph.warnings,
             "tasks": {
                 node.task_id: {
                     "kind": node.kind.value,

@@ -141,30 +141,80 @@ def ready(
     raise SystemExit(0 if found.ready else 3 if none_answered else 1)
 
 
+_VERSION_TABLE = {
+    "first used": lambda version: version.first_used_at,
+    "version": lambda version: version.pipeline_version,
+    "config": lambda version: version.config_hash[:12],
+    "stages": lambda version: ", ".join(" -> ".join(stage) for stage in version.stages),
+}
+
+
 @click.command()
-@click.argument("record")
+@click.argument("subject", metavar="RECORD_OR_PIPELINE")
+@click.option("--config", "config_hash", metavar="HASH", help="Print the pipeline's configuration with this hash.")
 @location_option
 @output_option
-def history(record: str, locations: Sequence[str], output: str) -> None:
-    """Show every change of a RECORD: who made it, when, from what to what, and why.
+def history(subject: str, config_hash: str | None, locations: Sequence[str], output: str) -> None:
+    """Show every change of a record, or every configuration that a pipeline was run with.
 
-    RECORD is a record id, as the table and --output json show it.
+    A record is named by its record id: Dag, run, transfer, map index and attempt with slashes between them. Of each
+    change it is shown who made it, when, from what to what, and why. A configuration may be named by the beginning of
+    its hash.
     """
+    with opened_store(locations) as store:
+        if subject.count("/") == 4:
+            found = _show_changes(store, subject, output)
+        elif config_hash is not None:
+            found = _show_config(store, subject, config_hash)
+        else:
+            found = _show_versions(store, subject, output)
+    raise SystemExit(0 if found else 1)
+
+
+def _show_changes(store: TrackingStore, record_id: str, output: str) -> bool:
     from airflow_provider_pipetrack.records.history import explained
 
-    with opened_store(locations) as store:
-        events = explained(store.history(record))
-        keepers = [leg.name for leg in store.legs if leg.keeps_history]
-        names = [leg.name for leg in store.legs]
+    events = explained(store.history(record_id))
+    keepers = [leg.name for leg in store.legs if leg.keeps_history]
     if output == "json":
         print_json(events)
     elif events:
-        print_table(f"Changes of {record}", _EVENT_TABLE, events)
+        print_table(f"Changes of {record_id}", _EVENT_TABLE, events)
     elif not keepers:
-        click.echo(f"No history is kept in {', '.join(names)}: such a storage keeps only the latest state.", err=True)
+        names = ", ".join(leg.name for leg in store.legs)
+        click.echo(f"No history is kept in {names}: such a storage keeps only the latest state.", err=True)
     else:
-        click.echo(f"There is no record {record!r} in {', '.join(keepers)}.", err=True)
-    raise SystemExit(0 if events else 1)
+        click.echo(f"There is no record {record_id!r} in {', '.join(keepers)}.", err=True)
+    return bool(events)
+
+
+def _show_versions(store: TrackingStore, pipeline: str, output: str) -> bool:
+    from airflow_provider_pipetrack.tracking.configs import config_versions
+
+    versions, unreachable = config_versions(store, pipeline)
+    warn_unreachable(unreachable)
+    if output == "json":
+        print_json([version.as_dict() for version in versions])
+    elif versions:
+        print_table(f"Configurations of {pipeline}", _VERSION_TABLE, versions)
+    else:
+        click.echo(f"No configuration of a pipeline {pipeline!r} has been kept.", err=True)
+    return bool(versions)
+
+
+def _show_config(store: TrackingStore, pipeline: str, config_hash: str) -> bool:
+    from airflow_provider_pipetrack.tracking.configs import config_versions
+
+    versions, unreachable = config_versions(store, pipeline)
+    warn_unreachable(unreachable)
+    chosen = [version for version in versions if version.config_hash.startswith(config_hash)]
+    if len(chosen) == 1:
+        print_json(chosen[0].config)
+        return True
+    known = ", ".join(version.config_hash[:12] for version in versions) or "none"
+    what = f"{len(chosen)} configurations begin" if chosen else "no configuration begins"
+    click.echo(f"Of pipeline {pipeline!r} {what} with {config_hash!r}; known are {known}.", err=True)
+    return False
 
 
 @click.group()

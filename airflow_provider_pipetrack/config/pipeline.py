@@ -238,11 +238,17 @@ class PipelineConfig(Model):
         """The user's functions."""
         return UserFunctions(self.user_functions, self._source.parent if self._source else None)
 
+    def public_content(self, more_secrets: tuple[str, ...] = ()) -> Any:
+        """Return everything that the file says as plain values, with defaults filled in and secrets left out.
+
+        :param more_secrets: more words that name a secret when they stand in a key.
+        """
+        return without_secrets(self.model_dump(mode="json", exclude={"defaults"}), more_secrets)
+
     @cached_property
     def config_hash(self) -> str:
         """SHA-256 of everything that the file says, with defaults filled in and secrets left out."""
-        content = self.model_dump(mode="json", exclude={"defaults"})
-        text = json.dumps(without_secrets(content), sort_keys=True, separators=(",", ":"), default=str)
+        text = json.dumps(self.public_content(), sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def problem(

@@ -19,6 +19,7 @@ from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, declared_name, is_declared, spec_from
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
+from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import finish, record_skip
 from airflow_provider_pipetrack.compat import (
@@ -164,6 +165,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         attempt.begin()
         try:
             if attempt.is_first_leg:
+                attempt.note(check_version(self, self.pipetrack_spec, attempt.store))
                 if self.pipetrack_spec.transfer.upstream_completion_required:
                     attempt.note(check_upstreams(self, context))
                 attempt.note(attempt.rollback.pay_debt())

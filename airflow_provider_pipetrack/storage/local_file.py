@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_of_record
 from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Listed, MergingAdapter, Record, file_is_here, listed
@@ -31,6 +33,7 @@ class LocalFileAdapter(MergingAdapter):
     """
 
     host_local = True
+    keeps_configs = True
     can_list = True
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
@@ -68,6 +71,21 @@ class LocalFileAdapter(MergingAdapter):
     def read_unique(self, transfer_unique_id: str) -> list[Record]:
         """Return the records with the user's own id."""
         return [record for record in self._records() if record.get("transfer_unique_id") == transfer_unique_id]
+
+    def keep_config(self, version: ConfigVersion) -> None:
+        """Append a configuration to the file beside, whose name ends in ``.configs``, unless it is there."""
+        try:
+            with self._locked():
+                if all(known.config_hash != version.config_hash for known in self._configs()):
+                    with self._configs_path.open("a") as file:
+                        file.write(json.dumps(version.as_dict(), default=str) + "\n")
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def config_versions(self, pipeline_id: str) -> list[ConfigVersion]:
+        """Return the configurations of a pipeline, in the order of their first use."""
+        found = [version for version in self._configs() if pipeline_id in (version.pipeline_id, version.dag_id)]
+        return sorted(found, key=lambda version: (version.first_used_at, version.config_hash))
 
     def is_here(self) -> bool:
         """Return whether the file is on this host."""
@@ -108,6 +126,21 @@ class LocalFileAdapter(MergingAdapter):
                     return
             finally:
                 os.close(descriptor)
+
+    @property
+    def _configs_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.configs")
+
+    def _configs(self) -> Iterator[ConfigVersion]:
+        if not self._configs_path.exists():
+            return
+        for line in self._configs_path.read_text().splitlines():
+            try:
+                fields = json.loads(line)
+                first = datetime.fromisoformat(fields.pop("first_used_at"))
+                yield ConfigVersion(first_used_at=first, **fields)
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that a crash cut short
 
     def _records(self) -> list[Record]:
         try:

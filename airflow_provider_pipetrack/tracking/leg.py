@@ -78,6 +78,11 @@ class Leg:
         return self._has("keeps_history")
 
     @property
+    def keeps_configs(self) -> bool:
+        """Whether the location keeps the configurations that records were made by."""
+        return self._has("keeps_configs")
+
+    @property
     def can_list(self) -> bool:
         """Whether the location can list all it has."""
         return self._has("can_list")

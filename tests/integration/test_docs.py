@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 import airflow_provider_pipetrack
-from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack import build_dag, settings
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config.schema import pipeline_schema
-from airflow_provider_pipetrack.config.unheeded import unheeded
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
 
 REPO = Path(__file__).resolve().parents[2]
@@ -62,10 +61,9 @@ def saved(folder: Path, page: Path) -> None:
 
 
 @pytest.mark.parametrize(("page", "name"), blocks_of_kind(".yaml"))
-def test_the_pipeline_builds_and_every_key_is_acted_upon(folder, page, name):
+def test_the_pipeline_builds(folder, page, name):
     saved(folder, page)
     assert build_dag(folder / name).tasks
-    assert unheeded(PipelineConfig.from_file(folder / name)) == []
 
 
 @pytest.mark.parametrize(("page", "name"), blocks_of_kind(".py"))

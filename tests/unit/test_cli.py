@@ -47,7 +47,6 @@ def test_a_plan_is_a_tree_of_levels(file):
         "│  │    runs nothing (a marker), 3 retries, waits for nothing",
         "├─ disabled: idle",
         "! free (order 3) waits for nothing and may start before the levels above it",
-        "! on_schema_change: fail is recorded, but not acted upon in this version",
         "└─ 3 transfers, 4 tasks",
     ]
 

@@ -1,0 +1,107 @@
+"""Which configuration a run is made by: kept once, and compared with the one that its version began with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.attempts.binding import is_root
+from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.config.content import plain_text
+from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.records.configs import ConfigVersion, changed_stages
+from airflow_provider_pipetrack.tracking.configs import keep_config, masked_config
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.attempts.binding import Spec
+    from airflow_provider_pipetrack.config import PipelineConfig
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
+
+
+class StagesChangedError(AirflowFailException):
+    """The stages of a pipeline changed without a new version, and its file asks to fail then."""
+
+
+def check_version(task: Any, spec: Spec, store: TrackingStore) -> str | None:
+    """Keep the configuration of a run, and report stages that changed under an unchanged id and version.
+
+    Done by the run's first tasks, once per host and configuration; with ``on_schema_change: fail`` again until a
+    configuration is accepted.
+
+    :return: what changed, for the record's decision, the first time that it is seen.
+    :raises StagesChangedError: when the pipeline asks for it; the attempt is not retried.
+    """
+    config = spec.pipeline
+    if config is None or not is_root(task.dag, task.task_id):
+        return None
+    try:
+        return _checked(config, store)
+    except StagesChangedError:
+        raise
+    except Exception as error:  # noqa: BLE001  tracking never fails a transfer
+        log.warning("pipetrack could not look at the pipeline's version: %s: %s", type(error).__name__, error)
+        return None
+
+
+def version_of(config: PipelineConfig) -> ConfigVersion:
+    """Return the version that a pipeline file is, without secrets."""
+    return ConfigVersion(
+        config_hash=config.config_hash,
+        pipeline_id=config.pipeline_id,
+        dag_id=config.dag_id,
+        pipeline_version=config.pipeline_version,
+        stages=[[_text(row.stage_i_details), _text(row.stage_i_plus_1_details)] for row in config.stage_transfers],
+        config=masked_config(config.public_content(tuple(settings.mask_fields()))),
+        first_used_at=utc_now(),
+    )
+
+
+def _checked(config: PipelineConfig, store: TrackingStore) -> str | None:
+    marker = _marker(store, config.config_hash)
+    if marker.exists():
+        return None
+    version = version_of(config)
+    kept = keep_config(store, version)
+    for name, reason in kept.unreachable.items():
+        log.warning("pipetrack could not keep the configuration in %s: %s", name, reason)
+    seen = any(other.config_hash == version.config_hash for other in kept.before)
+    changed = changed_stages(version, kept.before)
+    if changed and config.on_schema_change == "fail":
+        raise StagesChangedError(_sentence(config, changed))
+    if kept.settled:
+        _mark(marker)
+    if not changed or seen:
+        return None
+    log.warning("pipetrack: %s", _sentence(config, changed))
+    return f"stages changed under an unchanged version: {changed}"
+
+
+def _sentence(config: PipelineConfig, changed: str) -> str:
+    version = f"pipeline_version {config.pipeline_version!r}" if config.pipeline_version else "no pipeline_version"
+    return (
+        f"the stages of pipeline {config.pipeline_id!r} are others than when it was first run with {version}: "
+        f"{changed}; give the file a new pipeline_version, or a new pipeline_id to track it apart"
+    )
+
+
+def _text(content: Any) -> str:
+    text = plain_text(content)
+    return str(content) if text is None else text
+
+
+def _marker(store: TrackingStore, config_hash: str) -> Path:
+    key = "\0".join([config_hash, *store.shown_locations])
+    return settings.state_dir() / "configs" / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _mark(marker: Path) -> None:
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        log.debug("this configuration will be looked at again: %s", error)
