@@ -37,8 +37,10 @@ log = logging.getLogger("airflow_provider_pipetrack.closing")
 _RUNS_AT_ONCE = 50
 #: An attempt is not looked at before it has been left alone for so long.
 GRACE = timedelta(seconds=10)
-#: An attempt that has been open for longer is left to people; its run may be gone from Airflow.
+#: An attempt that runs and was left alone for longer is left to people; its run may be gone from Airflow.
 LOOK_BACK = timedelta(days=14)
+#: The same for one that waits to begin; no index helps to find those.
+LOOK_BACK_WAITING = timedelta(days=3)
 _MOST = 5000
 
 #: Asks Airflow for the states of runs: ``(dag_id, run_ids) -> {run_id: {task: state}}``; a mapped task's index is found
@@ -160,11 +162,12 @@ def states_in_parts(states: AskStates, dag_id: str, run_ids: Sequence[str]) -> d
 def _open_runs(store: TrackingStore, grace: timedelta) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     """Return the open records that were left alone, by Dag and run."""
     now, questions = utc_now(), Questions(store)
-    begun = questions.ask("attempts", status=IN_PROGRESS, since=now - LOOK_BACK, limit=_MOST)
-    waiting = questions.ask("transfers", status=PENDING, since=now - LOOK_BACK, limit=_MOST)
+    # Sorted as the index of unsettled records is, so that a database needs no other.
+    begun = questions.ask("attempts", status=IN_PROGRESS, order_by="updated_timestamp", descending=True, limit=_MOST)
+    waiting = questions.ask("transfers", status=PENDING, since=now - LOOK_BACK_WAITING, limit=_MOST)
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for record in (*begun.rows, *waiting.rows):
-        if record["updated_timestamp"] <= now - grace:
+        if now - LOOK_BACK <= record["updated_timestamp"] <= now - grace:
             found.setdefault(record["dag_id"], {}).setdefault(record["run_id"], []).append(record)
     return found
 
