@@ -28,7 +28,17 @@ COPY_TIMEOUT = 50
 #: A question about all records may take longer; nobody's task waits for it.
 QUESTION_TIMEOUT = 10
 _SETUP_LOCK = 7_015_284_930
-_SESSION = f"-c statement_timeout={STATEMENT_TIMEOUT * 1000} -c lock_timeout={STATEMENT_TIMEOUT * 1000}"
+#: Seconds after which the server ends what a client has begun and left, as one does that the network has cut off.
+IDLE_TIMEOUT = 5
+_LIMITS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+    "lock_timeout": f"{STATEMENT_TIMEOUT}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+}
+_SESSION = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
 
 
 class PostgresAdapter(SqlAdapter):

@@ -74,7 +74,7 @@ class Breaker:
         except (OSError, ValueError, KeyError, TypeError):
             return 0.0, 0
         # A clock that was set back must not keep a location shut for ever.
-        return min(until, time.time() + LONGEST_PAUSE), failures
+        return (until if until <= time.time() + LONGEST_PAUSE else 0.0), failures
 
     def _write(self, until: float, failures: int) -> None:
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
