@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test test-kill test-compose lint format docs demo ui bench wheel clean
+.PHONY: help install test test-crash test-kill test-compose lint format docs demo ui bench wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ $(VENV)/.installed-compose: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		$$($(PYTHON) .ci/groups.py compose)
 	touch $@
+
+test-crash: $(INSTALLED) ## kill processes at every step, and print what was promised and kept
+	$(BIN)/python -m pytest tests/crash
 
 lint: $(INSTALLED) ## check style, types and the architecture
 	$(BIN)/ruff check .

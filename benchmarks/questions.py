@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.queries import DIALECTS, QUESTIONS, Asked
-from airflow_provider_pipetrack.records.statements import record_row
+from airflow_provider_pipetrack.records.rows import record_row
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 

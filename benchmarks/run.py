@@ -122,11 +122,15 @@ def main() -> int:
         milliseconds, modules = import_cost(name, 3 if options.quick else 5)
         print(f"{factory(name).NAME:38}{milliseconds:8.0f} ms, {modules} modules")
     print(f"{'the package root alone':38}{root_import(5):8.1f} ms")
+    from benchmarks.outage import report as report_outage
+    from benchmarks.reconcile import report as report_reconcile
     from benchmarks.tracking import report
 
     print("\ntracking")
     for what, measured, wanted in report():
-        print(f"{what}: {measured} (to reach: {wanted})")
+        print(f"{what}: {measured} (to reach: {wanted})", flush=True)
+    missed += report_outage()
+    missed += report_reconcile(10_000 if options.quick else 100_000, rounds=1 if options.quick else 3)
     from benchmarks.questions import report as report_questions
 
     missed += report_questions(50_000 if options.quick else 1_000_000, runs=3 if options.quick else 5)

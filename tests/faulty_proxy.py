@@ -26,6 +26,9 @@ class FaultyProxy:
         self.delay = 0.2
         #: How many more answers get through before connections are cut behind the server's back; None for all.
         self.answers_left: int | None = None
+        #: What stands in a request whose answer is lost, though the server has done what was asked; None for nothing.
+        self.lose_answer_to: bytes | None = None
+        self._deaf: set[socket.socket] = set()
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -65,8 +68,12 @@ class FaultyProxy:
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         try:
             while data := source.recv(65_536):
-                if self.mode == "hang":
+                if self.mode == "hang" or source in self._deaf:
                     continue
+                if not is_answer and self.lose_answer_to is not None and self.lose_answer_to in data:
+                    self._deaf.add(target)
+                    # The server does it meanwhile; then the connection ends.
+                    threading.Timer(0.3, _reset, [source]).start()
                 if is_answer and self.answers_left is not None:
                     if self.answers_left <= 0:
                         break
@@ -84,7 +91,10 @@ class FaultyProxy:
 def _reset(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
+    with suppress(OSError):
+        # Closing alone would not wake a thread that reads.
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 @contextmanager

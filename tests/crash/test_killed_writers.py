@@ -14,21 +14,11 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pipetrack.records.handmade import change_from_record
-from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.crash.killing import check, record
 from tests.postgres_server import CONN_ID, DATABASE, postgres  # noqa: F401  a fixture
 
 KILLS = 60
-
-
-def record(name: str) -> dict:
-    return {
-        "pipeline_id": "orders",
-        "transfer_unique_id": name,
-        "transfer_status": "completed",
-        "records_succeeded": len(name),
-        "error_message": name * 50,
-    }
 
 
 @contextmanager
@@ -84,24 +74,6 @@ def kill_many(locations: list[str], folder: Path, kills: int, seed: int) -> list
             os.waitpid(child, 0)
             safe += [line for line in said(5.0) if line != "ready"]
     return safe
-
-
-def check(locations: list[str], folder: Path, safe: list[str]) -> None:
-    """Reconcile, and compare what the first location has with what was promised."""
-    with TrackingStore(locations, journal_dir=folder) as store:
-        summary = store.reconcile()
-        assert (summary.waiting, summary.still_owed, summary.unreachable) == (0, 0, {})
-        again = store.reconcile()
-        assert (again.drained, again.healed) == (0, 0)
-        assert undelivered(store.journal_folder) == []
-    with TrackingStore(locations[:1], journal_dir=folder / "of-the-reader") as reader:
-        found = reader.read_tracking_records("orders")
-    names = [one["transfer_unique_id"] for one in found]
-    assert len(names) == len(set(names))
-    assert set(safe) - set(names) == set()
-    for one in found:
-        wanted = record(one["transfer_unique_id"])
-        assert {name: one[name] for name in wanted} == wanted
 
 
 def test_no_promised_record_is_lost_when_writers_are_killed(tmp_path):

@@ -1,0 +1,202 @@
+"""Storages that fail in each way, alone and in pairs: the write is safe and soon done, and all is there once in the end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from airflow_provider_pipetrack.tracking import breaker as breaker_module
+from airflow_provider_pipetrack.tracking.journal import undelivered
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.postgres_server import DATABASE, postgres  # noqa: F401  a fixture
+from tests.storage_servers import S3_CONN_ID, environment, free_port, mongo, s3, s3_connection  # noqa: F401  fixtures
+
+DEADLINE = 1.6
+WRITES = 3
+
+
+class Fault(Enum):
+    """What happens to a location."""
+
+    REFUSED = "refused"
+    HUNG = "hung"
+    RESET = "reset"
+    SLOW = "slow"
+    LOST_ANSWER = "lost answer"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A location behind a proxy.
+
+    :param conn_id: its Airflow connection; ``connection`` makes that for a port.
+    :param commits: bytes of a request that makes the server commit.
+    """
+
+    text: str
+    proxy: FaultyProxy
+    conn_id: str
+    connection: Callable[[int], dict[str, Any]]
+    commits: bytes
+
+    def suffer(self, fault: Fault) -> None:
+        self.proxy.mode = {Fault.HUNG: "hang", Fault.RESET: "reset", Fault.SLOW: "slow"}.get(fault, "pass")
+        self.proxy.delay = 0.03
+        self.proxy.lose_answer_to = self.commits if fault is Fault.LOST_ANSWER else None
+        self._lead_to(free_port() if fault is Fault.REFUSED else self.proxy.port)
+        self.proxy.drop_all()
+
+    def recover(self) -> None:
+        self.proxy.mode, self.proxy.lose_answer_to = "pass", None
+        self._lead_to(self.proxy.port)
+        self.proxy.drop_all()
+
+    def _lead_to(self, port: int) -> None:
+        os.environ[f"AIRFLOW_CONN_{self.conn_id.upper()}"] = json.dumps(self.connection(port))
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch):
+    """Clients are loaded before time is taken, and a location that is back is tried at once."""
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    monkeypatch.setattr(breaker_module, "FIRST_PAUSE", 0.0)
+    return PostgresHook
+
+
+@pytest.fixture
+def place_of(request):
+    """A function that makes an empty location of a type, behind a proxy."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> Place:
+            name = f"t{uuid.uuid4().hex[:12]}"
+            conn_id = f"pipetrack_{name}"
+            server = request.getfixturevalue({"mongodb": "mongo", "aws_s3": "s3"}.get(kind, kind))
+            upstream, connection, details, commits = SERVERS[kind](server, name)
+            proxy = stack.enter_context(faulty_proxy(upstream))
+            stack.enter_context(environment(conn_id, connection(proxy.port)))
+            return Place(f"{kind}@{conn_id}||{details}", proxy, conn_id, connection, commits)
+
+        yield make
+
+
+def _postgres(server, name):
+    def connection(port: int) -> dict[str, Any]:
+        return {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "login": "postgres", "password": "unasked"}
+
+    return f"{server.folder}/.s.PGSQL.5432", connection, f"{DATABASE}||public||{name}", b"COMMIT"
+
+
+def _mongodb(port, name):
+    def connection(port: int) -> dict[str, Any]:
+        return {"conn_type": "mongo", "host": "127.0.0.1", "port": port}
+
+    return ("127.0.0.1", port), connection, f"pipetrack||{name}", b"update"
+
+
+def _aws_s3(bucket, name):
+    given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
+    port = int(given["extra"]["endpoint_url"].rpartition(":")[2])
+    return ("127.0.0.1", port), s3_connection, f"s3://{bucket}/{name}/", b"record_id"
+
+
+SERVERS = {"postgres": _postgres, "mongodb": _mongodb, "aws_s3": _aws_s3}
+
+
+def record(number: int) -> dict:
+    return {
+        "pipeline_id": "orders",
+        "transfer_unique_id": f"t{number}",
+        "transfer_status": "completed",
+        "records_succeeded": number,
+    }
+
+
+def write_all(store: TrackingStore) -> None:
+    for number in range(WRITES):
+        started = time.monotonic()
+        assert store.write_tracking_record(record(number)) is True
+        assert time.monotonic() - started < DEADLINE + 1.5, "a write waits for its deadline and no longer"
+
+
+def heal_and_check(locations: list[str], folder, first: str) -> None:
+    """Reconcile once all is well, and compare the first location with what was promised."""
+    with TrackingStore(locations, journal_dir=folder, deadline=20.0) as store:
+        summary = store.reconcile()
+        assert (summary.waiting, summary.still_owed, summary.dead, summary.unreachable) == (0, 0, 0, {})
+        assert undelivered(store.journal_folder) == []
+        again = store.reconcile()
+        assert (again.drained, again.healed) == (0, 0)
+    with TrackingStore([first], journal_dir=folder / "of-the-reader", deadline=20.0) as reader:
+        found = sorted(reader.read_tracking_records("orders"), key=lambda one: one["records_succeeded"])
+        assert [one["transfer_unique_id"] for one in found] == [f"t{number}" for number in range(WRITES)]
+        assert [{**one, **record(number)} for number, one in enumerate(found)] == found
+        for one in found:
+            assert len(reader.history(one["record_id"])) == 1, "a change that was repeated counts once"
+
+
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_storage_that_fails_alone(kind, fault, place_of, tmp_path):
+    place = place_of(kind)
+    _prepare([place.text], tmp_path)
+    place.suffer(fault)
+    with TrackingStore([place.text], journal_dir=tmp_path / "j", deadline=DEADLINE) as store:
+        write_all(store)
+        waiting = len(undelivered(store.journal_folder))
+        assert fault is Fault.SLOW or waiting == WRITES, "what was not confirmed waits in the journal"
+    place.recover()
+    if fault in {Fault.LOST_ANSWER, Fault.HUNG}:
+        with TrackingStore([place.text], journal_dir=tmp_path / "of-the-looker", deadline=20.0) as store:
+            there = len(store.read_tracking_records("orders"))
+        assert bool(there) is (fault is Fault.LOST_ANSWER), "only the answer was lost"
+    heal_and_check([place.text], tmp_path / "j", place.text)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(Fault, Fault)), ids=lambda fault: fault.value)
+def test_two_storages_that_fail_each_in_its_way(first, second, place_of, tmp_path):
+    places = [place_of("postgres"), place_of("postgres")]
+    locations = [place.text for place in places]
+    _prepare(locations, tmp_path)
+    for place, fault in zip(places, (first, second), strict=True):
+        place.suffer(fault)
+    with TrackingStore(locations, journal_dir=tmp_path / "j", deadline=DEADLINE) as store:
+        write_all(store)
+    for place in places:
+        place.recover()
+    heal_and_check(locations, tmp_path / "j", locations[0])
+
+
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
+@pytest.mark.parametrize("mode", ["fallback", "mirror"])
+def test_a_first_storage_that_fails_before_one_that_does_not(mode, fault, place_of, tmp_path):
+    place = place_of("postgres")
+    second = f"sqlite||{tmp_path}/b.db||t"
+    _prepare([place.text], tmp_path)
+    place.suffer(fault)
+    with TrackingStore([place.text, second], mode=mode, journal_dir=tmp_path / "j", deadline=DEADLINE) as store:
+        write_all(store)
+        store.flush(10.0)
+        assert len(store.read_tracking_records("orders")) == WRITES
+    place.recover()
+    heal_and_check([place.text, second], tmp_path / "j", place.text)
+
+
+def _prepare(locations: list[str], tmp_path) -> None:
+    """Make the tables while all is well."""
+    with TrackingStore(locations, journal_dir=tmp_path / "of-the-maker", deadline=20.0) as store:
+        for leg in store.legs:
+            leg.adapter.load()
+            leg.adapter.prepare()
