@@ -4,7 +4,7 @@ from airflow.sdk import DAG, Asset, task
 
 from airflow_provider_pipetrack import TransferReadySensor
 
-# Emitted by the audit of customer_etl.yaml's transfer to this stage, and only when it matched.
+# Emitted by the audit of the transfer to this stage (etl.yaml), and only when it matched.
 ORDERS = Asset("pipetrack://customer_etl/warehouse.customer_orders")
 
 with DAG("on_audited_orders", schedule=[ORDERS], tags=["example"]):
