@@ -48,8 +48,9 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 #: How long a user's ``counts`` function may take before the attempt ends without counts, in seconds.
 COUNTS_LIMIT = 60.0
-#: A transfer that runs for longer looks after what others of its run left open, in seconds.
-LEFTOVERS_AFTER = 1.0
+#: A transfer that runs for longer looks after what others of its run left open, in seconds. A short one does not: its
+#: end would have to wait for the location to answer.
+LEFTOVERS_AFTER = 30.0
 _LONGEST_ERROR = 8000
 
 
