@@ -13,6 +13,7 @@ import click
 
 from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
 from airflow_provider_pipetrack.cli.files import plan, schema, validate
+from airflow_provider_pipetrack.cli.moving import copy, export
 from airflow_provider_pipetrack.cli.questions import history, queries, ready, status
 from airflow_provider_pipetrack.cli.upkeep import doctor, init, reconcile
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, StorageError
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for _command in (validate, plan, schema, init, status, ready, history, queries, reconcile, doctor):
+for _command in (validate, plan, schema, init, status, ready, history, queries, reconcile, doctor, copy, export):
     main.add_command(_command)
 
 if __name__ == "__main__":

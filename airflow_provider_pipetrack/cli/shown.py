@@ -95,6 +95,19 @@ def print_list(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
                 click.echo(f"{name:{longest}}  {row[name]}")
 
 
+@contextmanager
+def progress_bar(*, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Give what is called with how much has been done so far; it moves a bar when a person looks on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+        task = bar.add_task("records and changes", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
 def warn_unreachable(unreachable: Mapping[str, str]) -> None:
     """Say which locations could not be asked."""
     for name, reason in unreachable.items():

@@ -18,13 +18,12 @@ from airflow_provider_pipetrack.cli.shown import (
     plural,
     print_json,
     print_table,
+    progress_bar,
     took,
     warn_unreachable,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_pipetrack.tracking.health import Health
     from airflow_provider_pipetrack.tracking.reconcile import Summary
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -135,7 +134,7 @@ def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str,
     from airflow_provider_pipetrack.tracking.reconcile import Summary
 
     total = Summary()
-    with _progress(shown=output == "text") as progress:
+    with progress_bar(shown=output == "text") as progress:
         for store in stores:
             done = store.reconcile(full=full, adopt_host=adopt, progress=progress)
             for name in ("drained", "healed", "copied", "revived", "still_owed"):
@@ -165,19 +164,6 @@ def _alerted() -> dict[str, int]:
     from airflow_provider_pipetrack.notifications.alerts import retry_alerts
 
     return vars(retry_alerts())
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Give what is called with how much has been done so far; it moves a bar when a person looks on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("records and changes", total=None)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_summary(summary: Summary, closed: int | None, alerts: dict[str, int] | None, output: str) -> None:

@@ -1,0 +1,143 @@
+"""Tracking data as files with a manifest, for archives and auditors; what was exported can be verified offline."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.tracking.moving import CONTENT, all_records, canonical
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+MANIFEST = "manifest.json"
+_EVENT = ("event_id", "record_id", "changed_at", "changed_by", "columns", "keys")
+
+
+class ExportError(PipetrackError):
+    """An export cannot be written or verified."""
+
+
+class _File:
+    """A file that counts its rows and knows its hash."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, columns
+        self.rows = 0
+        self._hash = hashlib.sha256()
+        self._file = path.open("wb")
+        if path.suffix == ".csv":
+            self._write(_csv_line(columns))
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        self.rows += 1
+        if self.path.suffix == ".csv":
+            self._write(_csv_line([_cell(values.get(name)) for name in self.columns]))
+        else:
+            self._write(canonical({name: values.get(name) for name in self.columns}) + "\n")
+
+    def close(self) -> dict[str, Any]:
+        self._file.close()
+        return {"rows": self.rows, "sha256": self._hash.hexdigest()}
+
+    def _write(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        self._hash.update(data)
+        self._file.write(data)
+
+
+def export(
+    store: TrackingStore, folder: Path, form: str, progress: Callable[[int], None], pipeline_id: str | None = None
+) -> dict[str, Any]:
+    """Write all records and their history into a folder, with a manifest; the same data gives the same bytes.
+
+    :param folder: a new or empty folder.
+    :param form: ``ndjson`` or ``csv``.
+    :param progress: called with how many records have been written so far.
+    :param pipeline_id: only this pipeline.
+    :return: the manifest: when, from where, rows and SHA-256 of each file, and which locations could not be read.
+    :raises ExportError: when the folder has something in it, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ExportError(f"{folder} is not empty; name a new folder")
+        return _export(store, folder, form, progress, pipeline_id)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def verify(folder: Path) -> list[str]:
+    """Return what is wrong with an export: files that are missing, were changed, or have other rows than it says.
+
+    :raises ExportError: when there is no manifest that can be read.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        described = {str(name): dict(facts) for name, facts in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    return [problem for name, facts in described.items() for problem in _wrong(folder / Path(name).name, facts)]
+
+
+def _export(
+    store: TrackingStore, folder: Path, form: str, progress: Callable[[int], None], pipeline_id: str | None
+) -> dict[str, Any]:
+    records, history = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", _EVENT)
+    unreachable: dict[str, str] = {}
+    for record, events in all_records(store, unreachable):
+        if pipeline_id is None or record["pipeline_id"] == pipeline_id:
+            records.add(record)
+            for event in events:
+                history.add({**event, **{name: _plain(event[name]) for name in ("columns", "keys")}})
+            if records.rows % 100 == 0:
+                progress(records.rows)
+    progress(records.rows)
+    manifest = {
+        "exported_at": utc_now().isoformat(),
+        "locations": store.shown_locations,
+        "pipeline_id": pipeline_id,
+        "files": {file.path.name: file.close() for file in (records, history)},
+        "unreachable": unreachable,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _wrong(path: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path.name} is missing"
+        return
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != facts.get("sha256"):
+        yield f"{path.name} is not as it was exported: its SHA-256 differs"
+    rows = sum(1 for _ in csv.reader(io.StringIO(data.decode("utf-8", "replace")))) - 1
+    rows = rows if path.suffix == ".csv" else data.count(b"\n")
+    if rows != facts.get("rows"):
+        yield f"{path.name} has {rows:,} rows instead of {facts.get('rows'):,}"
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, (str, bytes)) else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    text = canonical(value)
+    return text.strip('"') if not isinstance(value, (dict, list)) else text
+
+
+def _csv_line(values: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

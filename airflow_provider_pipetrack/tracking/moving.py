@@ -1,0 +1,200 @@
+"""Everything that is tracked, in order: copied from one storage to another, or exported to files."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_pipetrack.errors import PipetrackError, StorageError
+from airflow_provider_pipetrack.records.columns import COLUMNS
+from airflow_provider_pipetrack.records.merge import merge
+from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter, complete
+from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT
+from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_records
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.leg import Leg
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+#: Records that are moved in one go.
+_AT_ONCE = 1000
+#: Columns that each storage fills in by itself.
+_OF_THE_STORAGE = ("stored_at", "record_version", "owed")
+CONTENT = tuple(column.name for column in COLUMNS if column.name not in _OF_THE_STORAGE)
+
+Progress = Callable[[int], None]
+
+
+class NotListedError(PipetrackError):
+    """A storage cannot list what it holds."""
+
+
+@dataclass
+class Copied:
+    """What a copy did.
+
+    :param records: records that the source holds.
+    :param copied: of these, those that the target lacked or had in an older version.
+    :param newer: of these, those that the target has in a newer version, and keeps.
+    :param events: changes of the source's history.
+    :param configs: configurations that were copied.
+    :param differing: records that are not the same in both after all.
+    :param source_hash: SHA-256 over the source's records, in the order of their ids; ``target_hash`` likewise over the
+        same records in the target. They are equal unless the target knows something newer.
+    """
+
+    records: int = 0
+    copied: int = 0
+    newer: int = 0
+    events: int = 0
+    configs: int = 0
+    differing: list[str] = field(default_factory=list)
+    source_hash: str = ""
+    target_hash: str = ""
+
+
+def copy_records(source: TrackingStore, target: TrackingStore, progress: Progress) -> Copied:
+    """Copy all records, their history and their configurations from one location to another, and read them back.
+
+    It can be broken off at any time and begun again: what is in the target already is only compared.
+
+    :param progress: called with how many records have been dealt with so far.
+    :raises NotListedError: when the source cannot list what it holds.
+    :raises StorageError: when a location refuses or does not answer.
+    """
+    giver, taker = source.legs[0], target.legs[0]
+    done = Copied()
+    hashes = hashlib.sha256(), hashlib.sha256()
+    pipelines: set[str] = set()
+    check_visible(giver)
+    for record_ids in _batches(_ids(giver)):
+        theirs, events = _read(giver, record_ids)
+        ours, _ = _read(taker, record_ids)
+        lacking = [record for name, record in theirs.items() if _adds(record, ours.get(name))]
+        if lacking:
+            names = {record["record_id"] for record in lacking}
+            told = [event for event in events if event["record_id"] in names]
+            taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True)
+            ours, _ = _read(taker, record_ids)
+        for name, record in theirs.items():
+            wanted, found = content_hash(record), content_hash(ours.get(name, {}))
+            hashes[0].update(wanted.encode())
+            hashes[1].update(found.encode())
+            if wanted != found:
+                done.newer += 1 if name in ours and not _adds(record, ours[name]) else 0
+                done.differing += [] if name in ours and not _adds(record, ours[name]) else [name]
+            pipelines.add(str(record["pipeline_id"]))
+        done.records, done.copied, done.events = (
+            done.records + len(theirs), done.copied + len(lacking), done.events + len(events),
+        )  # fmt: skip
+        progress(done.records)
+    done.source_hash, done.target_hash = (found.hexdigest() for found in hashes)
+    done.configs = sum(_copy_configs(giver, taker, pipeline) for pipeline in sorted(pipelines))
+    return done
+
+
+def all_records(store: TrackingStore, unreachable: dict[str, str]) -> Iterator[tuple[Record, list[Event]]]:
+    """Yield every record with its history, by the ids, merged from all locations of a chain and the host's journal.
+
+    :param unreachable: gets the reason for each location that could not be read, by its name.
+    """
+    legs = []
+    for leg in store.legs:
+        try:
+            check_visible(leg)
+            legs.append((leg, next(_batches(_ids(leg)), None)))
+        except (StorageError, NotListedError) as error:
+            unreachable[leg.name] = getattr(error, "message", str(error))
+    readers = [leg for leg, first in legs if first]
+    waiting: dict[str, Record] = {}
+    for record in waiting_records(store.journal_folder):
+        _add(waiting, record)
+    listed = heapq.merge(*(_ids(leg) for leg in readers), sorted(waiting))
+    for record_ids in _batches(name for name, _ in itertools.groupby(listed)):
+        merged = {name: waiting[name] for name in record_ids if name in waiting}
+        histories: dict[str, dict[str, Event]] = {}
+        for leg in readers:
+            records, events = _read(leg, record_ids)
+            for record in records.values():
+                _add(merged, record)
+            for event in events:
+                histories.setdefault(event["record_id"], {})[event["event_id"]] = event
+        for name in record_ids:
+            history = histories.get(name, {}).values()
+            yield merged[name], sorted(history, key=lambda event: (event["changed_at"], event["event_id"]))
+
+
+def canonical(values: Mapping[str, Any]) -> str:
+    """Return values as JSON that is the same, byte by byte, for the same values."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_as_text)
+
+
+def content_hash(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a record says, whatever storage it stands in."""
+    return hashlib.sha256(canonical({name: record.get(name) for name in CONTENT}).encode()).hexdigest()
+
+
+def _take(records: Sequence[Record], events: Sequence[Event], adapter: StorageAdapter) -> None:
+    adapter.take(records, events)
+
+
+def _adds(record: Record, known: Record | None) -> bool:
+    """Return whether a record says something that a location does not know yet."""
+    return known is None or content_hash(merge(known, record)) != content_hash(known)
+
+
+def _add(records: dict[str, Record], record: Record) -> None:
+    version, known = complete(record), records.get(record["record_id"])
+    records[record["record_id"]] = version if known is None else merge(known, version)
+
+
+def _ids(leg: Leg) -> Iterator[str]:
+    """Yield the ids of all records of a location, in the order of their bytes."""
+    if not leg.can_list:
+        text = f"{leg.name} cannot list what it holds: its adapter has only the three methods"
+        raise NotListedError(text)
+    after = ""
+    while page := leg.call(partial(_page, after), STEP_LIMIT, patient=True):
+        yield from page
+        after = page[-1]
+
+
+def _page(after: str, adapter: StorageAdapter) -> list[str]:
+    return [listed.record_id for listed in adapter.inventory(after, _AT_ONCE)]
+
+
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while batch := list(itertools.islice(rest, _AT_ONCE)):
+        yield batch
+
+
+def _read(leg: Leg, record_ids: Sequence[str]) -> tuple[dict[str, Record], list[Event]]:
+    def read(adapter: StorageAdapter) -> tuple[list[Record], list[Event]]:
+        return adapter.read_records(record_ids), adapter.histories(record_ids)
+
+    records, events = leg.call(read, STEP_LIMIT, patient=True)
+    found = {record["record_id"]: complete(record) for record in records}
+    return dict(sorted(found.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass"))), events
+
+
+def _copy_configs(giver: Leg, taker: Leg, pipeline_id: str) -> int:
+    if not (giver.keeps_configs and taker.keeps_configs):
+        return 0
+    versions = giver.call(lambda adapter: adapter.config_versions(pipeline_id), STEP_LIMIT, patient=True)
+    known = taker.call(lambda adapter: adapter.config_versions(pipeline_id), STEP_LIMIT, patient=True)
+    missing = [v for v in versions if v.config_hash not in {other.config_hash for other in known}]
+    for version in missing:
+        taker.call(lambda adapter, version=version: adapter.keep_config(version), STEP_LIMIT, patient=True)  # type: ignore[misc]
+    return len(missing)
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

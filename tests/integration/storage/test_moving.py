@@ -1,0 +1,182 @@
+"""Copying all tracking data to another storage, and exporting it: whole, resumable, verified."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from datetime import datetime, timezone
+
+import pytest
+from click.testing import CliRunner
+
+from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.tracking import moving
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.integration.storage.conftest import USERS
+from tests.integration.storage.worlds import NOON, world
+
+NOW = datetime(2026, 3, 20, tzinfo=timezone.utc)
+VERSION = ConfigVersion("c0ffee", "orders", "orders", "1.0", [["a", "b"]], {"variables": {"env": "prod"}}, NOON)
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def filled(place) -> str:
+    with TrackingStore([place.text]) as store:
+        store.legs[0].call(lambda adapter: (adapter.apply(world(NOW)), adapter.keep_config(VERSION)), 60)
+    return place.text
+
+
+def contents(text: str) -> dict[str, str]:
+    with TrackingStore([text]) as store:
+        return {record["record_id"]: moving.content_hash(record) for record, _ in moving.all_records(store, {})}
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("sqlite", "postgres"), ("postgres", "local_file"), ("local_file", "sqlite"), ("sqlite", "sqlite")],
+)
+def test_a_copy_has_all_records_their_history_and_configurations(home, place_of, source, target):
+    source, target = filled(place_of(source)), place_of(target).text
+    done = run("copy", source, target)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("21 records in the source: 21 copied, the rest was there; ")
+    assert "1 configuration copied" in done.output
+    assert contents(target) == contents(source)
+    with TrackingStore([source]) as giver, TrackingStore([target]) as taker:
+        assert taker.legs[0].call(lambda adapter: adapter.config_versions("orders"), 9) == [VERSION]
+        if giver.legs[0].keeps_history and taker.legs[0].keeps_history:
+            record_id = "orders/scheduled__2/load/1/3"
+            assert [e["event_id"] for e in taker.history(record_id)] == [
+                e["event_id"] for e in giver.history(record_id)
+            ]
+    again = json.loads(run("copy", source, target, "--output", "json").output)
+    assert (again["records"], again["copied"], again["configs"], again["differing"]) == (21, 0, 0, [])
+    assert again["source_hash"] == again["target_hash"]
+
+
+def test_a_copy_that_was_broken_off_goes_on(home, place_of, monkeypatch):
+    monkeypatch.setattr(moving, "_AT_ONCE", 4)
+    source, target = filled(place_of("sqlite")), place_of("sqlite").text
+
+    def stop(number):
+        if number >= 8:
+            raise KeyboardInterrupt
+
+    with TrackingStore([source]) as giver, TrackingStore([target]) as taker:
+        with pytest.raises(KeyboardInterrupt):
+            moving.copy_records(giver, taker, stop)
+        assert len(contents(target)) == 8
+        done = moving.copy_records(giver, taker, lambda number: None)
+    assert (done.records, done.copied) == (21, 13)
+    assert contents(target) == contents(source)
+
+
+def test_what_the_target_knows_better_stays(home, place_of):
+    source, target = filled(place_of("sqlite")), place_of("sqlite").text
+    run("copy", source, target)
+    with TrackingStore([target]) as store:
+        store.update_tracking_record("orders/scheduled__2/load/1/3", {"error_message": "seen later"})
+    done = run("copy", source, target)
+    assert (done.exit_code, "1 record of the target are newer and were kept" in done.output) == (0, True)
+    with TrackingStore([target]) as store:
+        assert store.read_record("orders/scheduled__2/load/1/3")["error_message"] == "seen later"
+
+
+def test_a_copy_that_is_not_the_same_is_told(home, place_of, monkeypatch):
+    from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
+
+    source, target = filled(place_of("local_file")), place_of("sqlite").text
+    take = SqliteAdapter.take
+    monkeypatch.setattr(SqliteAdapter, "take", lambda self, records, events: take(self, records[1:], events))
+    done = run("copy", source, target)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Differs: ")
+
+
+def test_what_cannot_be_listed_cannot_be_copied(home, place_of, tmp_path):
+    nothing = run("copy", f"sqlite||{tmp_path}/none.db||t", place_of("sqlite").text)
+    assert (nothing.exit_code, "has no such file" in nothing.stderr) == (3, True)
+    with TrackingStore([f"custom_storage||{tmp_path}/x.json"], adapters=USERS) as custom:
+        with pytest.raises(
+            moving.NotListedError, match="cannot list what it holds: its adapter has only the three methods"
+        ):
+            moving.copy_records(custom, custom, print)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "local_file"])
+def test_an_export_is_the_same_bytes_each_time_and_verifies(home, place_of, tmp_path, kind):
+    location = filled(place_of(kind))
+    manifests = []
+    for name in ("one", "two"):
+        done = run("export", str(tmp_path / name), "--location", location, "--output", "json")
+        assert done.exit_code == 0
+        manifests.append(json.loads(done.output))
+    assert manifests[0]["files"] == manifests[1]["files"]
+    data = (tmp_path / "one" / "records.ndjson").read_bytes()
+    facts = manifests[0]["files"]["records.ndjson"]
+    assert (facts["rows"], facts["sha256"]) == (21, hashlib.sha256(data).hexdigest())
+    record = json.loads(data.splitlines()[0])
+    assert record["record_id"] == "billing/scheduled__9/invoice/-1/1"
+    if kind != "local_file":
+        assert manifests[0]["files"]["history.ndjson"]["rows"] == 21
+    shown = run("export", str(tmp_path / "one"), "--verify")
+    assert (shown.exit_code, shown.output) == (0, f"{tmp_path}/one is as it was exported\n")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_that_was_changed_is_found_out(home, place_of, tmp_path, form):
+    location = filled(place_of("sqlite"))
+    assert run("export", str(tmp_path / "out"), "--format", form, "--location", location).exit_code == 0
+    path = tmp_path / "out" / f"records.{form}"
+    assert run("export", str(tmp_path / "out"), "--verify").exit_code == 0
+    path.write_bytes(path.read_bytes().replace(b"broken", b"repair"))
+    (tmp_path / "out" / f"history.{form}").unlink()
+    shown = run("export", str(tmp_path / "out"), "--verify")
+    assert shown.exit_code == 1
+    assert shown.output == (
+        f"records.{form} is not as it was exported: its SHA-256 differs\nhistory.{form} is missing\n"
+    )
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[-1])
+    assert f"records.{form} has 22 rows instead of 21" in run("export", str(tmp_path / "out"), "--verify").output
+
+
+def test_a_csv_is_read_by_others(home, place_of, tmp_path):
+    location = filled(place_of("sqlite"))
+    run("export", str(tmp_path / "out"), "--format", "csv", "--pipeline", "billing", "--location", location)
+    with (tmp_path / "out" / "records.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["pipeline_id"] for row in rows} == {"billing"}
+    pay = next(row for row in rows if row["error_message"])
+    assert (pay["error_message"], pay["transfer_start_timestamp"]) == ("100% broken", "2026-03-10T12:30:00+00:00")
+
+
+def test_an_export_has_what_waits_in_the_journal_and_names_who_was_not_read(home, tmp_path):
+    (tmp_path / "down").write_text("in the way")
+    location = f"sqlite||{tmp_path}/down/a.db||t"
+    with TrackingStore([location]) as store:
+        store.write_tracking_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
+    done = run("export", str(tmp_path / "out"), "--location", location)
+    assert done.exit_code == 3
+    assert json.loads((tmp_path / "out" / "records.ndjson").read_text())["transfer_unique_id"] == "t1"
+    assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())["unreachable"]) == [location]
+
+
+def test_mistakes_get_a_sentence(home, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    full = run("export", str(tmp_path / "full"))
+    assert (full.exit_code, full.stderr) == (2, f"Error: {tmp_path}/full is not empty; name a new folder\n")
+    none = run("export", str(tmp_path / "none"), "--verify")
+    assert (none.exit_code, "manifest.json cannot be read" in none.stderr) == (2, True)
