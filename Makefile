@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install test test-crash test-kill test-compose lint format docs demo ui bench wheel clean
+.PHONY: help install test test-crash test-kill test-compose test-versions smoke-versions lint format docs demo ui bench wheel clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ $(VENV)/.installed-compose: $(INSTALLED)
 
 test-crash: $(INSTALLED) ## kill processes at every step, and print what was promised and kept
 	$(BIN)/python -m pytest tests/crash
+
+test-versions: ## run the tests that can tell versions apart on Airflow 3.1, 3.2 and 3.4, on Python 3.10, 3.12 and 3.13
+	$(PYTHON) .ci/versions.py
+
+smoke-versions: ## run one pipeline on Airflow 3.1, 3.2 and 3.4
+	$(PYTHON) .ci/versions.py --smoke
 
 lint: $(INSTALLED) ## check style, types and the architecture
 	$(BIN)/ruff check .
@@ -73,4 +79,4 @@ wheel: $(INSTALLED) ## build the package
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what make has made
-	rm -rf $(VENV) .venv-bench .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
