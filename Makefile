@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install test test-crash test-kill test-compose test-versions smoke-versions lint format docs demo ui bench wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## make .venv with the package and all its tools
 
@@ -18,11 +18,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[all]' $$($(PYTHON) .ci/groups.py test lint)
 	touch $@
 
-test: $(INSTALLED) ## run every test but the kill matrix
-	$(BIN)/python -m pytest tests --ignore tests/kill
+test: $(INSTALLED) ## run every test but the kill matrix and those in a browser
+	$(BIN)/python -m pytest tests --ignore tests/kill --ignore tests/browser
 
 test-kill: $(INSTALLED) ## kill everything that can be killed in a real Airflow, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest tests/kill
+
+.PHONY: test-browser screenshots
+test-browser: $(INSTALLED) ## run the tests of the pages in a headless Chromium
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium)
+	$(BIN)/python -m pytest tests/browser
+
+screenshots: $(INSTALLED) ## the same, and write the pages' screenshots into docs/images
+	$(BIN)/python -m pytest tests/browser --screenshots docs/images
 
 test-compose: $(VENV)/.installed-compose ## run docker-compose.airflow.yml's services without Docker (needs redis-server and postgresql)
 	$(BIN)/python .ci/compose.py

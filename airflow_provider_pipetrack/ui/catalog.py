@@ -241,7 +241,7 @@ RUNS = Table(
         Column("Pipeline", _pipeline, "pipeline_id"),
         Column("State", _run_state, "state"),
         Column("Began", moment_cell("began_at"), "began_at"),
-        Column("Took", _run_took),
+        Column("Took", _run_took, numeric=True),
         Column("Transfers", _counts),
         Column("Failed", _failed_names),
         Column("Audits", _audits),

@@ -91,14 +91,14 @@ def duration_chart(attempts: Sequence[Mapping[str, Any]], levels: Mapping[str, f
 
 
 def _levels(levels: Mapping[str, float | None], top: float, height: Any) -> list[Level]:
-    drawn: list[Level] = []
-    known = [(name, value) for name, value in levels.items() if value]
-    lowest = HEIGHT
-    for name, value in sorted(known, key=lambda level: level[1]):
-        y = height(value)
-        lowest = min(y + 4, lowest - _APART)
-        drawn.append(Level(name, y, max(lowest, 10.0), f"{name} {duration(value)}", value > top))
-    return drawn
+    known = sorted(((name, value) for name, value in levels.items() if value), key=lambda level: -level[1])
+    places: list[float] = []
+    for _, value in known:
+        places.append(max(height(value) + 4, places[-1] + _APART if places else 10.0))
+    return [
+        Level(name, height(value), place, f"{name} {duration(value)}", value > top)
+        for (name, value), place in zip(known, places, strict=True)
+    ]
 
 
 def _state(row: Mapping[str, Any]) -> State:

@@ -54,7 +54,8 @@ def page(request: Request, template: str, *, reader: Reader, status: int = 200, 
     :param values: what the template shows.
     """
     here = _path(request).strip("/")
-    text = environment().get_template(template).render(root=root_of(request), here=here, reader=reader, **values)
+    shown = {"root": root_of(request), "here": here, "reader": reader, "stranger": False, **values}
+    text = environment().get_template(template).render(shown)
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
 
@@ -63,12 +64,14 @@ def error_page(request: Request, status: int, message: str, headers: Mapping[str
     sent = {**(headers or {}), "Cache-Control": "no-store"}
     if is_api(request):
         return JSONResponse({"detail": message}, status, sent)
-    title = _TITLES.get(status, "Something went wrong")
-    text = (
-        environment()
-        .get_template("error.html")
-        .render(root=root_of(request), reader=None, title=title, message=_HINTS.get(status, message))
-    )
+    shown = {
+        "root": root_of(request),
+        "reader": None,
+        "stranger": status == 401,  # who is not logged in is refused the style sheet too
+        "title": _TITLES.get(status, "Something went wrong"),
+        "message": _HINTS.get(status, message),
+    }
+    text = environment().get_template("error.html").render(shown)
     return HTMLResponse(text, status, sent)
 
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
+from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, Line, axis_of, line_of
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import NOT_RUN, State, audit_state, run_state, state_of
@@ -31,6 +32,7 @@ class TransferLine:
     audit: State | None
     line: Line | None
     href: str
+    key: str
     attempts: int
 
 
@@ -83,6 +85,7 @@ def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker
         audit=audit_state(last["audit_result"]),
         line=line_of(attempts, axis, asker.now) if axis else None,
         href=transfer_link(root, last, run_id=last["run_id"], map_index=index),
+        key=row_key({**last, "record_id": f"{last['dag_id']}/{last['task_id']}/{last['map_index']}"}),
         attempts=len(attempts),
     )
 

@@ -11,8 +11,8 @@ from airflow_provider_pipetrack.ui.words import State, first_line, state_of
 
 #: More transfers than this make no picture that anybody can read.
 MOST_TRANSFERS = 120
-_STAGE_WIDTH, _TRANSFER_WIDTH, _HEIGHT = 150, 190, 46
-_GAP_X, _GAP_Y, _MARGIN = 36, 16, 4
+_STAGE_WIDTH, _TRANSFER_WIDTH, _HEIGHT = 130, 170, 46
+_GAP_X, _GAP_Y, _MARGIN = 24, 16, 4
 _UNKNOWN = "(not known yet)"
 
 
@@ -126,15 +126,15 @@ def _ends(transfer: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _stage_box(text: str, column: int, row: int) -> Box:
-    return Box(_x(column), _y(row), _STAGE_WIDTH, _HEIGHT, first_line(text, 20), text)
+    return Box(_x(column), _y(row), _STAGE_WIDTH, _HEIGHT, first_line(text, 16), text)
 
 
 def _transfer_box(transfer: Mapping[str, Any], column: int, row: int, now: datetime) -> Box:
     state = state_of(transfer, now)
     owner = transfer["transfer_process_owner_name"]
-    note = first_line(f"{state.word} · {owner}" if owner else state.word, 28)
+    note = first_line(f"{state.word} · {owner}" if owner else state.word, 24)
     full = f"{transfer['task_id']}: {state.word}" + (f", owner {owner}" if owner else "")
-    name = first_line(transfer["task_id"], 22)
+    name = first_line(transfer["task_id"], 19)
     return Box(_x(column), _y(row), _TRANSFER_WIDTH, _HEIGHT, name, full, transfer, state, note)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,11 +116,15 @@ class Head:
 
 @dataclass(frozen=True)
 class Shown:
-    """One page of a table, ready to be shown."""
+    """One page of a table, ready to be shown.
+
+    :param keys: what each row is known by, from one look to the next.
+    """
 
     table: Table
     heads: Sequence[Head]
     rows: Sequence[Sequence[Cell]]
+    keys: Sequence[str]
     records: Sequence[Row]
     total: int
     first: int
@@ -153,6 +158,7 @@ def show(
         table=table,
         heads=[_head(column, table.key, turn, asked) for column in table.columns],
         rows=[[column.cell(row, context) for column in table.columns] for row in answer.rows],
+        keys=[row_key(row) for row in answer.rows],
         records=answer.rows,
         total=answer.total,
         first=offset + 1 if answer.rows else 0,
@@ -203,6 +209,13 @@ def plain(value: Any) -> str:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return str(value)
+
+
+def row_key(row: Row) -> str:
+    """Return what a row is known by when the page renews itself."""
+    names = ("record_id",) if "record_id" in row else ("pipeline_id", "dag_id", "run_id", "task_id", "stage")
+    known = "/".join(str(row.get(name)) for name in names)
+    return hashlib.blake2s(known.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def moment_cell(name: str) -> Callable[[Row, Context], Cell]:

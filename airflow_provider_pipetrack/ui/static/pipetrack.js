@@ -30,11 +30,58 @@
     } else {
       delete own.dataset.theme; // as the operating system says
     }
+    takeColours();
   }
+
+  // The colours of Airflow's own theme, as far as they can be read beside each other.
+  const GROUNDS = { bg: "bg", raised: "bg-subtle" };
+  const TEXTS = { fg: "fg", soft: "fg-muted", link: "fg-info" };
+  function light(colour) {
+    const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    brush.fillStyle = colour;
+    brush.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = [...brush.getImageData(0, 0, 1, 1).data].map((part) => {
+      const share = part / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  }
+  function contrast(one, other) {
+    const [darker, lighter] = [light(one), light(other)].sort((a, b) => a - b);
+    return (lighter + 0.05) / (darker + 0.05);
+  }
+  function takeColours() {
+    const names = [...Object.keys(GROUNDS), ...Object.keys(TEXTS)];
+    names.forEach((name) => own.style.removeProperty(`--${name}`));
+    if (!frame) {
+      return;
+    }
+    const theirs = frame.getComputedStyle(frame.document.documentElement);
+    const ours = window.getComputedStyle(own);
+    const wanted = (name) => theirs.getPropertyValue(`--chakra-colors-${name}`).trim();
+    const states = ["success", "failed", "running", "warned", "waiting", "skipped"];
+    const grounds = Object.fromEntries(Object.entries(GROUNDS).map(([name, there]) => [name, wanted(there)]));
+    const texts = Object.fromEntries(Object.entries(TEXTS).map(([name, there]) => [name, wanted(there)]));
+    if (!Object.values(grounds).every(Boolean)) {
+      return; // an Airflow with other names
+    }
+    const readable = (text) => Object.values(grounds).every((ground) => contrast(text, ground) >= 4.5);
+    if (!states.every((name) => readable(ours.getPropertyValue(`--${name}`).trim())) || !readable(texts.fg)) {
+      return;
+    }
+    Object.entries(grounds).forEach(([name, colour]) => own.style.setProperty(`--${name}`, colour));
+    for (const [name, colour] of Object.entries(texts)) {
+      const kept = ours.getPropertyValue(`--${name}`).trim();
+      own.style.setProperty(`--${name}`, colour && readable(colour) ? colour : readable(kept) ? kept : texts.fg);
+    }
+  }
+
   takeTheme();
   if (frame) {
+    // Airflow changes the class first and its colours a moment later.
+    const later = () => { takeTheme(); window.setTimeout(takeTheme, 200); };
     const watched = { attributes: true, attributeFilter: ["class"] };
-    new MutationObserver(takeTheme).observe(frame.document.documentElement, watched);
+    new MutationObserver(later).observe(frame.document.documentElement, watched);
   }
   window.addEventListener("storage", takeTheme);
 
@@ -63,23 +110,26 @@
   }
 
   // Only what has changed is replaced, so that scroll, focus and open details stay.
+  // Rows may have moved: a place is a row's key, and the way down from there.
   function place(node, root) {
     const steps = [];
-    for (let at = node; at && at !== root; at = at.parentElement) {
+    let at = node;
+    for (; at !== root && !at.dataset.key; at = at.parentElement) {
       steps.unshift([...at.parentElement.children].indexOf(at));
     }
-    return steps;
+    return { key: at === root ? null : at.dataset.key, steps };
   }
-  function find(steps, root) {
-    return steps.reduce((at, step) => at && at.children[step], root);
+  function find({ key, steps }, root) {
+    const from = key === null ? root : [...root.querySelectorAll("[data-key]")].find((row) => row.dataset.key === key);
+    return steps.reduce((at, step) => at && at.children[step], from);
   }
   function renew(old, fresh) {
     const focused = old.contains(document.activeElement) ? place(document.activeElement, old) : null;
     const open = [...old.querySelectorAll("details[open]")].map((node) => place(node, old));
     const scrolled = [...old.querySelectorAll(".scroll")].map((node) => node.scrollLeft);
     old.replaceWith(fresh);
-    for (const steps of open) {
-      const node = find(steps, fresh);
+    for (const where of open) {
+      const node = find(where, fresh);
       if (node && node.tagName === "DETAILS") {
         node.open = true;
       }

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from airflow_provider_pipetrack.ui.app import build_app
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stranger() -> TestClient:
     """Somebody without a login, at the pages as Airflow mounts them."""
     outer = FastAPI()

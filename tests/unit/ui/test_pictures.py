@@ -155,9 +155,9 @@ def test_every_point_and_line_of_a_chart_is_inside(seconds, estimate, p95):
         assert 0 <= point.y <= chart.bottom
     for level in chart.levels:
         assert 0 <= level.y <= chart.bottom
-        assert 0 <= level.text_y <= charts.HEIGHT
+        assert 10 <= level.text_y <= charts.HEIGHT + 12
     texts = sorted(level.text_y for level in chart.levels)
-    assert all(b - a >= 4 for a, b in zip(texts, texts[1:], strict=False) if a > 10)
+    assert all(b - a >= 12 for a, b in zip(texts, texts[1:], strict=False))
 
 
 def test_without_attempts_there_is_no_chart():

@@ -1,0 +1,222 @@
+"""The pages in a browser, by themselves: every page, filters, order, keyboard, narrow screens, renewing itself."""
+
+from __future__ import annotations
+
+import csv
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from airflow_provider_pipetrack import TrackingStore
+from airflow_provider_pipetrack.ui.paths import link
+from tests.browser.conftest import HOSTILE
+from tests.tracking_history import NOW, good_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+PAGES = {
+    "overview": "",
+    "runs": "runs",
+    "transfers": "transfers",
+    "attention": "attention",
+    "readiness": "ready?stage=staging",
+    "audits": "audits",
+    "health": "health",
+    "pipeline": "p/orders",
+    "run": "p/customers/r/manual__1",
+    "transfer": "p/orders/t/clean",
+    "attempts": "p/customers/t/load?run_id=manual__1",
+    "missing": "p/nothing",
+    "no-page": "no/such/page",
+}
+HOSTILE_PAGES = [
+    link("", "p", HOSTILE, dag_id="orders"),
+    link("", "p", HOSTILE, "r", "manual__hostile", dag_id="orders"),
+    link("", "p", HOSTILE, "t", "load", dag_id="orders"),
+    link("", "transfers", search=HOSTILE),
+    link("", "ready", stage=HOSTILE + "שלום"),
+]
+
+
+def is_wider_than_screen(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_wide_narrow_and_dark(visit, shoot, watch, name):
+    page = visit(f"pipetrack/{PAGES[name]}")
+    expect(page.get_by_role("main").get_by_role("heading").first).to_be_visible()
+    assert not is_wider_than_screen(page)
+    shoot(page, name)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not is_wider_than_screen(page)
+    shoot(page, f"{name}-narrow")
+    page.emulate_media(color_scheme="dark")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(17, 17, 17)"
+    if name in ("missing", "no-page"):
+        watch.errors.clear()  # the browser logs that the page was not found
+
+
+@pytest.mark.parametrize("path", HOSTILE_PAGES, ids=["pipeline", "run", "transfer", "search", "stage"])
+def test_hostile_texts_do_nothing(visit, path):
+    page = visit("pipetrack/")
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.goto(page.url + path)
+    expect(page.get_by_role("main")).to_contain_text("<script>")
+    assert page.locator("main script").count() == 0
+
+
+def test_filters_stand_in_the_address_and_can_be_taken_away(visit):
+    page = visit("pipetrack/transfers")
+    page.get_by_label("State").select_option("failed")
+    page.get_by_label("Search").fill("crm")
+    page.get_by_role("button", name="Filter").click()
+    assert "status=failed" in page.url
+    assert "search=crm" in page.url
+    expect(page.locator("#transfers tbody tr")).to_have_count(1)
+    expect(page.locator("#transfers tbody tr")).to_contain_text("CRMError: CRM said no")
+    page.reload()
+    expect(page.get_by_label("Search")).to_have_value("crm")
+    page.get_by_role("link", name="Take all away").click()
+    assert "?" not in page.url.rstrip("?")
+
+
+def test_tables_sort_both_ways_and_page(visit):
+    page = visit("pipetrack/transfers")
+    head = page.locator("#transfers thead th", has_text="Took")
+    head.get_by_role("link").click()
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#transfers tbody tr").first).to_contain_text("12 min")
+    head.get_by_role("link").click()
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("#transfers .count")).to_contain_text("51 to")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    page.go_back()
+    expect(page.locator("#transfers .count")).to_contain_text("1 to 50 of")
+
+
+def test_a_table_is_downloaded_as_it_is_filtered(visit):
+    page = visit("pipetrack/runs?status=failed")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "runs.csv"
+    with open(download.value.path(), newline="") as file:
+        assert {row["state"] for row in csv.DictReader(file)} == {"failed"}
+
+
+def test_every_number_leads_to_what_makes_it_up(visit):
+    page = visit("pipetrack/")
+    page.locator("#glance").get_by_role("link", name="failed").click()
+    expect(page.locator("#pipelines tbody tr")).to_have_count(1)
+    page.locator("#pipelines").get_by_role("link", name="1 completed, 1 failed, 2 not run").click()
+    expect(page.locator("#transfers tbody tr")).to_have_count(4)
+    page.get_by_role("link", name="clean").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("clean")
+
+
+def test_everything_is_reached_by_keyboard(visit):
+    page = visit("pipetrack/runs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Search")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.type("customers")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**search=customers**")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.textContent.trim().slice(0, 40)"))
+    assert {"Overdue", "CSV", "manual__1", "Began"} & reached >= {"CSV", "manual__1", "Began"}
+
+
+def test_links_in_pictures_are_reached_by_keyboard_too(visit):
+    page = visit("pipetrack/p/orders")
+    box = page.get_by_role("link", name="clean: failed, owner shop_team")
+    box.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/p/orders/t/clean**")
+
+
+def test_moments_are_shown_in_the_readers_zone(visit):
+    page = visit("pipetrack/p/customers/r/manual__1")
+    page.evaluate("localStorage.setItem('timezone', 'Asia/Tokyo')")
+    page.reload()
+    expect(page.locator("#timeline time").first).to_contain_text("GMT+9")
+    page.evaluate("localStorage.setItem('timezone', 'not/a zone')")
+    page.reload()
+    expect(page.locator("#timeline time").first).to_contain_text("UTC")
+
+
+def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, stack):
+    page = visit("pipetrack/attention")
+    page.clock.install()
+    page.goto(page.url)
+    page.set_viewport_size({"width": 800, "height": 300})
+    page.locator("summary").first.click()
+    target = page.get_by_role("link", name="finance", exact=True)
+    target.focus()
+    page.evaluate("window.scrollTo(0, 120)")
+    before = page.evaluate("scrollY")
+    marked = page.evaluate("document.querySelector('.menu').dataset.same = 'yes'")
+    assert marked == "yes"
+    tracking = stack.home / "pipetrack" / "tracking.db"
+    new = good_run("renewed", "manual__new", NOW, dag_id="orders")
+    new.end("publish", 40, 2, attempt=2, status="failed", error_message="something new")
+    with TrackingStore([f"sqlite||{tracking}||pipeline_tracking"], journal_dir=stack.home / "journal-of-test") as store:
+        store.submit(new.changes, durable=True)
+        assert store.flush(30)
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#attention")).to_contain_text("something new")
+    assert page.evaluate("scrollY") == before
+    assert page.evaluate("document.activeElement.tagName") == "A"
+    assert page.evaluate("document.querySelector('.menu').dataset.same") == "yes"
+    assert page.locator("details[open]").count() == 1
+
+
+@pytest.mark.parametrize("path", ["", *PAGES.values(), "static/pipetrack.css", "api/v1/runs"])
+def test_without_login_there_is_nothing(visit, watch, path):
+    page = visit(f"pipetrack/{path}", user=None)
+    text = page.inner_text("body")
+    assert "orders" not in text
+    assert "Log in there, then open this page again." in text or "Not authenticated" in text
+    watch.errors.clear()  # the browser logs that it was refused
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("health", "missing", "no-page")])
+def test_somebody_with_one_dag_sees_that_dag_only(visit, watch, name):
+    page = visit(f"pipetrack/{PAGES[name]}", user="eve")
+    text = page.inner_text("main")
+    if "orders" in PAGES[name]:
+        assert "There is no record" in text
+        assert "shop_team" not in text
+        watch.errors.clear()  # the browser logs that the page was not found
+    else:
+        assert "orders" not in text
+        assert "finance" not in text
+        assert "customers" in text or name == "attention"
+    expect(page.get_by_role("link", name="Health")).to_have_count(0)
+
+
+def test_pages_live_below_the_path_of_a_reverse_proxy(visit, base_path_url):
+    asked = []
+    page = visit("pipetrack/", url=base_path_url)
+    page.on("request", lambda request: asked.append(urlsplit(request.url)))
+    page.reload()
+    page.locator("#pipelines").get_by_role("link", name="customers").first.click()
+    page.locator("#runs").get_by_role("link", name="manual__1", exact=True).click()
+    page.locator("#timeline").get_by_role("link", name="load").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("load")
+    page.get_by_role("link", name="Health").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("The tracking")
+    page.goto(f"{base_path_url}/dags/customers/plugin/pipetrack_dag")
+    expect(page.frame_locator("iframe").first.get_by_role("heading", level=1)).to_have_text("customers")
+    assert len(asked) > 8
+    assert [
+        parts.path for parts in asked if parts.scheme == "http" and not parts.path.startswith("/deep/airflow/")
+    ] == []
