@@ -43,7 +43,9 @@ PAGES = {
 class Heard(Questions):
     """Questions that remember what they were asked."""
 
-    heard: list[Asked] = []
+    def __init__(self, store: TrackingStore) -> None:
+        super().__init__(store)
+        self.heard: list[Asked] = []
 
     def ask(self, question: str, **more: Any) -> Answer:
         """Remember a question, and answer it."""
@@ -68,10 +70,10 @@ def compare(count: int, runs: int, location: str) -> Iterator[tuple[str, float, 
         questions = Heard(store)
         client = TestClient(build_app(login=lambda: "reader", desk=Desk(lambda: questions)))
         for name, path in PAGES.items():
-            Heard.heard = []
+            questions.heard.clear()
             page = _getter(client, path)
             page()
-            bare = _sql_of(adapter, list(Heard.heard))
+            bare = _sql_of(adapter, list(questions.heard))
             pairs = [(seconds_of(bare), seconds_of(page)) for _ in range(runs)]
             yield name, *(statistics.median(times) for times in zip(*pairs, strict=True))
 
@@ -105,7 +107,7 @@ def report(count: int, runs: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-pages-"))
     try:
         location = f"sqlite||{folder}/tracking.db||pipeline_tracking"
-        return print_report(f"pages, SQLite, {count:,} records", compare(count, runs, location))
+        return print_report(f"pages, SQLite, {count:,} records", compare(count, runs, location), "page", 0.05)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -131,9 +131,12 @@ def main() -> int:
         print(f"{what}: {measured} (to reach: {wanted})", flush=True)
     missed += report_outage()
     missed += report_reconcile(10_000 if options.quick else 100_000, rounds=1 if options.quick else 3)
+    from benchmarks.pages import report as report_pages
     from benchmarks.questions import report as report_questions
 
-    missed += report_questions(50_000 if options.quick else 1_000_000, runs=3 if options.quick else 5)
+    count, runs = (50_000, 3) if options.quick else (1_000_000, 5)
+    missed += report_questions(count, runs=runs)
+    missed += report_pages(count, runs=runs)
     return 1 if missed else 0
 
 

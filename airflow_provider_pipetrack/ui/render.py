@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from airflow_provider_pipetrack.ui import assets, paths, words
+from airflow_provider_pipetrack.ui import assets, markup, paths, words
 from airflow_provider_pipetrack.ui.rights import Reader
 
 #: The pages of the menu: their address below the overview's, and their name.
@@ -100,6 +100,8 @@ def environment() -> Environment:
         menu=MENU,
         labels=LABELS,
         short=lambda text: words.first_line(text, 80),
+        table_cell=markup.table_cell,
+        state_shape=markup.shape,
         **{name: getattr(words, name) for name in _WORDS},
         **{name: getattr(paths, name) for name in ("link", "run_link", "transfer_link")},
     )
