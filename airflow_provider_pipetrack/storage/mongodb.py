@@ -12,9 +12,12 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
 from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.mongodb_errors import UNAUTHORIZED, explained, only_duplicates
 
 DEFAULT_CONN_ID = "mongo_default"
 #: Limits that the hook alone does not set, in milliseconds; and writes count when they are on disk in most members.
@@ -29,10 +32,8 @@ _INDEXES = (["pipeline_id"], ["dag_id", "run_id"], ["transfer_unique_id"], ["owe
 _IN_A_RUN = (("transfer_order_number", 1), ("_id", 1))
 #: What a question may ask for that a find can answer.
 _ASKED = ("pipeline_id", "dag_id", "run_id")
-_DUPLICATE = 11000
 #: How often a write is repeated that met another writer's insert of the same record.
 _TRIES = 5
-_MISSING = "there is no such Airflow connection; define it, or name another under tracking.connections"
 
 
 class MongoAdapter(MergingAdapter):
@@ -47,6 +48,7 @@ class MongoAdapter(MergingAdapter):
 
     keeps_owed = True
     keeps_history = True
+    keeps_configs = True
     can_list = True
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
@@ -159,6 +161,19 @@ class MongoAdapter(MergingAdapter):
                 _event_from(document) for document in self._history().find({"record_id": {"$in": list(record_ids)}})
             ]
 
+    def keep_config(self, version: ConfigVersion) -> None:
+        """Keep a configuration, unless it is there."""
+        row = config_row(version, native_times=False)
+        with self._explaining():
+            self._configs().update_one({"_id": version.config_hash}, {"$setOnInsert": row}, upsert=True)
+
+    def config_versions(self, pipeline_id: str) -> list[ConfigVersion]:
+        """Return the configurations of a pipeline, in the order of their first use."""
+        where = {"$or": [{"pipeline_id": pipeline_id}, {"dag_id": pipeline_id}]}
+        with self._explaining():
+            found = self._configs().find(where).sort([("first_used_at", 1), ("_id", 1)])
+            return [config_from_row(document) for document in found]
+
     def prepare(self) -> None:
         """Make the collections' indexes, and the collections with them."""
         with self._explaining():
@@ -202,7 +217,7 @@ class MongoAdapter(MergingAdapter):
             self._history().create_indexes([IndexModel(["record_id"])])
         except OperationFailure as error:
             # A user who may write but make no index: what is read is right all the same, only slower.
-            if error.code != _UNAUTHORIZED:
+            if error.code != UNAUTHORIZED:
                 raise
         self._has_indexes = True
 
@@ -212,7 +227,7 @@ class MongoAdapter(MergingAdapter):
         try:
             self._history().insert_many(events, ordered=False)
         except BulkWriteError as error:
-            if not _only_duplicates(error):
+            if not only_duplicates(error):
                 raise
 
     def _merge(self, updates: Sequence[Any]) -> None:
@@ -223,7 +238,7 @@ class MongoAdapter(MergingAdapter):
                 self._records().bulk_write(updates)
             except BulkWriteError as error:
                 # Another writer has inserted the record meanwhile; the guards decide what still is to be written.
-                if not tries_left or not _only_duplicates(error):
+                if not tries_left or not only_duplicates(error):
                     raise
             else:
                 return
@@ -241,6 +256,9 @@ class MongoAdapter(MergingAdapter):
 
     def _history(self) -> Any:
         return self._open()[self.database][f"{self.collection}_history"]
+
+    def _configs(self) -> Any:
+        return self._open()[self.database][f"{self.collection}_configs"]
 
     def _open(self) -> Any:
         if self._client is None:
@@ -262,65 +280,7 @@ class MongoAdapter(MergingAdapter):
         except StorageError:
             raise
         except Exception as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: Exception) -> StorageError:
-        """Say what happened and what to do, without repeating the connection's secrets."""
-        from pymongo.errors import AutoReconnect, ExecutionTimeout, WTimeoutError
-
-        text = " ".join(str(error).split())[:500] or type(error).__name__
-        name = f"connection {self.conn_id!r}"
-        for applies, message in self._lasting_reasons(error, text):
-            if applies:
-                return StorageError(self.location, f"{name}: {message}", transient=False)
-        if isinstance(error, (ExecutionTimeout, WTimeoutError)):
-            return StorageError(self.location, f"{name} did not answer in time: {text}")
-        if isinstance(error, AutoReconnect) or getattr(error, "timeout", False):
-            return StorageError(self.location, f"{name} cannot be reached: {text}")
-        return StorageError(self.location, f"{name}: {type(error).__name__}: {text}")
-
-    def _lasting_reasons(self, error: Exception, text: str) -> Iterator[tuple[bool, str]]:
-        """Yield what stays wrong until a person changes something: whether it is this, and what to do."""
-        from pymongo.errors import ConfigurationError, DocumentTooLarge, InvalidName, WriteError
-
-        code = _code(error)
-        yield "isn't defined" in text, _MISSING
-        yield code == _WRONG_PASSWORD, "wrong user or password"
-        names = f"{self.database}.{self.collection}"
-        yield (
-            code == _UNAUTHORIZED,
-            f"its user may not write {names}: grant it readWrite on the database {self.database}",
-        )
-        too_large = isinstance(error, DocumentTooLarge) or code in _TOO_LARGE
-        yield too_large, f"a record is too large for MongoDB, which takes 16 MB ({text})"
-        refused = code == _DUPLICATE or code in _INVALID or isinstance(error, (WriteError, InvalidName))
-        yield refused, f"{names} does not take pipetrack's documents ({text})"
-        settings = isinstance(error, (ConfigurationError, ValueError, TypeError))
-        wrong = settings or type(error).__name__ == "AirflowConfigException"
-        yield wrong, f"cannot be used: {text}"
-
-
-_UNAUTHORIZED = 13
-_WRONG_PASSWORD = 18
-_TOO_LARGE = (10334, 17419, 17420)
-#: Document validation, invalid namespace, a view instead of a collection.
-_INVALID = (121, 73, 166)
-
-
-def _code(error: Exception) -> int | None:
-    """Return the server's code for an error, of the first write for those of many."""
-    details = getattr(error, "details", None) or {}
-    failed = details.get("writeErrors") or details.get("writeConcernErrors") or [{}]
-    code = failed[0].get("code", getattr(error, "code", None))
-    return int(code) if code is not None else None
-
-
-def _only_duplicates(error: Any) -> bool:
-    failed = error.details.get("writeErrors") or ()
-    # A unique index of somebody else on another field is no race that a repetition ends.
-    own = all("_id" in str(one.get("keyPattern") or one.get("errmsg", "_id")) for one in failed)
-    codes = {one.get("code") for one in failed}
-    return codes == {_DUPLICATE} and own and not error.details.get("writeConcernErrors")
+            raise explained(error, self.location, self.conn_id, self.database, self.collection) from error
 
 
 def _updates(record: Record, owed: Sequence[str], now: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change, Rank
+from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
 from airflow_provider_pipetrack.storage.locations import Location
@@ -37,6 +39,7 @@ class S3Adapter(MergingAdapter):
 
     keeps_owed = True
     keeps_history = True
+    keeps_configs = True
     can_list = True
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
@@ -163,6 +166,21 @@ class S3Adapter(MergingAdapter):
         wanted = set(record_ids)
         found = layout.distinct(self._all_lines(_runs_of(wanted)))
         return [layout.event_of(line) for line in found if line.change.record_id in wanted]
+
+    def keep_config(self, version: ConfigVersion) -> None:
+        """Keep a configuration, unless it is there."""
+        body = json.dumps(config_row(version, native_times=False)).encode()
+        with self._explaining():
+            for name in sorted({version.pipeline_id, version.dag_id}):
+                self.bucket.put(layout.config_name(name, version.config_hash), body, IfNoneMatch="*")
+
+    def config_versions(self, pipeline_id: str) -> list[ConfigVersion]:
+        """Return the configurations of a pipeline, in the order of their first use."""
+        with self._explaining():
+            kept = self.bucket.each(self.bucket.get, self.bucket.names(layout.config_name(pipeline_id)))
+        found = [config_from_row(json.loads(got["Content"])) for got in kept if got]
+        of_it = [version for version in found if pipeline_id in (version.pipeline_id, version.dag_id)]
+        return sorted(of_it, key=lambda version: (version.first_used_at, version.config_hash))
 
     def prepare(self) -> None:
         """Make the bucket when it is missing."""

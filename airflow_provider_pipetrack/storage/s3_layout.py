@@ -8,6 +8,7 @@ Below ``<prefix>v1/``::
     open/<dag>/<run>                                         a run that still has objects under events/
     pipelines/<pipeline>/<dag>/<run>                         which runs a pipeline has
     unique/<the user's id>/<dag>/<run>                       which run has a record with that id
+    configs/<pipeline or dag>/<hash>.json                    a configuration that records were made by
     owed/<dag>/<run>/<record>/<event>                        a record that another location lacks
 """
 
@@ -69,6 +70,11 @@ def run_of_record(record_id: str) -> str:
     """
     key = RecordKey.parse(record_id)
     return f"{part(key.dag_id)}/{part(key.run_id)}"
+
+
+def config_name(pipeline_id: str, config_hash: str = "") -> str:
+    """Return the name of a configuration of a pipeline or Dag; the folder of all of them without its hash."""
+    return f"configs/{part(pipeline_id)}/" + (f"{part(config_hash)}.json" if config_hash else "")
 
 
 def owed_folder(record_id: str) -> str:
