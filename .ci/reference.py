@@ -45,11 +45,17 @@ def configuration_reference() -> str:
 
 def commands_reference() -> str:
     """Return the page of every command."""
-    pages = [_COMMANDS_INTRO]
-    for name, command in sorted(main.commands.items()):
-        context = click.Context(command, info_name=f"pipetrack {name}")
-        pages.append(f"## `{name}`\n\n```\n{command.get_help(context)}\n```\n")
-    return "\n".join(pages)
+    return "\n".join([_COMMANDS_INTRO, *_commands(main, "")])
+
+
+def _commands(group: click.Group, prefix: str) -> Iterator[str]:
+    """Yield the section of each command, those of groups included."""
+    for key, command in sorted(group.commands.items()):
+        name = f"{prefix}{key}"
+        context = click.Context(command, info_name=f"pipetrack {name}", terminal_width=100)
+        yield f"## `{name}`\n\n```\n{command.get_help(context)}\n```\n"
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{name} ")
 
 
 def on_files(files: Any, config: Any) -> Any:

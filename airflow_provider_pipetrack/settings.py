@@ -117,6 +117,11 @@ def host_name() -> str:
     return socket.gethostname() or "localhost"
 
 
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a process to be started, with some variables changed."""
+    return {**os.environ, **changes}
+
+
 def _variable(option: str) -> str:
     return f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import click
 
-from airflow_provider_pipetrack.cli.shown import output_option, plural
+from airflow_provider_pipetrack.cli.shown import TRANSFER_TABLE, output_option, plural, print_json, print_table
 
 
 @click.command()
@@ -44,3 +47,61 @@ def schema() -> None:
     from airflow_provider_pipetrack.config.schema import pipeline_schema
 
     click.echo(json.dumps(pipeline_schema(), indent=2))
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to; here by default."
+)
+def new(name: str, folder: Path) -> None:
+    """Write a pipeline to begin with: NAME.yaml and NAME_functions.py, which validate and run as they are."""
+    from airflow_provider_pipetrack.cli.starter import write_starter
+
+    for path in write_starter(name, folder):
+        click.echo(f"wrote {path}")
+    click.echo(f"next: pipetrack validate {folder / name}.yaml, pipetrack test {folder / name}.yaml")
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--date", metavar="YYYY-MM-DD", help="Logical date of the run, UTC.")
+@click.option("--limit", type=click.FloatRange(1), default=1800.0, show_default=True, help="Most seconds.")
+@click.option("--keep", is_flag=True, help="Keep the folder with Airflow's logs and the records.")
+@output_option
+def test(file: Path, date: str | None, limit: float, output: str, *, keep: bool) -> None:
+    """Run pipeline FILE once, for real, in an Airflow of its own; show its transfers and audits.
+
+    Its functions and operators do what they do; connections come from the environment. Records and alerts go nowhere
+    else, and retries follow after a second. Exit code 1 when the run fails.
+    """
+    from airflow_provider_pipetrack.cli.trial import run_trial
+    from airflow_provider_pipetrack.config import PipelineConfig
+    from airflow_provider_pipetrack.tracking.questions import Questions
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+    # Mistakes in the file are named before anything is set up.
+    PipelineConfig.from_file(file)
+    home = Path(tempfile.mkdtemp(prefix="pipetrack-test-"))
+    failed = True
+    try:
+        if output == "text":
+            click.echo(f"Setting up an Airflow in {home} …", err=True)
+        trial = run_trial(file, home, limit=limit, logical_date=date)
+        with TrackingStore([trial.location], journal_dir=home / "journal") as store:
+            attempts = Questions(store).ask("attempts", limit=None, order_by="transfer_order_number").rows
+        failed = trial.state != "success"
+        if output == "json":
+            print_json({"dag_id": trial.dag_id, "state": trial.state, "attempts": attempts})
+        else:
+            print_table(f"{trial.dag_id}: {trial.state}", TRANSFER_TABLE, attempts)
+            audited = [row for row in attempts if row["audit_result"]]
+            columns = {"audit of": "task_id", "result": "audit_result", "evidence": "audit_metadata"}
+            if audited:
+                print_table("Audits", {name: itemgetter(key) for name, key in columns.items()}, audited)
+    finally:
+        if keep or failed:
+            click.echo(f"What Airflow and the transfers said is in {home / 'trial.log'}", err=True)
+        else:
+            shutil.rmtree(home, ignore_errors=True)
+    raise SystemExit(1 if failed else 0)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
-from airflow_provider_pipetrack.cli.files import plan, schema, validate
+from airflow_provider_pipetrack.cli.files import new, plan, schema, test, validate
 from airflow_provider_pipetrack.cli.moving import copy, export
 from airflow_provider_pipetrack.cli.questions import history, queries, ready, status
 from airflow_provider_pipetrack.cli.upkeep import doctor, init, reconcile
@@ -50,7 +50,22 @@ def main() -> None:
     """
 
 
-for _command in (validate, plan, schema, init, status, ready, history, queries, reconcile, doctor, copy, export):
+for _command in (
+    validate,
+    plan,
+    schema,
+    new,
+    test,
+    init,
+    status,
+    ready,
+    history,
+    queries,
+    reconcile,
+    doctor,
+    copy,
+    export,
+):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from airflow_provider_pipetrack.cli.shown import (
+    TRANSFER_TABLE,
     location_option,
     opened_store,
     output_option,
@@ -36,19 +37,6 @@ _RUN_TABLE = {
     "partial": lambda row: row["partial"] or "",
     "audits": lambda row: f"{row['audits_matched']}/{row['audits_total']}" if row["audits_total"] else "",
     "owners": lambda row: row["owners"],
-}
-_TRANSFER_TABLE = {
-    "transfer": lambda row: row["task_id"] + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
-    "attempt": lambda row: row["retry_attempt_number"] + 1,
-    "status": lambda row: row["transfer_status"],
-    "began": lambda row: row["transfer_start_timestamp"],
-    "took": lambda row: took(row["actual_seconds"]),
-    "estimate": lambda row: row["estimated_duration"],
-    "ok": lambda row: row["records_succeeded"],
-    "failed": lambda row: row["records_failed"],
-    "audit": lambda row: row["audit_result"],
-    "remark": lambda row: row["error_message"] or row["decision"],
-    "owner": lambda row: row["transfer_process_owner_name"],
 }
 _EVENT_TABLE = {
     "when": lambda event: event["changed_at"],
@@ -95,7 +83,7 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
         print_json({"run": run, "transfers": transfers.rows, "unreachable": transfers.unreachable})
         return
     print_table("Last run", _RUN_TABLE, [run])
-    print_table("Transfers", _TRANSFER_TABLE, transfers.rows)
+    print_table("Transfers", TRANSFER_TABLE, transfers.rows)
 
 
 @click.command()
@@ -299,7 +287,7 @@ def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
             "reason": lambda row: row["reason"],
             "pipeline": lambda row: row["pipeline_id"],
             "run": lambda row: row["run_id"],
-            **{name: _TRANSFER_TABLE[name] for name in ("transfer", "attempt", "remark", "owner")},
+            **{name: TRANSFER_TABLE[name] for name in ("transfer", "attempt", "remark", "owner")},
         }
         more = f", the newest {len(attention.rows):,}" if attention.total > len(attention.rows) else ""
         print_table(f"Needs attention: {attention.total:,}{more}", columns, attention.rows)

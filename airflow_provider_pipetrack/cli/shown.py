@@ -44,6 +44,22 @@ _STYLES = {
 }
 
 
+#: Columns of a list of transfers, by their headings.
+TRANSFER_TABLE: Mapping[str, Callable[[Any], Any]] = {
+    "transfer": lambda row: row["task_id"] + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
+    "attempt": lambda row: row["retry_attempt_number"] + 1,
+    "status": lambda row: row["transfer_status"],
+    "began": lambda row: row["transfer_start_timestamp"],
+    "took": lambda row: took(row["actual_seconds"]),
+    "estimate": lambda row: row["estimated_duration"],
+    "ok": lambda row: row["records_succeeded"],
+    "failed": lambda row: row["records_failed"],
+    "audit": lambda row: row["audit_result"],
+    "remark": lambda row: row["error_message"] or row["decision"],
+    "owner": lambda row: row["transfer_process_owner_name"],
+}
+
+
 @contextmanager
 def opened_store(locations: Sequence[str]) -> Iterator[TrackingStore]:
     """Give the store of these locations, or the configured one when there are none."""

@@ -1,0 +1,119 @@
+"""Run a pipeline file once, in an AIRFLOW_HOME of its own, with tracking of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.config import PipelineConfig
+from airflow_provider_pipetrack.errors import PipetrackError
+
+_LOADER = """\
+# Airflow Dag loader: the one pipeline that is tried
+from pathlib import Path
+
+from airflow_provider_pipetrack.cli.trial import trial_dag
+
+dag = trial_dag(Path({path!r}))
+"""
+_STATE = "pipetrack: the run ended as "
+#: What every transfer of a trial has instead of its own.
+_OF_A_TRIAL = {
+    "tracking_location": (),
+    "retry_delay": timedelta(seconds=1),
+    "transfer_process_email_alerts": (),
+}
+#: Seconds that making the metadata database may take.
+_SETUP_LIMIT = 300.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a trial went.
+
+    :param state: Airflow's state of the run.
+    :param location: where its records are.
+    :param log: what Airflow and the transfers printed.
+    """
+
+    dag_id: str
+    state: str
+    location: str
+    log: Path
+
+
+def run_trial(file: Path, home: Path, *, limit: float, logical_date: str | None = None) -> Trial:
+    """Run a pipeline file once and say how it went; its records go into ``home``, wherever the file sends them.
+
+    :param home: an empty folder, which becomes AIRFLOW_HOME; Airflow connections come from the environment.
+    :param limit: seconds after which it is broken off.
+    :raises ConfigError: when the file has mistakes.
+    :raises PipetrackError: when Airflow cannot be set up, or the run takes longer.
+    """
+    config = PipelineConfig.from_file(file)
+    location = f"sqlite||{home / 'tracking.db'}||pipeline_tracking"
+    dags = home / "dags"
+    dags.mkdir(parents=True)
+    (dags / "loader.py").write_text(_LOADER.format(path=str(file.resolve())))
+    environment = settings.child_environment(
+        AIRFLOW_HOME=str(home),
+        AIRFLOW__CORE__DAGS_FOLDER=str(dags),
+        AIRFLOW__CORE__LOAD_EXAMPLES="False",
+        AIRFLOW__CORE__UNIT_TEST_MODE="False",
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home / 'airflow.db'}",
+        AIRFLOW__PIPETRACK__TRACKING_LOCATION=location,
+        AIRFLOW__PIPETRACK__MODE="fallback",
+        AIRFLOW__PIPETRACK__JOURNAL_DIR=str(home / "journal"),
+    )
+    log = home / "trial.log"
+    _run([sys.executable, "-m", "airflow", "db", "migrate"], environment, log, _SETUP_LIMIT, "set up Airflow")
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), logical_date or ""]
+    _run(command, environment, log, limit, "run the pipeline")
+    states = [line.removeprefix(_STATE) for line in log.read_text().splitlines() if line.startswith(_STATE)]
+    return Trial(config.dag_id, states[-1] if states else "unknown", location, log)
+
+
+def trial_dag(file: Path) -> Any:
+    """Return the Dag of a pipeline file with tracking of its own, retries at once, and no alerts."""
+    from airflow_provider_pipetrack.dag.factory import build_dag
+
+    config = PipelineConfig.from_file(file)
+    rows = tuple(row.model_copy(update=_OF_A_TRIAL) for row in config.stage_transfers)
+    tracking = config.tracking.model_copy(update={"conn_id": None, "mode": None})
+    return build_dag(config.model_copy(update={"stage_transfers": rows, "alerts": (), "tracking": tracking}))
+
+
+def _run(command: list[str], environment: dict[str, str], log: Path, limit: float, what: str) -> None:
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603  this Python, with our own arguments
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise PipetrackError(f"could not {what} within {limit:g} s; see {log}") from None
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+    if code != 0:
+        raise PipetrackError(f"could not {what}; see {log}")
+
+
+def _main() -> None:
+    """Run the Dag in this process, which has an AIRFLOW_HOME of its own."""
+    from datetime import datetime, timezone
+
+    file, date = sys.argv[1:]
+    moment = datetime.fromisoformat(date).replace(tzinfo=timezone.utc) if date else None
+    run = trial_dag(Path(file)).test(**({"logical_date": moment} if moment else {}))
+    print(f"\n{_STATE}{run.state}", flush=True)
+
+
+if __name__ == "__main__":
+    _main()

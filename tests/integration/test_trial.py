@@ -1,0 +1,81 @@
+"""``pipetrack new`` and ``pipetrack test``: a pipeline to begin with, run once in an Airflow of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from airflow_provider_pipetrack.cli.main import main
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def trial(*arguments: str, env=None):
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "test", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture
+def starter(tmp_path):
+    assert run("new", "shop", "--folder", str(tmp_path)).exit_code == 0
+    return tmp_path / "shop.yaml"
+
+
+def test_what_new_writes_validates_and_is_not_overwritten(starter):
+    assert run("validate", str(starter)).exit_code == 0
+    assert "then audit: compare_counts" in run("plan", str(starter)).output
+    again = run("new", "shop", "--folder", str(starter.parent))
+    assert (again.exit_code, "is there already; take another name or remove it" in again.stderr) == (2, True)
+    odd = run("new", "my shop")
+    assert (odd.exit_code, odd.stderr) == (
+        2, "Error: 'my shop' cannot name files, a Dag and a module; take for example 'my_shop'\n",
+    )  # fmt: skip
+
+
+def test_a_pipeline_is_tried_with_retries_and_audits_and_leaves_nothing_behind(starter):
+    functions = starter.parent / "shop_functions.py"
+    functions.write_text(
+        functions.read_text().replace(
+            "def load(ds=None):", "def load(ds=None, ti=None):\n    assert ti.try_number > 1, 'not yet'"
+        )
+    )
+    elsewhere = starter.parent / "elsewhere.db"
+    starter.write_text(
+        starter.read_text().replace("defaults:", f"defaults:\n  tracking_location: ['sqlite||{elsewhere}||t']\n  transfer_process_email_alerts: [a@b.c]")
+    )  # fmt: skip
+    done = trial(str(starter), "--date", "2026-03-01", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["dag_id"], answer["state"]) == ("shop", "success")
+    assert [(a["task_id"], a["transfer_status"], a["audit_result"]) for a in answer["attempts"]] == [
+        ("load", "failed", None),
+        ("load", "completed", "matched"),
+        ("publish", "completed", None),
+    ]
+    assert answer["attempts"][0]["logical_date"] == "2026-03-01T00:00:00+00:00"
+    assert not elsewhere.exists()
+
+
+def test_a_trial_that_fails_says_where_its_log_is(starter):
+    functions = starter.parent / "shop_functions.py"
+    functions.write_text(functions.read_text().replace('"audit_result": "matched"', '"audit_result": "mismatched"'))
+    done = trial(str(starter))
+    assert done.returncode == 1
+    assert "shop: failed" in done.stdout
+    assert "mismatched" in done.stdout
+    assert "What Airflow and the transfers said is in " in done.stderr
+    broken = starter.parent / "broken.yaml"
+    broken.write_text("stage_transfers: [{name: a, retry_dellay: 1m}]\n")
+    mistake = trial(str(broken))
+    assert mistake.returncode == 1
+    assert "did you mean 'retry_delay'?" in mistake.stderr
+    assert "Traceback" not in mistake.stderr
+    assert "log" not in mistake.stderr, "nothing was set up"
