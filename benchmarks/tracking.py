@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -148,6 +149,7 @@ def report() -> Iterator[tuple[str, str, str]]:
     import airflow_provider_pipetrack.dag
     import airflow_provider_pipetrack.operators.tracked  # noqa: F401
 
+    sys.dont_write_bytecode = False  # as installed: with compiled modules
     folder = Path(tempfile.mkdtemp(prefix="bench-tracking-"))
     flush = f"one fdatasync here {statistics.median(_flush_once() for _ in range(30)):.1f} ms"
     sqlite = [f"sqlite||{folder}/tracking.db"]
