@@ -98,9 +98,15 @@ class Health:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing needs a person: all locations answer, nothing is dead, lost or left behind."""
+        """Whether nothing needs a person: a location answers and none refuses, nothing is dead, lost or left behind.
+
+        A file that this host does not have is no trouble beside a location that answers: a fallback that was never
+        needed here has none.
+        """
+        states = {location.state for location in self.locations}
         return (
-            all(location.state is LocationState.UP for location in self.locations)
+            LocationState.UP in states
+            and states <= {LocationState.UP, LocationState.NOT_VISIBLE}
             and not (self.dead_letters or self.lost or self.undelivered or any(self.other_hosts.values()))
             and not any(location.owed for location in self.locations)
         )

@@ -34,6 +34,15 @@ def test_a_store_in_order_is_well(site):
     assert (location.host_local, location.owed) == (True, 0)
 
 
+def test_a_fallback_that_was_never_needed_here_is_no_trouble_but_nothing_at_all_is(site):
+    store = site.store("a", site.location("b", "local_file"))
+    assert not health(store).is_well
+    store.write_tracking_record(RECORD)
+    found = health(store)
+    assert [one.state for one in found.locations] == [LocationState.UP, LocationState.NOT_VISIBLE]
+    assert found.is_well
+
+
 def test_what_waits_is_counted_with_its_age_and_each_location_says_how_it_is(site):
     site.shut("a", "b")
     store = site.store("a", "b")
