@@ -4,46 +4,82 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.alerts")
+
+
+#: How often, and after how many seconds, it is looked again when no record says yet whom to tell.
+_LOOKS, _PAUSE = 180, 20.0
+#: Most records of earlier runs that are asked whom to tell.
+_EARLIER = 200
 
 
 async def tell_late_run(context: Mapping[str, Any], seconds: float) -> None:
     """Tell everybody who is told about a transfer of the run that the run is late. Never raises.
 
+    The records of the run say whom to tell, else those of earlier runs of the Dag. Where there are none yet, it waits
+    for the run's first transfer to begin, for an hour at most.
+
     :param context: Airflow's: ``dag_run`` as its API shows it, and ``deadline``.
     :param seconds: how long the run should have taken.
     """
     run = context["dag_run"]
-    await asyncio.to_thread(_tell, str(run["dag_id"]), str(run["dag_run_id"]), seconds)
+    for _ in range(_LOOKS):
+        if await asyncio.to_thread(_tell, str(run["dag_id"]), str(run["dag_run_id"]), seconds):
+            return
+        await asyncio.sleep(_PAUSE)
+    log.warning("Run %s of %s is late, and no record says whom to tell", run["dag_run_id"], run["dag_id"])
 
 
-def _tell(dag_id: str, run_id: str, seconds: float) -> None:
+def _tell(dag_id: str, run_id: str, seconds: float) -> bool:
+    """Tell of a late run; return False when no record says whom to tell."""
     from airflow_provider_pipetrack.notifications.alerts import finish_alerts, raise_alert
     from airflow_provider_pipetrack.notifications.targets import AlertTargets
-    from airflow_provider_pipetrack.records.key import RecordKey
-    from airflow_provider_pipetrack.tracking.describe import human_duration
     from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
 
     try:
-        records = [r for store in stores_of_host() for r in store.read_run(dag_id, run_id, [dag_id]).records]
-        addresses = [a for record in records for a in record.get("transfer_process_email_alerts") or ()]
-        ended = {r["task_id"] for r in records if r["transfer_status"] == "completed"}
-        late = {
-            "record_id": RecordKey(dag_id, run_id, dag_id).record_id,
-            "pipeline_id": next((r["pipeline_id"] for r in records), dag_id),
-            "dag_id": dag_id,
-            "run_id": run_id,
-            "estimated_duration": human_duration(seconds),
-            "estimated_seconds": seconds,
-            "transfer_start_timestamp": min(
-                (r["transfer_start_timestamp"] for r in records if r["transfer_start_timestamp"]), default=None
-            ),
-            "decision": f"{len(ended)} of {len({r['task_id'] for r in records})} transfers are completed",
-        }
+        stores = stores_of_host()
+        records = [record for store in stores for record in store.read_run(dag_id, run_id, [dag_id]).records]
+        known = records or [record for store in stores for record in _earlier(store, dag_id)]
+        if not known:
+            return False
+        addresses = [address for record in known for address in record.get("transfer_process_email_alerts") or ()]
+        late = _described(dag_id, run_id, seconds, records, str(known[0]["pipeline_id"]))
         raise_alert(AlertTargets(emails=tuple(dict.fromkeys(addresses))), "overdue", late)
         finish_alerts()
     except Exception:
         log.exception("pipetrack could not tell anybody that run %s of %s is late", run_id, dag_id)
+    return True
+
+
+def _earlier(store: TrackingStore, dag_id: str) -> list[dict[str, Any]]:
+    """Return the records of the Dag's last runs."""
+    from airflow_provider_pipetrack.tracking.questions import Questions
+
+    return Questions(store).ask("attempts", dag_ids=[dag_id], limit=_EARLIER).rows
+
+
+def _described(
+    dag_id: str, run_id: str, seconds: float, records: Sequence[Mapping[str, Any]], pipeline_id: str
+) -> dict[str, Any]:
+    """Return a run in the columns of a record, as alerts want it."""
+    from airflow_provider_pipetrack.records.key import RecordKey
+    from airflow_provider_pipetrack.tracking.describe import human_duration
+
+    ended = {record["task_id"] for record in records if record["transfer_status"] == "completed"}
+    starts = [record["transfer_start_timestamp"] for record in records if record["transfer_start_timestamp"]]
+    return {
+        "record_id": RecordKey(dag_id, run_id, dag_id).record_id,
+        "pipeline_id": pipeline_id,
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "estimated_duration": human_duration(seconds),
+        "estimated_seconds": seconds,
+        "transfer_start_timestamp": min(starts, default=None),
+        "decision": f"{len(ended)} of {len({record['task_id'] for record in records})} transfers are completed",
+    }

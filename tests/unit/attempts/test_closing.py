@@ -12,7 +12,7 @@ from airflow_provider_pipetrack import maintenance
 from airflow_provider_pipetrack.attempts import closing
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.config import StageTransfer
-from airflow_provider_pipetrack.notifications import alerts
+from airflow_provider_pipetrack.notifications import alerts, late_run
 from airflow_provider_pipetrack.notifications.late_run import tell_late_run
 from airflow_provider_pipetrack.notifications.message import compose
 from airflow_provider_pipetrack.notifications.targets import AlertKind
@@ -296,3 +296,22 @@ def test_a_late_run_is_told_to_everybody_whom_its_transfers_name(store, monkeypa
     assert (kind, record["pipeline_id"], record["estimated_duration"]) == ("overdue", "p", "1h")
     assert record["decision"] == "1 of 2 transfers are completed"
     assert compose(AlertKind(kind), record).subject == "[pipetrack] p: d takes longer than estimated"
+
+
+def test_a_late_run_that_has_not_begun_is_told_by_what_earlier_runs_say(store, monkeypatch):
+    raised, looked = [], []
+    monkeypatch.setattr(upkeep, "stores_of_host", lambda: [store])
+    monkeypatch.setattr(alerts, "raise_alert", lambda targets, kind, record: raised.append((targets.emails, record)))
+    begin = started(run_id="earlier", transfer_process_email_alerts=("a@example.com",))
+
+    async def pause(seconds):
+        looked.append(seconds)
+        write(store, begin)
+
+    monkeypatch.setattr(late_run.asyncio, "sleep", pause)
+    asyncio.run(tell_late_run({"dag_run": {"dag_id": "d", "dag_run_id": "new"}, "deadline": {}}, 60.0))
+    assert looked == [20.0], "nothing was known at first"
+    ((emails, record),) = raised
+    assert (emails, record["run_id"], record["decision"]) == (
+        ("a@example.com",), "new", "0 of 0 transfers are completed",
+    )  # fmt: skip
