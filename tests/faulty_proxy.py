@@ -60,7 +60,11 @@ class FaultyProxy:
 
     def _connect(self, client: socket.socket) -> None:
         server = socket.socket(socket.AF_UNIX if isinstance(self.upstream, str) else socket.AF_INET)
-        server.connect(self.upstream)
+        try:
+            server.connect(self.upstream)
+        except OSError:
+            _reset(client)
+            return
         self._open.append(server)
         threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
         threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
