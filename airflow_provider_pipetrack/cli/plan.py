@@ -8,6 +8,7 @@ from pathlib import Path
 
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.content import plain_text
+from airflow_provider_pipetrack.dag.assets import assets_of
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, plan_graph
 from airflow_provider_pipetrack.errors import ConfigError
 
@@ -33,9 +34,10 @@ def _text(config: PipelineConfig, graph: Graph) -> str:
     version = f", version {config.pipeline_version}" if config.pipeline_version else ""
     lines = [f"{config.dag_id} (pipeline {config.pipeline_id}{version}, schedule {config.dag.schedule or 'none'})"]
     transfers = {transfer.name: transfer for transfer in config.stage_transfers}
+    assets = assets_of(config)
     for level in graph.levels:
         lines.append(f"├─ level {transfers[level[0]].transfer_order_number:g}")
-        lines.extend(line for name in level for line in _transfer_lines(transfers[name], graph))
+        lines.extend(line for name in level for line in _transfer_lines(transfers[name], graph, assets.get(name)))
     lines.extend(f"├─ disabled: {name}" for name in graph.disabled)
     lines.extend(f"! {warning}" for warning in graph.warnings)
     tasks = sum(1 for node in graph.nodes.values() if node.kind in (Kind.TRANSFER, Kind.AUDIT))
@@ -43,13 +45,15 @@ def _text(config: PipelineConfig, graph: Graph) -> str:
     return "\n".join(lines)
 
 
-def _transfer_lines(transfer: StageTransfer, graph: Graph) -> Iterator[str]:
+def _transfer_lines(transfer: StageTransfer, graph: Graph, asset: str | None) -> Iterator[str]:
     waits = ", ".join(graph.upstream[transfer.name]) or "nothing"
     yield f"│  ├─ {transfer.name}: {_stage(transfer.stage_i_details)} → {_stage(transfer.stage_i_plus_1_details)}"
     yield f"│  │    runs {_runs(transfer)}, {transfer.max_retry_attempts} retries, waits for {waits}"
     if transfer.audit_enabled:
         function = transfer.audit.function if transfer.audit else None
         yield f"│  │    then audit: {function or 'execute_audit of user_functions, if there is one'}"
+    if asset:
+        yield f"│  │    {'when it matched' if transfer.audit_enabled else 'when it is done'}, Airflow asset {asset}"
     if transfer.rollback:
         yield f"│  │    rollback: {transfer.rollback} (it must be harmless to run it twice)"
 
@@ -71,6 +75,7 @@ def _json(config: PipelineConfig, graph: Graph) -> str:
             "levels": graph.levels,
             "disabled": graph.disabled,
             "warnings": graph.warnings,
+            "assets": assets_of(config),
             "tasks": {
                 node.task_id: {
                     "kind": node.kind.value,

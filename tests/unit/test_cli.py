@@ -39,6 +39,7 @@ def test_a_plan_is_a_tree_of_levels(file):
         "│  ├─ load: shop → staging",
         "│  │    runs nothing (a marker), 3 retries, waits for nothing",
         "│  │    then audit: execute_audit of user_functions, if there is one",
+        "│  │    when it matched, Airflow asset pipetrack://orders/staging",
         "│  │    rollback: os.getcwd (it must be harmless to run it twice)",
         "├─ level 3",
         "│  ├─ publish: ? → ?",
@@ -54,6 +55,7 @@ def test_a_plan_is_a_tree_of_levels(file):
 def test_a_plan_is_json_or_a_picture(file):
     plan = json.loads(run("plan", file, "--output", "json").output)
     assert plan["tasks"]["publish"] == {"kind": "transfer", "transfer": "publish", "upstream": ["load__audit"]}
+    assert plan["assets"] == {"load": "pipetrack://orders/staging"}
     picture = run("plan", file, "--output", "dot").output
     assert '"load__audit" -> "publish";' in picture
     assert picture.startswith('digraph "orders" {')
