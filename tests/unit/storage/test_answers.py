@@ -1,0 +1,92 @@
+"""The questions' SQL against the same thing said in plain Python, over random records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.records.merge import record_of
+from airflow_provider_pipetrack.records.queries import Asked
+from airflow_provider_pipetrack.storage.memory import answer_from_records
+
+attempts = st.fixed_dictionaries(
+    {
+        "dag_id": st.sampled_from(["a", "b"]),
+        "run_id": st.sampled_from(["r1", "r2", "r3"]),
+        "task_id": st.sampled_from(["load", "publish"]),
+        "map_index": st.sampled_from([-1, 0, 1]),
+        "retry_attempt_number": st.integers(0, 3),
+        "transfer_status": st.sampled_from(["pending", "in_progress", "completed", "failed"]),
+        "decision": st.sampled_from([None, "disabled"]),
+        "audit_result": st.sampled_from([None, "matched", "mismatched"]),
+    }
+)
+records = st.lists(attempts, max_size=25).map(
+    lambda rows: list({r["record_id"]: r for r in (record_of(change_from_record(row)) for row in rows)}.values())
+)
+
+
+def ask(question, rows, **filters):
+    page, total = answer_from_records(Asked(question, filters, limit=None), rows)
+    assert len(page) == total
+    return page
+
+
+def is_not_run(row) -> bool:
+    return row["transfer_status"] == "pending" and row["decision"] is not None
+
+
+def latest(rows) -> list[dict]:
+    found = {}
+    for row in sorted(rows, key=lambda row: row["retry_attempt_number"]):
+        found[row["dag_id"], row["run_id"], row["task_id"], row["map_index"]] = row
+    return list(found.values())
+
+
+def state_of(rows) -> str:
+    statuses = [row["transfer_status"] for row in latest(rows) if not is_not_run(row)]
+    if "in_progress" in statuses or "failed" in statuses:
+        return "in_progress" if "in_progress" in statuses else "failed"
+    if "completed" not in statuses:
+        return "pending"
+    return "in_progress" if "pending" in statuses else "completed"
+
+
+@given(records)
+def test_transfers_are_the_latest_attempts(rows):
+    ids = {row["record_id"] for row in latest(rows)}
+    assert {row["record_id"] for row in ask("transfers", rows, include_not_run=True)} == ids
+    wanted = {row["record_id"] for row in latest(rows) if not is_not_run(row)}
+    assert {row["record_id"] for row in ask("transfers", rows)} == wanted
+
+
+@given(records)
+def test_runs_stand_as_their_transfers_do_and_are_found_by_it(rows):
+    runs = defaultdict(list)
+    for row in rows:
+        runs[row["dag_id"], row["run_id"]].append(row)
+    wanted = {run: state_of(of_run) for run, of_run in runs.items()}
+    assert {(row["dag_id"], row["run_id"]): row["state"] for row in ask("runs", rows)} == wanted
+    for state in ("pending", "in_progress", "completed", "failed"):
+        found = {(row["dag_id"], row["run_id"]) for row in ask("runs", rows, status=state)}
+        assert found == {run for run, stands in wanted.items() if stands == state}
+
+
+@given(records)
+def test_attention_is_what_failed_for_good_or_did_not_match(rows):
+    wanted = {
+        r["record_id"] for r in latest(rows) if "failed" in r["transfer_status"] or r["audit_result"] == "mismatched"
+    }
+    assert {row["record_id"] for row in ask("attention", rows)} == wanted
+
+
+@given(records, st.sampled_from(["a", "b", "none"]))
+def test_a_dag_that_may_not_be_read_is_not_there(rows, dag_id):
+    allowed = [row for row in rows if row["dag_id"] == dag_id]
+    for question in ("pipelines", "runs", "attempts", "flaky"):
+        seen, total = answer_from_records(Asked(question, dag_ids=[dag_id], limit=None), rows)
+        assert (len(seen), total) == (len(ask(question, allowed)), len(seen))
+        assert {row["dag_id"] for row in seen} <= {dag_id}
