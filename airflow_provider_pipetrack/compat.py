@@ -331,7 +331,7 @@ def task_reader() -> Any:
 
     allowed = requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE)
 
-    def user_with_rights(user: Any = Depends(get_user), _: None = Depends(allowed)) -> Any:  # noqa: B008
+    async def user_with_rights(user: Any = Depends(get_user), _: None = Depends(allowed)) -> Any:  # noqa: B008
         return user
 
     return user_with_rights

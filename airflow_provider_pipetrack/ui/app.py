@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_provider_pipetrack.compat import task_reader
@@ -41,7 +42,7 @@ def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(remember_user(login or task_reader()))],
     )
-    app.middleware("http")(_with_headers)
+    app.add_middleware(_Headers)
     app.exception_handler(StarletteHTTPException)(_refused)
     app.exception_handler(PipetrackError)(_broken)
     app.state.desk = desk or Desk()
@@ -59,10 +60,19 @@ def _not_found(rest: str) -> None:
     raise HTTPException(404, "There is no such page.")
 
 
-async def _with_headers(request: Request, call_next: Any) -> Response:
-    response: Response = await call_next(request)
-    response.headers.update(_HEADERS)
-    return response
+class _Headers:
+    """Sends :data:`_HEADERS` with every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
 
 
 def _refused(request: Request, error: Exception) -> Response:

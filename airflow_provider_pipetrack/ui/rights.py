@@ -26,7 +26,7 @@ def remember_user(login: Any) -> Any:
     """Return a dependency that lets in whom ``login`` lets in, and keeps the user for :func:`reader_of`."""
     from fastapi import Depends
 
-    def remember(request: Request, user: Any = Depends(login)) -> None:
+    async def remember(request: Request, user: Any = Depends(login)) -> None:
         request.state.pipetrack_user = user
 
     return remember

@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_lin
 from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, Line, axis_of, line_of
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import NOT_RUN, State, audit_state, run_state, state_of
+from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, State, audit_state, run_state, state_of
 
 router = APIRouter()
 
@@ -60,8 +60,8 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         left_out=max(len(lines) - _MOST_LINES, 0) or found.total - len(found.rows),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
-        affected=[line for line in lines if line.state is NOT_RUN and line.row["decision"] != "disabled"],
-        failed=[line for line in lines if line.row["transfer_status"] == "failed"],
+        affected=_affected(lines),
+        failed=_failed(lines),
         attempts=shown.show(catalog.RUN_ATTEMPTS),
         all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
     )
@@ -74,6 +74,21 @@ def _lines(rows: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, r
         tries.setdefault((row["dag_id"], row["task_id"], row["map_index"]), []).append(row)
     lines = [_line(attempts, axis, asker, root) for attempts in tries.values()]
     return sorted(lines, key=lambda line: _order(line.row))
+
+
+def _failed(lines: Sequence[TransferLine]) -> list[TransferLine]:
+    return [line for line in lines if line.row["transfer_status"] == "failed"]
+
+
+def _affected(lines: Sequence[TransferLine]) -> list[TransferLine]:
+    """Return what did not run, and what waits behind a transfer that has failed."""
+    first = min((line.row["transfer_order_number"] or 0 for line in _failed(lines)), default=float("inf"))
+    return [
+        line
+        for line in lines
+        if (line.state is NOT_RUN and line.row["decision"] != "disabled")
+        or (line.state is PENDING and (line.row["transfer_order_number"] or 0) > first)
+    ]
 
 
 def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> TransferLine:

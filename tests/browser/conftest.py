@@ -41,8 +41,15 @@ stage_transfers:
 LOADER = "# Airflow Dag loader\nfrom airflow_provider_pipetrack import load_pipelines\nload_pipelines(globals())\n"
 
 
+#: The screenshots that the documentation shows.
+SHOTS = (
+    "airflow-overview", "airflow-dark", "airflow-dag", "airflow-run", "airflow-task", "pipeline", "transfer", "readiness",
+    "health", "run-narrow",
+)  # fmt: skip
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--screenshots", metavar="FOLDER", help="write a screenshot of each page into this folder")
+    parser.addoption("--screenshots", metavar="FOLDER", help="write the documentation's screenshots into this folder")
 
 
 @pytest.fixture(scope="session")
@@ -190,7 +197,7 @@ def shoot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
     folder = request.config.getoption("--screenshots")
 
     def write(page: Page, name: str) -> None:
-        if folder:
+        if folder and name in SHOTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=str(Path(folder) / f"{name}.png"))
 

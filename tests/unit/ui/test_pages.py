@@ -10,7 +10,8 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.tracking_history import NOW
+from tests.tracking_history import NOW, Run
+from tests.unit.ui.conftest import filled_store
 
 FAILED_RUN = f"scheduled__{(NOW - timedelta(days=1)).isoformat()}"
 PAGES = (
@@ -73,6 +74,14 @@ def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read)
     assert "✗clean (attempt 3 of 3): CRMError: CRM said no" in page.text
     assert "Affected downstream: publish (upstream failed: clean)" in page.text
     assert "archive (disabled)" not in page.text
+
+
+def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5, status="failed", error_message="the shop is closed")
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "orders"), "p/orders/r/one")
+    assert "Affected downstream: clean (waits), publish (waits)" in page.text
 
 
 def test_a_run_is_drawn_with_attempts_estimates_and_partial_data(client, read):
