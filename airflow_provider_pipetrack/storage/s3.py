@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta, timezone
@@ -16,13 +17,15 @@ from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
-from airflow_provider_pipetrack.storage.s3_errors import explained
+from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
 
 DEFAULT_CONN_ID = "aws_default"
 #: A run is put into one object when it is over and nothing was written for so long.
 QUIET = timedelta(minutes=15)
 #: The same for a run that looks as if it went on.
 GIVEN_UP = timedelta(days=1)
+#: Seconds after which no further run is put together; the next pass goes on.
+_TIDY = 20.0
 
 T = TypeVar("T")
 
@@ -71,8 +74,7 @@ class S3Adapter(MergingAdapter):
             objects.update((mark, b"") for mark in _marks(run, group) if mark not in self._marked)
             objects[f"runs/{run}/{layout.EVENTS}{layout.event_name(group)}"] = layout.written(group)
         with self._explaining():
-            # What is there already has the same content: its name says so.
-            self.bucket.each(lambda item: self.bucket.put(*item, IfNoneMatch="*"), list(objects.items()))
+            self.bucket.each(self._write, list(objects.items()))
             self._marked.update(name for name, body in objects.items() if not body)
             if owed:
                 self.bucket.each(lambda item: self.bucket.put(*item), list(_owed_marks(changes, owed)))
@@ -200,9 +202,11 @@ class S3Adapter(MergingAdapter):
 
     def tidy(self) -> None:
         """Put each run that is over into one object, which makes it fast to read; nothing of its history is dropped."""
+        until = time.monotonic() + _TIDY
         with self._explaining():
             for name in self.bucket.names("open/"):
-                self._put_together(name.removeprefix("open/"))
+                if time.monotonic() < until:
+                    self._put_together(name.removeprefix("open/"))
 
     def close(self) -> None:
         """Close the connections."""
@@ -211,6 +215,15 @@ class S3Adapter(MergingAdapter):
     def abandon(self) -> None:
         """Shut the sockets of what is under way, so that threads that wait on them go on at once."""
         self.bucket.abandon()
+
+    def _write(self, item: tuple[str, bytes]) -> None:
+        name, body = item
+        if body:
+            # What is there already has the same content: its name says so.
+            self.bucket.put(name, body, IfNoneMatch="*")
+        else:
+            # Tasks that begin at once write the same mark, and S3 lets only one of several conditions at a time hold.
+            self.bucket.put(name, body)
 
     def _put_together(self, run: str) -> None:
         folder = f"runs/{run}/"
@@ -223,15 +236,25 @@ class S3Adapter(MergingAdapter):
         lines = layout.distinct([*before, *_flat(self.bucket.each(self._event_lines, names))])
         if age < GIVEN_UP and not layout.is_over(layout.records_of(lines)):
             return
-        # Another process that did the same meanwhile wins; this one has changed nothing.
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        if names and not self.bucket.put(folder + layout.TOGETHER, layout.rewritten(lines), **condition):
+        if names and not self._replace(folder + layout.TOGETHER, layout.rewritten(lines), version):
             return
+        # Should this process write once more, the run is open again.
+        self._marked.discard(f"open/{run}")
         self.bucket.each(self.bucket.delete, [*names, f"open/{run}"])
 
     def _runs(self) -> list[str]:
         with self._explaining():
             return sorted({"/".join(name.split("/")[-2:]) for name in self.bucket.names("pipelines/")})
+
+    def _replace(self, name: str, body: bytes, version: str | None) -> bool:
+        """Write an object in place of one version of it; return False when another process has done the same."""
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        try:
+            return self.bucket.put(name, body, **condition)
+        except Exception as error:
+            if code_of(error) == "ConditionalRequestConflict":
+                return False
+            raise
 
     def _records_marked(self, folder: str) -> list[Record]:
         with self._explaining():

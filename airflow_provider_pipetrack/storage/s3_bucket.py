@@ -56,7 +56,10 @@ class Bucket:
         return {**got, "Content": got["Body"].read()}
 
     def put(self, name: str, body: bytes, **condition: str) -> bool:
-        """Write an object; return False when the condition (``IfMatch``, ``IfNoneMatch``) does not hold."""
+        """Write an object; return False when the condition (``IfMatch``, ``IfNoneMatch``) does not hold.
+
+        When another process writes the same object at this moment, S3 may refuse both; that is an error like any other.
+        """
         try:
             self._call("put_object", Key=self.root + name, Body=body, **condition)
         except Exception as error:

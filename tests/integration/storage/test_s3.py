@@ -77,6 +77,19 @@ def test_a_change_that_comes_late_is_merged_and_put_together_with_the_rest(adapt
     assert len(adapter.history(record["record_id"])) == 5
 
 
+def test_a_process_that_writes_to_a_run_again_opens_it_again(adapter, at_once):
+    adapter.apply(attempt()[:3])
+    adapter.tidy()
+    adapter.apply(attempt()[3:])
+    assert "open/orders_dag/manual__1" in names(adapter)
+    adapter.tidy()
+    assert [name for name in names(adapter) if name.startswith(("runs/", "open/"))] == [
+        "runs/orders_dag/manual__1/run.ndjson"
+    ]
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record) == facts(fold(attempt()))
+
+
 def test_a_run_that_goes_on_stays_as_it_is(adapter, at_once):
     adapter.apply(attempt()[:2])
     before = names(adapter)
