@@ -141,6 +141,16 @@ def snowflake_parameters(hook: Any) -> dict[str, Any]:
     return dict(parameters() if callable(parameters) else parameters)
 
 
+def triggers_may_ask() -> bool:
+    """Return whether a trigger may ask Airflow for something, such as a connection, from a thread.
+
+    In 3.1 its messages then get mixed up with those of the triggerer, which ends.
+    """
+    from airflow.sdk import exceptions
+
+    return hasattr(exceptions, "AirflowFailException")  # since 3.2
+
+
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
     import airflow.sdk.log as masking

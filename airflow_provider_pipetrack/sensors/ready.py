@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_pipetrack.compat import airflow_option
+from airflow_provider_pipetrack.compat import airflow_option, triggers_may_ask
 from airflow_provider_pipetrack.tracking.readiness import is_ready, shared_store
 from airflow_provider_pipetrack.triggers.ready import TransferReadyTrigger, task_states_of
 
@@ -27,7 +27,7 @@ class TransferReadySensor(BaseSensorOperator):
     :param accept_partial: whether partial data is good enough.
     :param accept_pending_audit: whether data is good enough whose audit has not decided.
     :param deferrable: whether to wait in the triggerer, without a worker; ``[operators] default_deferrable`` when not
-        given.
+        given. In Airflow 3.1, whose triggerer does not bear it, the sensor is rescheduled instead.
 
     All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
     """
@@ -47,6 +47,10 @@ class TransferReadySensor(BaseSensorOperator):
         deferrable: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        self.deferrable = _is_deferrable_by_default() if deferrable is None else deferrable
+        if self.deferrable and not triggers_may_ask():
+            self.deferrable = False
+            kwargs["mode"] = "reschedule"
         super().__init__(**kwargs)
         self.pipeline_id = pipeline_id
         self.stage = stage
@@ -54,7 +58,6 @@ class TransferReadySensor(BaseSensorOperator):
         self.tracking_location = tuple(tracking_location)
         self.accept_partial = accept_partial
         self.accept_pending_audit = accept_pending_audit
-        self.deferrable = _is_deferrable_by_default() if deferrable is None else deferrable
 
     def execute(self, context: Any) -> Any:
         """Wait, here or in the triggerer, and return the answer."""

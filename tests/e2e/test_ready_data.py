@@ -81,7 +81,8 @@ def runs(airflow_stack) -> tuple[str, str]:
         stack.wait_dag(dag_id, timeout=120)
         stack.unpause(dag_id)
     waiters = stack.trigger("ready_waiters", logical_date=DATE)
-    stack._wait("a sensor to be deferred", lambda: state(stack, "ready_waiters", waiters, "deferred") == "deferred", 90)
+    waiting = ("deferred", "up_for_reschedule")  # the latter in Airflow 3.1
+    stack._wait("a sensor to wait", lambda: state(stack, "ready_waiters", waiters, "deferred") in waiting, 90)
     pipeline = stack.trigger("ready_data", logical_date=DATE)
     assert stack.wait_run("ready_data", pipeline, timeout=240) == "success", stack.logs()
     stack.wait_run("ready_waiters", waiters, timeout=240)

@@ -87,6 +87,15 @@ def test_states_are_asked_for_one_run(mocker):
     assert compat.task_states("dag", "other") == {}
 
 
+def test_only_from_3_2_on_a_trigger_may_ask_airflow_from_a_thread():
+    from importlib.metadata import version
+
+    from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
+
+    is_newer = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2]) >= (3, 2)
+    assert compat.triggers_may_ask() == is_newer == hasattr(TriggerCommsDecoder, "start_reader")
+
+
 def test_secrets_that_airflow_knows_are_masked():
     from airflow.sdk.log import mask_secret
 
