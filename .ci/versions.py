@@ -31,6 +31,7 @@ FULL = [
     "tests/e2e/test_bundle.py",
     "tests/e2e/test_ready_data.py",
     "tests/e2e/test_tracked_operators.py",
+    "tests/e2e/test_tracked_beside_untracked.py",
 ]
 
 
