@@ -100,3 +100,13 @@ def test_the_form_is_the_same_before_and_after_airflow_3_3(monkeypatch):
     assert declared["conn-fields"] == FIELDS
     assert declared["ui-field-behaviour"]["hidden-fields"] == PipetrackHook.get_ui_field_behaviour()["hidden_fields"]
     assert (declared["connection-type"], declared["hook-name"]) == (PipetrackHook.conn_type, PipetrackHook.hook_name)
+
+
+def test_airflow_knows_the_connection_type_and_can_test_it():
+    from airflow.providers_manager import ProvidersManager
+
+    known = ProvidersManager()
+    hook = known.hooks["pipetrack"]
+    assert (hook.hook_class_name, hook.connection_testable) == (f"{PipetrackHook.__module__}.PipetrackHook", True)
+    assert {f"extra__pipetrack__{name}" for name in FIELDS} <= set(known.connection_form_widgets)
+    assert known.field_behaviours["pipetrack"]["hidden_fields"] == ["host", "schema", "login", "password", "port"]
