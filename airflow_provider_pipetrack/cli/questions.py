@@ -295,8 +295,13 @@ def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
 
 def _finish(store: TrackingStore, answer: Answer) -> None:
     """Say who could not be asked; nobody at all is an error."""
+    from airflow_provider_pipetrack.tracking.upkeep import other_chains
+
     warn_unreachable(answer.unreachable)
     if len(answer.unreachable) == len(store.legs) and not answer.rows:
+        for chain in other_chains(store):
+            options = " ".join(f"--location '{text}'" for text in chain)
+            click.echo(f"Pipelines on this host have written elsewhere too; ask there with {options}", err=True)
         raise SystemExit(3)
 
 

@@ -127,7 +127,8 @@ def _stores(locations: Sequence[str]) -> Iterator[list[TrackingStore]]:
         with opened_store(locations) as store:
             yield [store]
     else:
-        yield stores_of_host()
+        with opened_store(()):
+            yield stores_of_host()
 
 
 def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str, *, full: bool) -> Summary:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.storage.locations import masked
 from airflow_provider_pipetrack.tracking.chains import known_chains
 from airflow_provider_pipetrack.tracking.pool import get_store
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -24,6 +25,12 @@ def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
     :raises StorageError: when a location refuses or does not answer.
     """
     return {leg.name: leg.call(lambda adapter: adapter.upgrade(), _UPGRADE_LIMIT, patient=True) for leg in store.legs}
+
+
+def other_chains(store: TrackingStore) -> list[list[str]]:
+    """Return the chains that processes of this host have written to, other than a store's own, without secrets."""
+    chains = [[masked(text) for text in chain["locations"]] for chain in known_chains()]
+    return [chain for chain in chains if chain != store.shown_locations]
 
 
 def stores_of_host() -> list[TrackingStore]:

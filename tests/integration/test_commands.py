@@ -171,8 +171,11 @@ def test_a_storage_without_history_says_so(home):
     run("status", "--location", f"sqlite||{home}/a.db||t")
     with TrackingStore([f"sqlite||{home}/a.db||t"]) as store:
         store.write_tracking_record(RECORD)
-    unknown = run("history", "nothing", "--location", f"sqlite||{home}/a.db||t")
-    assert (unknown.exit_code, unknown.stderr) == (1, f"There is no record 'nothing' in sqlite||{home}/a.db||t.\n")
+    unknown = run("history", "a/r/nothing/-1/1", "--location", f"sqlite||{home}/a.db||t")
+    assert (unknown.exit_code, unknown.stderr) == (
+        1,
+        f"There is no record 'a/r/nothing/-1/1' in sqlite||{home}/a.db||t.\n",
+    )
 
 
 def test_queries_are_listed_shown_and_asked(filled):
@@ -265,9 +268,23 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(home, arguments, code, words
 
 def test_setting_mistakes_get_a_sentence_too(home, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__MODE", "both")
+    for command in ("status", "reconcile", "doctor"):
+        shown = run(command)
+        assert shown.exit_code == 2
+        assert "[pipetrack] mode = 'both': expected fallback or mirror" in shown.stderr
+
+
+def test_records_that_are_elsewhere_are_hinted_at(home):
+    from airflow_provider_pipetrack.tracking.chains import remember_chain
+
+    chain = ["sqlite||/data/a.db||t", "custom||postgres://me:hush@host/db"]
+    remember_chain({"locations": chain, "mode": "fallback", "connections": {}, "adapters": {}})
     shown = run("status")
-    assert shown.exit_code == 2
-    assert "[pipetrack] mode = 'both': expected fallback or mirror" in shown.stderr
+    assert shown.exit_code == 3
+    assert (
+        "Pipelines on this host have written elsewhere too; ask there with --location 'sqlite||/data/a.db||t' "
+        "--location 'custom||postgres://me:***@host/db'\n"
+    ) in shown.stderr
 
 
 def test_airflow_has_the_same_commands(filled):
