@@ -26,7 +26,7 @@ STATEMENT_TIMEOUT = 4
 COPY_FROM = 200
 COPY_TIMEOUT = 50
 #: A question about all records may take longer; nobody's task waits for it.
-QUESTION_TIMEOUT = 10
+QUESTION_TIMEOUT = 8
 _SETUP_LOCK = 7_015_284_930
 #: Seconds after which the server ends what a client has begun and left, as one does that the network has cut off.
 IDLE_TIMEOUT = 5
@@ -116,7 +116,15 @@ class PostgresAdapter(SqlAdapter):
     def _answer(self, connection: Any, asked: Asked, newer: Sequence[Record]) -> tuple[list[dict[str, Any]], int]:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {QUESTION_TIMEOUT * 1000}")
-        return super()._answer(connection, asked, newer)
+        try:
+            return super()._answer(connection, asked, newer)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != "57014":
+                raise
+            # No sign that the database is away: deliveries go on.
+            self.close()
+            text = f"the question took longer than {QUESTION_TIMEOUT} s; name a pipeline, or a time with since"
+            raise StorageError(self.location, text, transient=False) from error
 
     def _make_tables(self, connection: Any) -> None:
         with connection.cursor() as cursor:

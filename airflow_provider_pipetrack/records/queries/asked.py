@@ -86,16 +86,17 @@ class Asked:
         early = self._pages_early()
         page = f"{self._order('')} {self._limit()}" if early else ""
         total = ", COUNT(*) OVER () AS total" if len(self.known.keys) > 1 and not self.known.counted else ""
-        rows = f"SELECT *{total} FROM ({self._body(dialect, page)}) q WHERE {self._outer()} {self._order('q.')}"
+        body, counted = (_each(text, newer=newer) for text in (self._body(dialect, page), self._counted(dialect)))
+        rows = f"SELECT *{total} FROM ({body}) q WHERE {self._outer()} {self._order('q.')}"
         if not early:
             rows += f" {self._limit()}"
-        count = f"SELECT COUNT(*) AS total FROM ({self._counted(dialect)}) q WHERE {self._outer()}"
+        count = f"SELECT COUNT(*) AS total FROM ({counted}) q WHERE {self._outer()}"
         source = "tracking_now" if newer else table
         return _written(head + rows, dialect, table, source), _written(head + count, dialect, table, source)
 
     def text(self, dialect: QueryDialect) -> str:
         """Return the query in its order, with the table still open."""
-        return f"{self._body(dialect, '')}\n{self._order('')}"
+        return f"{_each(self._body(dialect, ''), newer=False)}\n{self._order('')}"
 
     def values(self, dialect: QueryDialect) -> dict[str, Any]:
         """Return the values that are bound."""
@@ -135,7 +136,10 @@ class Asked:
         if not keys or self._answer_filters():
             return self._body(dialect, "")
         names = ", ".join(f"t.{name}" for name in keys)
-        distinct = f"SELECT DISTINCT {names} FROM {{tracking}} t WHERE 1 = 1 {self._inner()}"
+        columns = ", ".join((names, "t.created_timestamp"))
+        distinct = (
+            f"SELECT DISTINCT {names} FROM ([[SELECT {columns} FROM {{source}} t WHERE 1 = 1 {self._inner()}]]) t"
+        )
         return _filled(distinct, self._fragments(dialect, ""))
 
     def _inner(self) -> str:
@@ -172,7 +176,7 @@ class Asked:
 
 
 _NEWER = """WITH newer AS {once}({newer}),
-tracking_now AS (
+tracking_now AS {inline}(
   SELECT {all_columns} FROM {table} WHERE record_id NOT IN (SELECT record_id FROM newer)
   UNION ALL
   SELECT {all_columns} FROM newer
@@ -180,6 +184,12 @@ tracking_now AS (
 """
 _COLUMNS = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
 _FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
+#: What identifies an attempt never changes, so a later one may be looked for in each source on its own.
+_LATEST = """NOT EXISTS (
+  SELECT 1 FROM {source} later
+  WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
+    AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
+)"""
 #: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
 _UNSETTLED_STATES = """
   SELECT u.dag_id, u.run_id,
@@ -206,14 +216,12 @@ _FRAGMENTS = {
     "run_sources": """
     t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
     t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
-    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name,
+    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
+    t.retry_attempt_number""",
+    "is_latest": """
     CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
-    "latest": """NOT EXISTS (
-  SELECT 1 FROM {tracking} later
-  WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
-    AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
-)""",
+    "latest": _LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
     "unsettled": UNSETTLED.replace("transfer_status", "t.transfer_status").replace("audit_result", "t.audit_result"),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
@@ -282,7 +290,26 @@ def by_hand(question: str, dialect: str, table: str) -> str:
     text = asked.text(DIALECTS[dialect])
     for name, written in (("now", "CURRENT_TIMESTAMP"), ("stale_after", f"{STALE_AFTER:g}")):
         text = re.sub(rf":{name}\b", written, text)
-    return f"{text.replace('{tracking}', table)};"
+    return f"{text.replace('{tracking}', table).replace('{stored}', table)};"
+
+
+def _each(text: str, *, newer: bool) -> str:
+    """Return a query whose parts in double brackets are asked of each source of records, and joined.
+
+    :param newer: whether there are newer records beside the table.
+    """
+
+    def asked(part: re.Match[str]) -> str:
+        stored = part[1].replace("{source}", "{stored}")
+        if not newer:
+            return stored.replace("{unless_newer}", "")
+        unless = "AND t.record_id NOT IN (SELECT record_id FROM newer)"
+        others = part[1].replace("{source}", "newer").replace("{unless_newer}", "")
+        return f"{stored.replace('{unless_newer}', unless)}\nUNION ALL\n{others}"
+
+    text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
+    latest = _LATEST.replace("{source}", "{stored}")
+    return text.replace(latest, f"{latest} AND {_LATEST.replace('{source}', 'newer')}") if newer else text
 
 
 def _term(name: str, question: str, value: Any) -> str:
@@ -306,13 +333,17 @@ def _filled(text: str, fragments: Mapping[str, str]) -> str:
 
 def _written(text: str, dialect: QueryDialect, table: str, source: str) -> str:
     """Return a statement with the database's placeholders, and then the table, whose name may hold any sign."""
-    text = text.replace("{once}", dialect.once).replace("{newer}", dialect.newer)
+    text = (
+        text.replace("{inline}", "NOT MATERIALIZED " if dialect.once else "")
+        .replace("{once}", dialect.once)
+        .replace("{newer}", dialect.newer)
+    )
     if dialect.placeholder.startswith("%"):
         text = text.replace("%", "%%")
         table, source = (name.replace("%", "%%") for name in (table, source))
     text = _VALUE.sub(lambda value: dialect.placeholder.format(value[1]), text)
     names = ", ".join(column.name for column in COLUMNS)
-    last = {"table": table, "tracking": source, "columns": names, "all_columns": names}
+    last = {"table": table, "stored": table, "tracking": source, "columns": names, "all_columns": names}
     return _MARK.sub(lambda mark: last[mark[1]], text)
 
 

@@ -1,4 +1,4 @@
 -- Every attempt there is a record of.
-SELECT {columns}
-FROM {tracking} t
-WHERE 1 = 1 {filters}
+[[SELECT {columns}
+FROM {source} t
+WHERE 1 = 1 {unless_newer} {filters}]]

@@ -1,4 +1,4 @@
 -- Transfers whose latest attempt failed, each with its owner.
-SELECT {columns}
-FROM {tracking} t
-WHERE {unsettled} AND t.transfer_status = 'failed' AND {latest} {filters}
+[[SELECT {columns}
+FROM {source} t
+WHERE {unsettled} AND t.transfer_status = 'failed' AND {latest} {unless_newer} {filters}]]

@@ -1,6 +1,6 @@
 -- Transfers that run for longer than estimated, right now.
-SELECT {columns},
+[[SELECT {columns},
   {elapsed} AS elapsed_seconds,
   {elapsed} - t.estimated_seconds AS overdue_seconds
-FROM {tracking} t
-WHERE {unsettled} AND {overdue} AND {latest} {filters}
+FROM {source} t
+WHERE {unsettled} AND {overdue} AND {latest} {unless_newer} {filters}]]

@@ -16,8 +16,13 @@ WITH stages AS (
     SUM(t.records_succeeded) AS records_succeeded,
     SUM(t.records_failed) AS records_failed,
     MIN(CASE WHEN t.can_access_historical_data THEN 1 ELSE 0 END) AS can_access_historical_data
-  FROM {tracking} t
-  WHERE {latest} AND COALESCE(t.decision, '') <> 'disabled' {filters}
+  FROM ([[
+    SELECT t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details, t.logical_date, t.created_timestamp,
+      t.transfer_end_timestamp, t.transfer_status, t.decision, t.is_partial, t.audit_result, t.audit_enabled,
+      t.records_succeeded, t.records_failed, t.can_access_historical_data
+    FROM {source} t
+    WHERE {latest} AND COALESCE(t.decision, '') <> 'disabled' {unless_newer} {filters}
+  ]]) t
   GROUP BY t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details
 )
 SELECT stages.*,

@@ -1,15 +1,17 @@
 -- One row per Dag run: how it stands, and what failed in it.
 WITH begun AS (
   SELECT t.dag_id, t.run_id, MIN(t.created_timestamp) AS began_at
-  FROM {tracking} t
-  WHERE 1 = 1 {filters}
+  FROM ([[SELECT t.dag_id, t.run_id, t.created_timestamp FROM {source} t WHERE 1 = 1 {filters}]]) t
   GROUP BY t.dag_id, t.run_id
   {page}
 ),
 attempt AS (
-  SELECT begun.began_at, {run_sources}
-  FROM begun
-  JOIN {tracking} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id
+  SELECT t.*, {is_latest}
+  FROM ([[
+    SELECT begun.began_at, {run_sources}
+    FROM begun
+    JOIN {source} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id {unless_newer}
+  ]]) t
 )
 SELECT MAX(t.pipeline_id) AS pipeline_id, t.dag_id, t.run_id, {run_columns}, {failed_transfers} AS failed_transfers
 FROM attempt t

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections import defaultdict
+from contextlib import closing
+from datetime import datetime, timezone
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import record_of
-from airflow_provider_pipetrack.records.queries import Asked
+from airflow_provider_pipetrack.records.queries import QUESTIONS, SQLITE_QUERIES, Asked, newer_rows
+from airflow_provider_pipetrack.records.rows import record_row
+from airflow_provider_pipetrack.records.statements import SQLITE, Statements
 from airflow_provider_pipetrack.storage.memory import answer_from_records
+
+NOW = datetime(2027, 1, 1, tzinfo=timezone.utc)
 
 attempts = st.fixed_dictionaries(
     {
@@ -73,6 +81,33 @@ def test_runs_stand_as_their_transfers_do_and_are_found_by_it(rows):
     for state in ("pending", "in_progress", "completed", "failed"):
         found = {(row["dag_id"], row["run_id"]) for row in ask("runs", rows, status=state)}
         assert found == {run for run, stands in wanted.items() if stands == state}
+
+
+@given(records, records)
+@settings(max_examples=40)
+def test_what_waits_counts_as_if_it_were_stored(stored, waiting):
+    waiting = [row for row in waiting if row["record_id"] not in {other["record_id"] for other in stored}] + [
+        {**row, "decision": "changed", "transfer_status": "failed"} for row in stored[:2]
+    ]
+    merged = list({row["record_id"]: row for row in (*stored, *waiting)}.values())
+    table = Statements(SQLITE, "t")
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.row_factory = sqlite3.Row
+        for statement in table.create():
+            database.execute(statement)
+        database.executemany(table.upsert, [record_row(row, (), native_times=False) for row in stored])
+        for question, filters in [*((name, {}) for name in QUESTIONS), ("runs", {"status": "completed"})]:
+            asked = Asked(question, filters, limit=None, now=NOW)
+            page, count = asked.statements(SQLITE_QUERIES, table.name, newer=True)
+            values = {**asked.values(SQLITE_QUERIES), "newer": json.dumps(newer_rows(waiting, SQLITE_QUERIES))}
+            rows = [asked.row(dict(row)) for row in database.execute(page, values)]
+            wanted, total = answer_from_records(asked, merged)
+            assert [facts(row) for row in rows] == [facts(row) for row in wanted], question
+            assert database.execute(count, values).fetchone()["total"] == total
+
+
+def facts(row):
+    return {name: value for name, value in row.items() if name not in ("stored_at", "record_version")}
 
 
 @given(records)
