@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,10 @@ from tests.statsd_server import StatsdServer
 
 #: Airflow connections of the stack.
 TRACKING, WAREHOUSE, DOWN = "tracking_pg", "warehouse", "tracking_down"
-#: Name of the bundle of pipeline files, and of its folder beside the dags folder.
-PIPELINES = "pipelines"
+#: Names of the bundles of pipeline files, and of their folders beside the dags folder: ours, and one of Airflow's own
+#: with our importer, where Airflow has importers.
+PIPELINES, IMPORTED = "pipelines", "imported"
+HAS_IMPORTERS = importlib.util.find_spec("airflow.sdk.importers") is not None
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +58,7 @@ def airflow_stack(
 ) -> Iterator[AirflowStack]:
     """A running Airflow: api-server, scheduler, dag-processor and triggerer."""
     folder = tmp_path_factory.mktemp("stack")
-    bundles = [
+    bundles: list[dict[str, Any]] = [
         {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
         {
             "name": PIPELINES,
@@ -62,7 +66,17 @@ def airflow_stack(
             "kwargs": {"path": str(folder / PIPELINES), "refresh_interval": 2},
         },
     ]
-    (folder / PIPELINES).mkdir()
+    if HAS_IMPORTERS:
+        bundles.append(
+            {
+                "name": IMPORTED,
+                "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+                "kwargs": {"path": str(folder / IMPORTED), "refresh_interval": 2},
+                "importers": ["airflow_provider_pipetrack.dag.importer.PipetrackDagImporter"],
+            }
+        )
+    for name in (PIPELINES, IMPORTED):
+        (folder / name).mkdir()
     refused = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "a", "password": "secret-Pa55"}
     env = {
         **postgres_of_stack.environment(TRACKING),
