@@ -42,10 +42,7 @@ LOADER = "# Airflow Dag loader\nfrom airflow_provider_pipetrack import load_pipe
 
 
 #: The screenshots that the documentation shows.
-SHOTS = (
-    "airflow-overview", "airflow-dark", "airflow-dag", "airflow-run", "airflow-task", "pipeline", "transfer", "readiness",
-    "health", "run-narrow",
-)  # fmt: skip
+SHOTS = ("airflow-run", "airflow-task", "pipeline", "transfer", "run-narrow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
