@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.tracking.delivery import Delivered, deliver
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
+from airflow_provider_pipetrack.tracking.shared import EntryError, chain_bytes, changes_of
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -138,14 +138,14 @@ class Drain:
 
     def _piled(self, entries: Iterable[tuple[Entry, Forget]]) -> Iterator[_Pile]:
         """Yield the entries as piles, each of one chain."""
-        piles: dict[str, _Pile] = {}
+        piles: dict[bytes, _Pile] = {}
         for entry, forget in entries:
             try:
                 chain, changes = changes_of(entry.payload)
             except EntryError as error:
                 self._set_aside(entry, forget, str(error))
                 continue
-            name = json.dumps(chain, sort_keys=True)
+            name = chain_bytes(entry.payload)
             pile = piles.setdefault(name, _Pile(chain))
             pile.add(_Letter(entry, forget, changes))
             if pile.size >= AT_ONCE:
