@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -144,6 +145,10 @@ class LocalFileAdapter(MergingAdapter):
 
     def _records(self) -> list[Record]:
         try:
+            # A device such as /dev/zero has no end: to read it would take all memory.
+            mode = self.path.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise StorageError(self.location, f"{self.path} is a device or a pipe, not a file", transient=False)
             data = self.path.read_bytes()
         except FileNotFoundError:
             return []

@@ -132,6 +132,12 @@ def test_a_path_that_is_a_folder_or_below_a_file_is_explained(tmp_path):
         made(f"local_file||{tmp_path}/file/x.json").check()
 
 
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full"])
+def test_a_device_is_not_read_since_it_has_no_end(device):
+    with pytest.raises(StorageError, match=f"{device} is a device or a pipe, not a file"):
+        made(f"local_file||{device}").read_tracking_records("orders")
+
+
 def test_sqlite_explains_what_stands_in_its_way(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "damaged.db").write_bytes(b"this is no database" * 100)
