@@ -23,6 +23,8 @@ T = TypeVar("T")
 USER = "admin"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 _END_STATES = {"success", "failed"}
+#: What the API answers when its database was locked for too long, and how often it is asked then.
+_BUSY, _BUSY_TRIES = {500, 503}, 5
 
 
 class AirflowError(RuntimeError):
@@ -181,7 +183,7 @@ class AirflowStack:
                 "base_url": self.url,
             },
             "api_auth": {"jwt_secret": key},
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}"},
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}?timeout=30"},
             "dag_processor": {"refresh_interval": "5", "min_file_process_interval": "5", "parsing_processes": "1"},
             "scheduler": {"scheduler_heartbeat_sec": "1", "enable_health_check": "False"},
             "workers": {"execution_api_timeout": "60", "min_heartbeat_interval": "1"},
@@ -253,9 +255,15 @@ class AirflowStack:
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask Airflow's API, again while SQLite is locked by another of its components."""
         if self._client is None:
             raise AirflowError("Airflow is not running")
-        return self._client.request(method, path, **more)
+        for _ in range(_BUSY_TRIES):
+            answer = self._client.request(method, path, **more)
+            if answer.status_code not in _BUSY:
+                break
+            time.sleep(1)
+        return answer
 
     def _wait(self, what: str, ask: Callable[[], T | None], timeout: float) -> T:
         """Ask until there is an answer; give up when a component has died or the time is over."""
