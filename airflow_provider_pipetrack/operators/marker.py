@@ -13,8 +13,6 @@ class MarkerOperator(BaseOperator):
     Airflow's scheduler marks an ``EmptyOperator`` as done without starting it, so nothing could be recorded.
     """
 
-    ui_color = "#e8f7e4"
-
     def execute(self, context: Any) -> None:
         """Succeed at once."""
         del context  # nothing to do with it
