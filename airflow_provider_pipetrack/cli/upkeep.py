@@ -24,6 +24,7 @@ from airflow_provider_pipetrack.cli.shown import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.notifications.outbox import Standing
     from airflow_provider_pipetrack.tracking.health import Health
     from airflow_provider_pipetrack.tracking.reconcile import Summary
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -105,18 +106,22 @@ def doctor(locations: Sequence[str], output: str) -> None:
 
     Exit code 1 when something needs a person.
     """
+    from airflow_provider_pipetrack import settings
+    from airflow_provider_pipetrack.notifications.outbox import Outbox
     from airflow_provider_pipetrack.tracking.health import health
 
     with opened_store(locations) as store:
         found = health(store)
         is_default = not locations and _is_default(store)
+    alerts = Outbox(settings.alerts_dir()).standing()
+    is_well = found.is_well and alerts.is_well
     broken = [guarantee for guarantee in found.guarantees if not guarantee.holds]
     if output == "json":
-        print_json({**asdict(found), "is_well": found.is_well, "nothing_configured": is_default})
+        print_json({**asdict(found), "alerts": asdict(alerts), "is_well": is_well, "nothing_configured": is_default})
     else:
-        _print_health(found, is_default=is_default)
+        _print_health(found, alerts, is_default=is_default)
     # That a host's loss loses its records is how a chain on one host is; all the rest is to be mended.
-    raise SystemExit(0 if found.is_well and all(g.against == "host loss" for g in broken) else 1)
+    raise SystemExit(0 if is_well and all(g.against == "host loss" for g in broken) else 1)
 
 
 @contextmanager
@@ -197,10 +202,7 @@ def _is_default(store: TrackingStore) -> bool:
     return store.shown_locations == [settings.default_location()]
 
 
-def _print_health(found: Health, *, is_default: bool) -> None:
-    from airflow_provider_pipetrack import settings
-    from airflow_provider_pipetrack.notifications.outbox import Outbox
-
+def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
     print_table(f"Locations, seen from {found.host}", _LOCATION_TABLE, found.locations)
     if is_default:
         click.echo(
@@ -213,10 +215,13 @@ def _print_health(found: Health, *, is_default: bool) -> None:
         click.echo(f"Journal of {host}, beside it: {plural(number, 'change')} undelivered; --adopt takes them over")
     for letter in found.dead_letters:
         click.echo(f"Dead letter of {letter.at}: {letter.reason}")
-    outbox = Outbox(settings.alerts_dir())
-    for number, what in ((len(outbox.waiting()), "to be sent"), (outbox.given_up(), "given up after days of tries")):
-        if number:
-            click.echo(f"{plural(number, 'alert')} {what}, in {settings.alerts_dir()}")
+    if alerts.waiting:
+        age = took(round(alerts.oldest_seconds or 0))
+        click.echo(f"{plural(alerts.waiting, 'alert')} to be sent, the oldest for {age}, in {alerts.folder}")
+    if alerts.given_up:
+        click.echo(f"{plural(alerts.given_up, 'alert')} given up after days of tries, in {alerts.folder}")
+    if alerts.last_error:
+        click.echo(f"The last one that was tried {alerts.last_error}")
     if found.lost:
         click.echo(f"{plural(found.lost, 'record')} could not be kept anywhere; search the task logs for 'pipetrack'")
     for guarantee in found.guarantees:

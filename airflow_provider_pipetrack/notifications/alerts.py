@@ -115,16 +115,17 @@ def _send(outbox: Outbox, name: str, *, timeout: float) -> str | None:
             return None
         if alert.due > time.time():
             return "waiting"
-        result = outbox.settle(alert, _tell_all(alert, timeout=timeout))
+        result = outbox.settle(alert, *_tell_all(alert, timeout=timeout))
         metrics.count(f"{metrics.ALERTS}.{result}", kind=alert.kind)
         if result == "given_up":
             log.error("pipetrack gave up the alert %s about %s", alert.kind, alert.record.get("record_id"))
         return result
 
 
-def _tell_all(alert: Alert, *, timeout: float) -> list[Mapping[str, Any]]:
-    """Make the deliveries of an alert, and return those that could not be made."""
+def _tell_all(alert: Alert, *, timeout: float) -> tuple[list[Mapping[str, Any]], str]:
+    """Make the deliveries of an alert, and return those that could not be made, and why the last of them."""
     left: list[Mapping[str, Any]] = []
+    reason = ""
     for delivery in alert.deliveries:
         channel = str(delivery.get("notifier", "mail"))
         breaker = _breaker(channel)
@@ -136,12 +137,12 @@ def _tell_all(alert: Alert, *, timeout: float) -> list[Mapping[str, Any]]:
                 tell(alert, delivery, timeout=timeout)
         except Exception as error:  # noqa: BLE001  it is a mail server's or somebody else's notifier
             left.append(delivery)
-            _complain(alert, delivery, error)
+            reason = _complain(alert, delivery, error)
             if not _is_refusal(error):
                 breaker.failed()
                 continue
         breaker.succeeded()
-    return left
+    return left, reason
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -156,13 +157,13 @@ def _breaker(channel: str) -> Breaker:
     return Breaker(settings.alerts_dir() / "breakers", channel)
 
 
-def _complain(alert: Alert, delivery: Mapping[str, Any], error: Exception) -> None:
-    whom = f"{len(delivery['to'])} mail addresses" if "to" in delivery else delivery["notifier"]
-    reason = str(error) if isinstance(error, PipetrackError) else f"{type(error).__name__}: {error}"
+def _complain(alert: Alert, delivery: Mapping[str, Any], error: Exception) -> str:
+    """Log why a delivery could not be made, and return it."""
+    number = len(delivery.get("to", ()))
+    whom = delivery.get("notifier") or f"{number} mail address{'' if number == 1 else 'es'}"
+    said = str(error) if isinstance(error, PipetrackError) else f"{type(error).__name__}: {error}"
+    reason = f"could not be sent to {whom}: {redact(one_line(said))}"
     log.warning(
-        "The alert %s about %s could not be sent to %s: %s. It is kept and tried again",
-        alert.kind,
-        alert.record.get("record_id"),
-        whom,
-        redact(one_line(reason)),
+        "The alert %s about %s %s. It is kept and tried again", alert.kind, alert.record.get("record_id"), reason
     )
+    return reason

@@ -38,6 +38,7 @@ class Alert:
     :param raised: when it was raised, in seconds since 1970.
     :param tries: how often it was tried in vain.
     :param due: when it may be tried next, in seconds since 1970.
+    :param error: why the last try was in vain.
     """
 
     alert_id: str
@@ -47,6 +48,30 @@ class Alert:
     raised: float
     tries: int = 0
     due: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the alerts of a host are.
+
+    :param folder: where they are.
+    :param waiting: alerts that are still to be sent.
+    :param oldest_seconds: age of the oldest of them, in seconds; None when there is none.
+    :param given_up: alerts that were tried for days in vain.
+    :param last_error: why the last try of one that waits, or was given up, was in vain; empty when none was.
+    """
+
+    folder: Path
+    waiting: int
+    oldest_seconds: float | None
+    given_up: int
+    last_error: str
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing needs a person: no alert was tried in vain."""
+        return not (self.given_up or self.last_error)
 
 
 def alert_id(subject: str, kind: str) -> str:
@@ -61,6 +86,7 @@ class Outbox:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._waiting = folder / "waiting"
         self._sent = folder / "sent"
         self._dropped = folder / "given_up"
@@ -90,15 +116,23 @@ class Outbox:
 
     def waiting(self) -> list[str]:
         """Return the ids of the alerts that wait, oldest first."""
-        found = []
-        for path in self._waiting.glob("*.json"):
-            with suppress(OSError):
-                found.append((path.stat().st_mtime, path.stem))
-        return [name for _, name in sorted(found)]
+        return [path.stem for _, path in sorted(_by_time(self._waiting))]
 
-    def given_up(self) -> int:
-        """Return how many alerts were given up; they are kept for whoever looks."""
-        return sum(1 for _ in self._dropped.glob("*.json"))
+    def standing(self) -> Standing:
+        """Return how many alerts wait, since when, and why."""
+        waiting = [alert for name in self.waiting() if (alert := _read(self._path(name))) is not None]
+        dropped = [path for _, path in sorted(_by_time(self._dropped))]
+        tried = max(waiting, key=lambda alert: alert.due, default=None)
+        if (tried is None or not tried.error) and dropped:
+            tried = _read(dropped[-1])
+        oldest = min((alert.raised for alert in waiting), default=None)
+        return Standing(
+            folder=self._folder,
+            waiting=len(waiting),
+            oldest_seconds=None if oldest is None else max(0.0, time.time() - oldest),
+            given_up=len(dropped),
+            last_error=tried.error if tried is not None else "",
+        )
 
     @contextmanager
     def taken(self, name: str) -> Iterator[Alert | None]:
@@ -113,22 +147,23 @@ class Outbox:
         finally:
             os.close(descriptor)
 
-    def settle(self, alert: Alert, left: Sequence[Mapping[str, Any]]) -> str:
+    def settle(self, alert: Alert, left: Sequence[Mapping[str, Any]], error: str = "") -> str:
         """Note how a try went, while the alert is taken.
 
         :param left: whom it has still to be told.
+        :param error: why; empty when nobody was tried, since all were tried in vain a moment ago.
         :return: ``sent``, ``waiting``, or ``given_up``.
         """
         if not left:
             self._move(alert, self._sent, "")
             self._sweep()
             return "sent"
-        tries = alert.tries + 1
+        tried = replace(alert, deliveries=left, tries=alert.tries + 1, error=error or alert.error)
         if time.time() - alert.raised > KEPT_FOR:
-            self._move(replace(alert, deliveries=left, tries=tries), self._dropped, ".json")
+            self._move(tried, self._dropped, ".json")
             return "given_up"
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tries - 1, 10))
-        fresh = self._write_fresh(replace(alert, deliveries=left, tries=tries, due=time.time() + pause))
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(tried.tries - 1, 10))
+        fresh = self._write_fresh(replace(tried, due=time.time() + pause))
         fresh.replace(self._path(alert.alert_id))
         return "waiting"
 
@@ -182,3 +217,18 @@ class Outbox:
             with suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
+
+
+def _by_time(folder: Path) -> Iterator[tuple[float, Path]]:
+    """Yield the alerts of a folder with the time at which each was last written."""
+    for path in folder.glob("*.json"):
+        with suppress(OSError):
+            yield path.stat().st_mtime, path
+
+
+def _read(path: Path) -> Alert | None:
+    """Return an alert to look at; None for one that was sent in the meantime or is damaged."""
+    try:
+        return Alert(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

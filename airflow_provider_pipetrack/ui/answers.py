@@ -141,6 +141,15 @@ class Guarantee(BaseModel):
     sentence: str
 
 
+class Alerts(BaseModel):
+    """Alerts of the api-server's host, or of all hosts that share its journal folder."""
+
+    waiting: int = Field(description="Alerts that are still to be sent.")
+    oldest_seconds: float | None = Field(description="Age of the oldest of them.")
+    given_up: int = Field(description="Alerts that were tried for days in vain.")
+    last_error: str = Field(description="Why the last try was in vain; empty when none was.")
+
+
 class HealthAnswer(BaseModel):
     """How the tracking of the api-server's host and its chain are."""
 
@@ -152,5 +161,6 @@ class HealthAnswer(BaseModel):
     other_hosts: dict[str, int]
     dead_letters: Annotated[int, BeforeValidator(len)] = Field(description="Entries that no place takes.")
     lost: int
+    alerts: Alerts
     locations: list[Location]
     guarantees: list[Guarantee]

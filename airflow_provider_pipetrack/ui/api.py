@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.notifications.outbox import Outbox
 from airflow_provider_pipetrack.ui import answers
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.health import require_health
@@ -58,7 +60,9 @@ def health(asker: _Asker) -> answers.HealthAnswer:
     found = asker.health()
     if found is None:
         raise HTTPException(503, f"The tracking did not say within {asker.limit:g} s how it is.")
-    return answers.HealthAnswer.model_validate(found, from_attributes=True)
+    alerts = Outbox(settings.alerts_dir()).standing()
+    known = {**vars(found), "alerts": alerts, "is_well": found.is_well and alerts.is_well}
+    return answers.HealthAnswer.model_validate(known, from_attributes=True)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
+from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.notifications.outbox import Outbox
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import location_state
@@ -17,7 +19,11 @@ def health(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     require_health(asker)
     found = asker.health()
     return view(request, asker).page(
-        "health.html", health=found, mode=asker.questions.store.mode, location_state=location_state
+        "health.html",
+        health=found,
+        alerts=Outbox(settings.alerts_dir()).standing(),
+        mode=asker.questions.store.mode,
+        location_state=location_state,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from email.utils import getaddresses
 
@@ -205,7 +206,7 @@ class TestServerThatIsDown:
         raise_alert(to(), "failed", a_record())
         finish_alerts()
         assert (
-            "The alert failed about shop/manual__1/load_orders/-1/1 could not be sent to 1 mail addresses: "
+            "The alert failed about shop/manual__1/load_orders/-1/1 could not be sent to 1 mail address: "
             "ConnectionRefusedError: [Errno 111] Connection refused. It is kept and tried again"
         ) in caplog.text
         assert retry_alerts().waiting == 1
@@ -303,7 +304,16 @@ def test_the_commands_show_and_send_what_waits(use, soon, tmp_path, monkeypatch)
     use(mail_server.connection(mail_server.free_port()))
     raise_alert(to(), "failed", a_record())
     finish_alerts()
-    assert f"1 alert to be sent, in {tmp_path}/_alerts\n" in CliRunner().invoke(main, ["doctor"]).output
+    shown = CliRunner().invoke(main, ["doctor"])
+    assert shown.exit_code == 1
+    assert re.search(rf"1 alert to be sent, the oldest for \ds, in {tmp_path}/_alerts\n", shown.output)
+    reason = "could not be sent to 1 mail address: ConnectionRefusedError: "
+    assert f"The last one that was tried {reason}" in shown.output
+    answered = json.loads(CliRunner().invoke(main, ["doctor", "--output", "json"]).output)
+    assert answered["is_well"] is False
+    assert (answered["alerts"]["waiting"], answered["alerts"]["given_up"]) == (1, 0)
+    assert 0 <= answered["alerts"]["oldest_seconds"] < 60
+    assert answered["alerts"]["last_error"].startswith(reason)
     assert CliRunner().invoke(main, ["reconcile"]).stdout == "1 alerts still wait\n"
     with mail_server.running() as server:
         use(server.connection())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from airflow_provider_pipetrack.notifications import outbox as module
-from airflow_provider_pipetrack.notifications.outbox import Alert, Outbox, alert_id
+from airflow_provider_pipetrack.notifications.outbox import Alert, Outbox, Standing, alert_id
 
 
 def an_alert(subject: str = "a", **more) -> Alert:
@@ -127,3 +127,23 @@ def test_nothing_waits_where_nothing_was_kept(box):
     assert box.waiting() == []
     with box.taken("no") as alert:
         assert alert is None
+
+
+def test_it_says_how_many_wait_since_when_and_why(box):
+    assert box.standing() == Standing(box._folder, 0, None, 0, "")
+    assert box.standing().is_well
+    box.keep(an_alert("a", raised=time.time() - 90))
+    box.keep(an_alert("b"))
+    found = box.standing()
+    assert (found.waiting, round(found.oldest_seconds), found.is_well) == (2, 90, True)
+    with box.taken(an_alert("b").alert_id) as alert:
+        assert box.settle(alert, alert.deliveries, "could not be sent: gone") == "waiting"
+    assert (box.standing().last_error, box.standing().is_well) == ("could not be sent: gone", False)
+
+
+def test_one_that_was_given_up_still_says_why(box):
+    box.keep(an_alert(raised=time.time() - 4 * 86_400))
+    with box.taken(an_alert().alert_id) as alert:
+        assert box.settle(alert, alert.deliveries, "could not be sent: gone") == "given_up"
+    assert box.standing() == Standing(box._folder, 0, None, 1, "could not be sent: gone")
+    assert not box.standing().is_well

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from airflow_provider_pipetrack import TrackingStore
+from airflow_provider_pipetrack.notifications.outbox import Alert, Outbox
 from tests.tracking_history import NOW, good_run
 
 
@@ -27,6 +30,21 @@ def test_a_tracking_that_is_well_says_so(client, read):
     assert "The tracking is well" in page.text
     assert "Process kill ✓a killed process loses nothing" in page.text
     assert "0 changes" in page.text
+
+
+def test_alerts_that_wait_are_said(client, read, monkeypatch, tmp_path):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path))
+    box = Outbox(tmp_path / "_alerts")
+    box.keep(Alert("1", "failed", {"record_id": "a"}, [{"to": ["a@example.com"]}], time.time() - 7200))
+    assert "Alerts 1 alert to be sent, the oldest 2 h old Journal" in read(client, "health").text
+    with box.taken("1") as alert:
+        box.settle(alert, alert.deliveries, "could not be sent to <Pager>: gone")
+    page = read(client, "health")
+    assert "The tracking needs a look" in page.text
+    assert "The last one that was tried could not be sent to <Pager>: gone" in page.text
+    answered = client.get("api/v1/health").json()
+    assert answered["is_well"] is False
+    assert (answered["alerts"]["waiting"], round(answered["alerts"]["oldest_seconds"])) == (1, 7200)
 
 
 def test_it_is_asked_once_for_many_readers(client, monkeypatch):
