@@ -107,6 +107,8 @@ def read_value(kind: str, value: Any) -> Any:
         return bool(value)
     if kind == "timestamp":
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if moment.tzinfo is timezone.utc:
+            return moment
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     return value
 

@@ -35,4 +35,4 @@ def answer_from_records(asked: Asked, records: Iterable[Record]) -> tuple[list[d
         page, count = asked.statements(SQLITE_QUERIES, table.name)
         values = asked.values(SQLITE_QUERIES)
         (total,) = connection.execute(count, values)
-        return [asked.row(dict(row)) for row in connection.execute(page, values)], int(total["total"])
+        return asked.rows(map(dict, connection.execute(page, values))), int(total["total"])

@@ -217,7 +217,7 @@ class SqlAdapter(MergingAdapter):
             values["newer"] = json.dumps(newer_rows(unknown, dialect))
         found = self._query(connection, rows, values)
         counted = found if found and "total" in found[0] else self._query(connection, count, values)
-        return [asked.row(row) for row in found], int(counted[0]["total"])
+        return asked.rows(found), int(counted[0]["total"])
 
     def _make_tables(self, connection: Any) -> None:
         for statement in self.statements.create_tables():

@@ -1,50 +1,80 @@
-"""Cells of tables as HTML: a page has many of them, and a template takes ten times as long for each."""
+"""Rows of tables as HTML: a page has many cells, and a template takes ten times as long for each."""
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup, escape
 
-from airflow_provider_pipetrack.ui.tables import Cell, Head, Mark
+from airflow_provider_pipetrack.ui.tables import Cell, Head, Mark, Shown
 from airflow_provider_pipetrack.ui.words import State, exact
 
 #: Signs of a whole text that a browser shows beside a cut one.
 _LONGEST_TITLE = 2000
 _SHORT, _LONG = 50, 30
+#: What a text must not bring into a page as it is.
+_AWKWARD = re.compile("[&<>\"']")
 
 
-def table_cell(cell: Cell, head: Head) -> Markup:
-    """Return a cell of a table under its head; every text is escaped."""
-    side = "numeric" if head.numeric else ""
-    if not (cell.text or cell.marks or cell.state):
-        return Markup('<td data-title="{}" class="{} blank"></td>').format(head.title, side)
-    width = ""
-    if len(cell.text) < _SHORT and (cell.state or cell.href):
-        width = "whole"
-    elif len(cell.text) > _LONG:
-        width = "long"
-    content = _strip(cell) if cell.marks else _content(cell)
-    if cell.href and not cell.marks:
-        content = f'<a href="{escape(cell.href)}">{content}</a>'
-    return Markup(f'<td data-title="{escape(head.title)}" class="{side}"><span class="{width}">{content}</span></td>')
+def safe(text: str) -> str:
+    """Return a text, escaped; most texts need no change, and to find that out is much faster than to escape them."""
+    return text if _AWKWARD.search(text) is None else str(escape(text))
+
+
+def table_rows(shown: Shown) -> Markup:
+    """Return all rows of a table; every text is escaped."""
+    openings = [f'<td data-title="{safe(head.title)}" class="{_side(head)}' for head in shown.heads]
+    rows = []
+    for key, cells in zip(shown.keys, shown.rows, strict=True):
+        written = "".join([_cell(cell, opening) for cell, opening in zip(cells, openings, strict=True)])
+        rows.append(f'<tr data-key="{key}">{written}</tr>')
+    return Markup("\n".join(rows))
 
 
 def shape(state: State) -> Markup:
     """Return a state's sign in its colour."""
-    return Markup(f'<span class="shape {escape(state.colour)}" aria-hidden="true">{escape(state.shape)}</span>')
+    return Markup(sign(state))
+
+
+def sign(state: State) -> str:
+    """Return a state's sign in its colour, as text; see :func:`shape`."""
+    return f'<span class="shape {safe(state.colour)}" aria-hidden="true">{safe(state.shape)}</span>'
+
+
+def _side(head: Head) -> str:
+    return "numeric" if head.numeric else ""
+
+
+def _cell(cell: Cell, opening: str) -> str:
+    """Return a cell.
+
+    :param opening: its tag, up to the end of the class that its head gives.
+    """
+    text = cell.text
+    if not (text or cell.marks or cell.state):
+        return f'{opening} blank"></td>'
+    width = ""
+    if len(text) < _SHORT and (cell.state or cell.href):
+        width = "whole"
+    elif len(text) > _LONG:
+        width = "long"
+    content = _strip(cell) if cell.marks else _content(cell)
+    if cell.href and not cell.marks:
+        content = f'<a href="{safe(cell.href)}">{content}</a>'
+    return f'{opening}"><span class="{width}">{content}</span></td>'
 
 
 def _content(cell: Cell) -> str:
-    sign = shape(cell.state) if cell.state else ""
-    text = escape(cell.text)
+    mark = sign(cell.state) if cell.state else ""
+    text = safe(cell.text)
     if cell.moment:
-        moment = f'<time datetime="{cell.moment.isoformat()}" title="{exact(cell.moment)}">{text}</time>'
-        return f"{sign}{moment}"
+        return f'{mark}<time datetime="{cell.moment.isoformat()}" title="{exact(cell.moment)}">{text}</time>'
     if not cell.full or cell.full == cell.text:
-        return f"{sign}<bdi>{text}</bdi>"
+        return f"{mark}<bdi>{text}</bdi>"
     if cell.href:
-        return f'{sign}<bdi title="{escape(cell.full[:_LONGEST_TITLE])}">{text}</bdi>'
-    whole = escape(cell.full)
-    return f'{sign}<details class="more"><summary><bdi>{text}</bdi></summary><pre>{whole}</pre></details>'
+        return f'{mark}<bdi title="{safe(cell.full[:_LONGEST_TITLE])}">{text}</bdi>'
+    whole = safe(cell.full)
+    return f'{mark}<details class="more"><summary><bdi>{text}</bdi></summary><pre>{whole}</pre></details>'
 
 
 def _strip(cell: Cell) -> str:
@@ -52,8 +82,8 @@ def _strip(cell: Cell) -> str:
 
 
 def _mark(mark: Mark) -> str:
-    label, sign = escape(mark.label), escape(mark.state.shape)
+    label = safe(mark.label)
     return (
-        f'<li><a href="{escape(mark.href)}" title="{label}"><span class="mark {escape(mark.state.colour)}" '
-        f'aria-hidden="true">{sign}</span><span class="unseen">{label}</span></a></li>'
+        f'<li><a href="{safe(mark.href)}" title="{label}"><span class="mark {safe(mark.state.colour)}" '
+        f'aria-hidden="true">{safe(mark.state.shape)}</span><span class="unseen">{label}</span></a></li>'
     )

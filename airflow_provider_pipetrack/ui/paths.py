@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus
 
 _AWKWARD: Final = re.compile(r"[~/%\x00-\x1f\x7f]")
 _ESCAPED: Final = re.compile("~([0-9a-f]{2})")
 
 
+# A page names the same few pipelines and runs again and again.
+@functools.lru_cache(maxsize=4096)
 def segment(text: str) -> str:
     """Return a text as one part of a path.
 
@@ -34,9 +37,9 @@ def link(root: str, *parts: str, **query: Any) -> str:
     :param parts: texts that make the path.
     :param query: what stands behind the question mark; None and empty texts are left out.
     """
-    asked = {name: value for name, value in query.items() if value not in (None, "")}
-    text = root + "/".join(segment(part) for part in parts)
-    return f"{text}?{urlencode(asked, errors='replace')}" if asked else text
+    path = root + "/".join([segment(part) for part in parts])
+    asked = [f"{name}={_value(str(value))}" for name, value in query.items() if value not in (None, "")]
+    return f"{path}?{'&'.join(asked)}" if asked else path
 
 
 def pipeline_link(root: str, row: Any, **query: Any) -> str:
@@ -52,6 +55,12 @@ def run_link(root: str, row: Any, **query: Any) -> str:
 def transfer_link(root: str, row: Any, **query: Any) -> str:
     """Return the link to the page of a row's transfer."""
     return link(root, "p", row["pipeline_id"], "t", row["task_id"], dag_id=_other_dag(row), **query)
+
+
+@functools.lru_cache(maxsize=4096)
+def _value(text: str) -> str:
+    """Return a text as it stands behind the equals sign of an address."""
+    return quote_plus(text, errors="replace")
 
 
 def _other_dag(row: Any) -> str | None:

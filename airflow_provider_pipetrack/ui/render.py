@@ -100,7 +100,7 @@ def environment() -> Environment:
         menu=MENU,
         labels=LABELS,
         short=lambda text: words.first_line(text, 80),
-        table_cell=markup.table_cell,
+        table_rows=markup.table_rows,
         state_shape=markup.shape,
         **{name: getattr(words, name) for name in _WORDS},
         **{name: getattr(paths, name) for name in ("link", "run_link", "transfer_link")},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,28 +11,16 @@ from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
 from airflow_provider_pipetrack.ui.tables import row_key
-from airflow_provider_pipetrack.ui.timeline import Axis, Line, axis_of, line_of
+from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
+from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, State, audit_state, run_state, state_of
+from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, audit_state, run_state, state_of
 
 router = APIRouter()
 
 #: Attempts of a run that the timeline shows.
 _MOST_ATTEMPTS = 2000
 _MOST_LINES = 300
-
-
-@dataclass(frozen=True)
-class TransferLine:
-    """One transfer and map index of the run."""
-
-    row: Mapping[str, Any]
-    state: State
-    audit: State | None
-    line: Line | None
-    href: str
-    key: str
-    attempts: int
 
 
 @router.get("/p/{pipeline}/r/{run}")
@@ -56,7 +43,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         run_id=run_id,
         summary=summary,
         run_state=run_state,
-        lines=lines[:_MOST_LINES],
+        lines=timeline_rows(lines[:_MOST_LINES], asker.now),
         left_out=max(len(lines) - _MOST_LINES, 0) or found.total - len(found.rows),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     check_known,
     template,
 )
-from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, read_answer
+from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
 from airflow_provider_pipetrack.records.statements import UNSETTLED
 
 _UNSETTLED_STATUS = ("failed", "in_progress")
@@ -112,9 +112,9 @@ class Asked:
         bound.update((f"dag_{number}", dag_id) for number, dag_id in enumerate(self.dag_ids or ()))
         return {name: bound_value(value, dialect) for name, value in bound.items()}
 
-    def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row of the answer from one that a driver gave."""
-        return {name: read_answer(name, row[name]) for name in self.known.columns}
+    def rows(self, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of the answer from those that a driver gave."""
+        return [*map(reader_of(self.known.columns), found)]
 
     def _body(self, dialect: QueryDialect, page: str) -> str:
         return _filled(template(self.question), self._fragments(dialect, page))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -108,13 +109,36 @@ def bound_value(value: Any, dialect: QueryDialect) -> Any:
     return value
 
 
-def read_answer(name: str, value: Any) -> Any:
-    """Return a value of an answer from what a driver gives for the column ``name``."""
+def reader_of(columns: Sequence[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return what makes a row of an answer from one that a driver gave.
+
+    :param columns: the columns of the answer.
+    """
+    readers = [(name, _reader(name)) for name in columns]
+
+    def read(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: row[name] if reader is None else reader(row[name]) for name, reader in readers}
+
+    return read
+
+
+def _reader(name: str) -> Callable[[Any], Any] | None:
+    """Return what reads the values of a column; None where a driver gives them as they are."""
+    kind = _KINDS.get(name) or (BY_NAME[name].kind if name in BY_NAME else None)
+    if name in _LISTS:
+        return lambda value: sorted(read_value("json", value) or ())
+    if kind == "text":
+        return None
+    if kind in ("timestamp", "boolean", "json"):
+        return functools.partial(read_value, kind)
+    return _number
+
+
+def _number(value: Any) -> Any:
+    """Return a computed value; some databases give every sum as a decimal."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    kind = _KINDS.get(name) or (BY_NAME[name].kind if name in BY_NAME else "text")
-    read = read_value(kind, value)
-    return sorted(read or ()) if name in _LISTS else read
+    return value
 
 
 def _as_json(kind: str, value: Any, dialect: QueryDialect) -> Any:

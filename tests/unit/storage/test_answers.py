@@ -100,7 +100,7 @@ def test_what_waits_counts_as_if_it_were_stored(stored, waiting):
             asked = Asked(question, filters, limit=None, now=NOW)
             page, count = asked.statements(SQLITE_QUERIES, table.name, newer=True)
             values = {**asked.values(SQLITE_QUERIES), "newer": json.dumps(newer_rows(waiting, SQLITE_QUERIES))}
-            rows = [asked.row(dict(row)) for row in database.execute(page, values)]
+            rows = asked.rows(map(dict, database.execute(page, values)))
             wanted, total = answer_from_records(asked, merged)
             assert [facts(row) for row in rows] == [facts(row) for row in wanted], question
             assert database.execute(count, values).fetchone()["total"] == total

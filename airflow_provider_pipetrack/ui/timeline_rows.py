@@ -1,0 +1,137 @@
+"""The rows of a run's timeline as HTML, as :mod:`~airflow_provider_pipetrack.ui.markup` makes those of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from airflow_provider_pipetrack.ui.markup import safe, sign
+from airflow_provider_pipetrack.ui.timeline import Line, Segment
+from airflow_provider_pipetrack.ui.words import State, attempt_words, duration, first_line, number, took
+
+#: Signs of a name, and of what went wrong, in a row.
+_NAME, _REMARK = 80, 200
+_LONGEST_TITLE = 2000
+#: How a link to Airflow's log may begin.
+_ADDRESSES = ("http://", "https://", "/")
+#: Distance of the strokes that mark data as a part.
+_STROKES = 8
+
+
+@dataclass(frozen=True)
+class TransferLine:
+    """One transfer and map index of the run.
+
+    :param key: what it is known by when the page renews itself.
+    :param attempts: how many there are.
+    :param pool: the Airflow pool that it runs in, where its configuration names one.
+    """
+
+    row: Mapping[str, Any]
+    state: State
+    audit: State | None
+    line: Line | None
+    href: str
+    key: str
+    attempts: int
+    pool: str | None = None
+
+
+def timeline_rows(lines: Sequence[TransferLine], now: datetime) -> Markup:
+    """Return the rows; every text is escaped."""
+    return Markup("\n".join([f'<tr data-key="{line.key}">{"".join(_cells(line, now))}</tr>' for line in lines]))
+
+
+def _cells(line: TransferLine, now: datetime) -> Sequence[str]:
+    row = line.row
+    estimate = duration(row["estimated_seconds"]) or row["estimated_duration"] or ""
+    owner = first_line(row["transfer_process_owner_name"], _NAME)
+    return (
+        f'<th scope="row" data-title="Transfer"><span>{_name(line)}{_flags(line)}</span></th>',
+        f'<td data-title="State"><span>{_badge(line.state)}{_attempt(line)}</span></td>',
+        f'<td class="axis" data-title="When">{_bars(line.line)}{_remark(row)}</td>',
+        _cell("Audit", _badge(line.audit) if line.audit else ""),
+        _cell("Took", safe(took(row, now)), numeric=True),
+        _cell("Estimate", safe(estimate), numeric=True),
+        _cell("Owner", f"<bdi>{safe(owner)}</bdi>" if owner else ""),
+        _cell("Records", _records(row), numeric=True),
+        _cell("Log", _log(row["log_url"])),
+    )
+
+
+def _cell(title: str, content: str, *, numeric: bool = False) -> str:
+    side, blank = "numeric" if numeric else "", "" if content else " blank"
+    return f'<td data-title="{title}" class="{side}{blank}">{content}</td>'
+
+
+def _badge(state: State) -> str:
+    return f'<span class="badge">{sign(state)}{safe(state.word)}</span>'
+
+
+def _name(line: TransferLine) -> str:
+    whole, index = line.row["task_id"], line.row["map_index"]
+    shown = safe(first_line(whole, _NAME)) + (f" [{index}]" if index != -1 else "")
+    return f'<a href="{safe(line.href)}" title="{safe(whole[:_LONGEST_TITLE])}"><bdi>{shown}</bdi></a>'
+
+
+def _flags(line: TransferLine) -> str:
+    """Return how the transfer shares its level and the pool."""
+    flags = ""
+    if line.row["can_process_be_parallelized"] is False:
+        flags += ' <span class="flag" title="runs one at a time within its level">alone</span>'
+    if line.pool:
+        pool = safe(first_line(line.pool, _NAME))
+        flags += f' <span class="flag" title="shares the slots of this Airflow pool">pool <bdi>{pool}</bdi></span>'
+    return flags
+
+
+def _attempt(line: TransferLine) -> str:
+    if line.attempts < 2 and not line.row["retry_attempt_number"]:
+        return ""
+    return f'<br><small class="whole">attempt {attempt_words(line.row)}</small>'
+
+
+def _bars(line: Line | None) -> str:
+    if line is None or not line.segments:
+        return ""
+    label = "; ".join([part.label for part in line.segments])
+    estimate = ""
+    if line.estimate_left is not None:
+        estimate = f'<rect class="estimate" x="{line.estimate_left}" y="1" width="{line.estimate_width}" height="22"/>'
+    return (
+        '<svg class="bars" viewBox="0 0 1000 24" preserveAspectRatio="none" role="img" '
+        f'aria-label="{safe(label)}">{estimate}{"".join(map(_bar, line.segments))}</svg>'
+    )
+
+
+def _bar(part: Segment) -> str:
+    hatch = ""
+    if part.hatched:
+        strokes = range(int(part.left), int(part.left + part.width), _STROKES)
+        hatch = f'<path class="hatch" d="{"".join([f"M{n} 19L{n + 4} 5" for n in strokes])}"/>'
+    colour = safe(part.state.colour)
+    bar = f'<rect class="bar {colour}" x="{part.left}" y="5" width="{part.width}" height="14"/>'
+    return f"<g><title>{safe(part.label)}</title>{bar}{hatch}</g>"
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    text = first_line(row["error_message"] or row["decision"], _REMARK)
+    return f"<small><bdi>{safe(text)}</bdi></small>" if text else ""
+
+
+def _records(row: Mapping[str, Any]) -> str:
+    if row["records_succeeded"] is None:
+        return ""
+    failed = f", {number(row['records_failed'])} failed" if row["records_failed"] else ""
+    return number(row["records_succeeded"]) + failed
+
+
+def _log(url: str | None) -> str:
+    """Return the link to Airflow's log; what is no address of a page is none."""
+    if not url or not url.startswith(_ADDRESSES):
+        return ""
+    return f'<a href="{safe(url)}" data-airflow rel="noopener">log</a>'
