@@ -238,11 +238,28 @@ def current_task_group(dag: Any) -> Any:
     return TaskGroupContext.get_current(dag)
 
 
-def is_cron(text: str) -> bool:
-    """Return whether Airflow can read a text as a cron expression."""
-    from croniter import croniter
+#: The schedules that Airflow knows by a name.
+SCHEDULE_PRESETS = (
+    "@once",
+    "@continuous",
+    "@hourly",
+    "@daily",
+    "@weekly",
+    "@monthly",
+    "@quarterly",
+    "@yearly",
+)
 
-    return bool(croniter.is_valid(text))
+
+def is_cron(text: str) -> bool:
+    """Return whether Airflow can read a text as a cron expression, and finds a date that it means."""
+    from croniter import CroniterError, croniter
+
+    try:
+        croniter(text).get_next()
+    except CroniterError:
+        return False
+    return True
 
 
 def next_cron_date(expression: str, after: datetime, zone: Any) -> datetime:

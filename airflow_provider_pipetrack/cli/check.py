@@ -20,4 +20,4 @@ def check_files(paths: Iterable[Path]) -> tuple[int, list[Problem]]:
     for path in paths:
         files.extend([found for found, _ in pipeline_files(path)] if path.is_dir() else [path])
     unique = list(dict.fromkeys(files))
-    return len(unique), find_problems_in(unique)
+    return len(unique), find_problems_in(unique, build_all=True)

@@ -75,13 +75,16 @@ def test(file: Path, date: str | None, limit: float, output: str, *, keep: bool)
     Its functions and operators do what they do; connections come from the environment. Records and alerts go nowhere
     else, and retries follow after a second. Exit code 1 when the run fails.
     """
+    from airflow_provider_pipetrack.cli.check import check_files
     from airflow_provider_pipetrack.cli.trial import run_trial
-    from airflow_provider_pipetrack.config import PipelineConfig
+    from airflow_provider_pipetrack.errors import ConfigError
     from airflow_provider_pipetrack.tracking.questions import Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
     # Mistakes in the file are named before anything is set up.
-    PipelineConfig.from_file(file)
+    _, problems = check_files([file])
+    if problems:
+        raise ConfigError(problems)
     home = Path(tempfile.mkdtemp(prefix="pipetrack-test-"))
     failed = True
     try:

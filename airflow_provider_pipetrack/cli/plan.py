@@ -10,7 +10,6 @@ from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.content import plain_text
 from airflow_provider_pipetrack.dag.assets import assets_of
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, plan_graph
-from airflow_provider_pipetrack.errors import ConfigError
 
 
 def render_plan(path: Path, output: str) -> str:
@@ -19,13 +18,11 @@ def render_plan(path: Path, output: str) -> str:
     :param output: ``text``, ``json`` or ``dot``.
     :raises ConfigError: when the file has mistakes.
     """
-    from airflow_provider_pipetrack.dag.factory import find_problems, read_config
+    from airflow_provider_pipetrack.dag.factory import build_dag, read_config
 
     config = read_config(path)
+    build_dag(config)  # says what is wrong with it
     graph = plan_graph(config.stage_transfers)
-    problems = find_problems(config, graph)
-    if problems:
-        raise ConfigError(problems)
     renderers: dict[str, Callable[[PipelineConfig, Graph], str]] = {"text": _text, "json": _json, "dot": _dot}
     return renderers[output](config, graph)
 

@@ -168,8 +168,19 @@ class Checker:
                 elif place[0] == "expand" and names[wanted].get("transfer_enabled") is False:
                     self.add(path, f"transfer {wanted!r} is disabled, so there is nothing to map over")
             self._check_expand(index, row)
-            if row.get("operator") and row.get("python_callable"):
-                self.add(("stage_transfers", index, "python_callable"), "give operator or python_callable, not both")
+            self._check_what_runs(index, row)
+
+    def _check_what_runs(self, index: int, row: Row) -> None:
+        if row.get("operator") and row.get("python_callable"):
+            self.add(("stage_transfers", index, "python_callable"), "give operator or python_callable, not both")
+        arguments, path = row.get("operator_args"), ("stage_transfers", index, "operator_args")
+        # Under ``defaults`` they are for those transfers that run something.
+        if arguments and isinstance(arguments, dict) and not self._runs_something(row) and self.document.has(path):
+            self.add(path, "there is no operator and no python_callable that takes them", key=True)
+
+    @staticmethod
+    def _runs_something(row: Row) -> bool:
+        return bool(row.get("operator") or row.get("python_callable"))
 
     def _references(self, row: Row) -> Iterable[tuple[KeyPath, str]]:
         waits = row.get("depends_on")
@@ -195,7 +206,7 @@ class Checker:
         if row.get("python_callable") and references and len(expand) > 1 and not {*expand} <= {"op_kwargs", "op_args"}:
             message = "a function can be mapped over one transfer's result or over lists, not over both"
             self.add(("stage_transfers", index, "expand"), message, key=True)
-        if not row.get("operator") and not row.get("python_callable"):
+        if not self._runs_something(row):
             self.add(
                 ("stage_transfers", index, "expand"), "there is no operator and no python_callable to map", key=True
             )

@@ -25,7 +25,11 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _duration(value: Any) -> Any:
+def duration(value: Any) -> Any:
+    """Return a duration that was written as text.
+
+    :raises ValueError: when it is none; ``continuous`` is none here.
+    """
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, str):
@@ -49,13 +53,17 @@ def _deadline_text(value: Any) -> Any:
     if value is None or value == ESTIMATED:
         return value
     try:
-        _duration(value)
+        duration(value)
     except ValueError as error:
         raise ValueError(f"{error}, or {ESTIMATED}") from None
     return value
 
 
-def _moment(value: Any) -> Any:
+def moment(value: Any) -> Any:
+    """Return a point in time that was written as a date or a text; UTC where no zone is written.
+
+    :raises ValueError: when it is none.
+    """
     if isinstance(value, datetime):
         return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
     if isinstance(value, date):
@@ -85,14 +93,14 @@ def _mail_address(value: Any) -> Any:
 
 #: A length of time, written ``5m``; a ``timedelta`` once it is read.
 Duration = Annotated[
-    timedelta, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "format": "duration"})
+    timedelta, BeforeValidator(duration), Field(json_schema_extra={"type": "string", "format": "duration"})
 ]
 #: A length of time that is kept as it was written; may be ``continuous``.
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
 #: A length of time that is kept as it was written, or ``estimated``.
 DeadlineText = Annotated[StrictStr, BeforeValidator(_deadline_text)]
 #: A point in time; UTC where no zone is written.
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[datetime, BeforeValidator(moment)]
 #: The address of a mailbox, without a name.
 MailAddress = Annotated[StrictStr, BeforeValidator(_mail_address)]
 #: ``package.module.Name``.

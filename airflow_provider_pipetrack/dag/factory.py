@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from typing import Any
 from airflow.sdk import DAG, Asset, BaseOperator
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
-from airflow_provider_pipetrack.compat import connect, is_cron
+from airflow_provider_pipetrack.compat import SCHEDULE_PRESETS, connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
+from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
-from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
+from airflow_provider_pipetrack.dag.operators import arguments_of, find_operator, operator_mistakes
+from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.operators.tracked import tracked
 
@@ -26,7 +29,6 @@ from airflow_provider_pipetrack.operators.tracked import tracked
 DEFAULT_START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TAG = "pipetrack"
 _PASSED_ON = (
-    "default_args",
     "params",
     "owner_links",
     "fail_fast",
@@ -78,8 +80,7 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
         mistake = asset_mistake(transfer)
         if mistake:
             problems.append(config.problem(transfer, "asset", mistake))
-    schedule = _schedule_problem(config)
-    return [*problems, *_alert_problems(config), *([schedule] if schedule else [])]
+    return [*problems, *_dag_problems(config), *_alert_problems(config)]
 
 
 class _Factory:
@@ -89,7 +90,8 @@ class _Factory:
         self.config = config
         self.graph = graph
         self.transfers = {transfer.name: transfer for transfer in config.stage_transfers}
-        self.dag = DAG(**_dag_arguments(config))
+        with _refusal_named(config, None, "dag", "Airflow refuses the Dag"):
+            self.dag = DAG(**_dag_arguments(config))
         self.assets = assets_of(config)
         deadline = run_deadline(config, graph)
         if deadline is not None:
@@ -97,34 +99,50 @@ class _Factory:
         self.tasks: dict[str, Any] = {}
 
     def build(self) -> DAG:
-        """Return the Dag with its tasks and edges."""
+        """Return the Dag with its tasks and edges.
+
+        :raises ConfigError: with everything that Airflow or an operator refuses.
+        """
         bind_pipeline(self.dag, self.config, self.graph.upstreams)
+        refused: dict[Problem, None] = {}
         for node in self.graph.nodes.values():
             if node.task_id not in self.tasks:
-                self.tasks[node.task_id] = self._task(node)
+                try:
+                    self.tasks[node.task_id] = self._task(node)
+                except ConfigError as error:
+                    refused.update(dict.fromkeys(error.problems))
+        if refused:
+            raise ConfigError(refused)
         connect(self.tasks, self.graph.upstream)
+        with _refusal_named(self.config, None, "dag", "Airflow refuses the Dag"):
+            self.dag.validate()  # type: ignore[no-untyped-call]
         return self.dag
 
     def _task(self, node: Node) -> Any:
         if node.kind is Kind.TRANSFER:
             return self._transfer_task(self.transfers[str(node.transfer)])
-        if node.kind is Kind.AUDIT:
-            return self._audit_task(node.task_id, self.transfers[str(node.transfer)])
-        from airflow.providers.standard.operators.empty import EmptyOperator
+        with _refusal_named(self.config, None, "dag.default_args", f"the task {node.task_id} refuses them"):
+            if node.kind is Kind.AUDIT:
+                return self._audit_task(node.task_id, self.transfers[str(node.transfer)])
+            from airflow.providers.standard.operators.empty import EmptyOperator
 
-        rule = "all_done" if node.kind is Kind.TURN else "none_failed"
-        return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
+            rule = "all_done" if node.kind is Kind.TURN else "none_failed"
+            return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
 
     def _transfer_task(self, transfer: StageTransfer) -> Any:
         operator, arguments = _operator_of(self.config, transfer)
         arguments = {**arguments, **_task_arguments(transfer), "task_id": transfer.name, "dag": self.dag}
         arguments["transfer"] = transfer.name  # found again in the Dag's binding
-        if not transfer.expand:
+        mapped = self._mapped_arguments(transfer) if transfer.expand else {}
+        by_default = self.config.dag.default_args and not (transfer.operator_args or mapped)
+        owner, key = (None, "dag.default_args") if by_default else (transfer, "operator_args")
+        with _refusal_named(self.config, owner, key, f"{operator.__name__} refuses its arguments"):
+            if mapped:
+                return tracked(operator).partial(**arguments).expand(**mapped)
             if transfer.name in self.assets and not transfer.audit_enabled:
                 binding_of(self.dag).assets[transfer.name] = self.assets[transfer.name]
                 arguments["outlets"] = [Asset(self.assets[transfer.name])]
             return tracked(operator)(**arguments)
-        return tracked(operator).partial(**arguments).expand(**self._mapped_arguments(transfer))
 
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
@@ -159,6 +177,18 @@ class _Factory:
         return AuditSensor(task_id=task_id, transfer=transfer.name, dag=self.dag, **arguments)
 
 
+@contextmanager
+def _refusal_named(config: PipelineConfig, transfer: StageTransfer | None, key: str, what: str) -> Iterator[None]:
+    """Turn what Airflow or an operator does not accept into a problem at its place in the file."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001  it may be anybody's operator
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError([config.problem(transfer, key, f"{what}: {reason}")]) from None
+
+
 def _every_combination(mapped: dict[str, Any]) -> Any:
     """Return the keyword arguments of each call: every combination of the lists, as Airflow expands several."""
     import itertools
@@ -186,7 +216,7 @@ class _Keyword:
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
     """Return the operator class of a transfer, and the arguments that the file gives it."""
     if transfer.operator:
-        return find_operator(transfer.operator), dict(transfer.operator_args)
+        return find_operator(transfer.operator), task_arguments(transfer.operator_args)
     if transfer.python_callable:
         from airflow.providers.standard.operators.python import PythonOperator
 
@@ -226,6 +256,8 @@ def _dag_arguments(config: PipelineConfig) -> dict[str, Any]:
         value = getattr(settings, name)
         if value is not None and value != {}:
             arguments[name] = dict(value) if isinstance(value, dict) else value
+    if settings.default_args:
+        arguments["default_args"] = task_arguments(settings.default_args)
     return arguments
 
 
@@ -239,13 +271,44 @@ def _schedule(text: str | None) -> Any:
         return text
 
 
-def _schedule_problem(config: PipelineConfig) -> Problem | None:
-    text = config.dag.schedule
-    if not text or text.startswith("@") or not isinstance(_schedule(text), str):
-        return None
-    if is_cron(text):
-        return None
-    return config.problem(None, "dag.schedule", f"{text!r} is neither a cron expression nor a preset nor a duration")
+def _dag_problems(config: PipelineConfig) -> Iterator[Problem]:
+    """Yield what is wrong with the arguments of the Dag, as far as Airflow does not say so itself."""
+    settings = config.dag
+    if not _is_schedule(settings.schedule):
+        message = f"{settings.schedule!r} is neither a cron expression nor a preset nor a duration"
+        presets = SCHEDULE_PRESETS if str(settings.schedule).startswith("@") else ()
+        yield config.problem(None, "dag.schedule", message, suggest(str(settings.schedule), presets))
+    if settings.start_date and settings.end_date and settings.end_date < settings.start_date:
+        yield config.problem(None, "dag.end_date", "the last date comes before the first one, so nothing would run")
+    serial = [row.name for row in config.stage_transfers if not row.can_process_be_parallelized]
+    if settings.fail_fast and serial:
+        message = (
+            f"fail_fast cannot go with can_process_be_parallelized: false, as of {serial[0]!r}: Airflow refuses it"
+        )
+        yield config.problem(None, "dag.fail_fast", message)
+    yield from _default_argument_problems(config)
+
+
+def _is_schedule(text: str | None) -> bool:
+    if not text or not isinstance(_schedule(text), str):
+        return True
+    return text in SCHEDULE_PRESETS or is_cron(text)
+
+
+def _default_argument_problems(config: PipelineConfig) -> Iterator[Problem]:
+    written = config.dag.default_args
+    if not written:
+        return
+    known = set(arguments_of(BaseOperator))
+    for transfer in config.stage_transfers:
+        known.update(arguments_of(find_operator(transfer.operator)) if transfer.operator else ())
+    unknown = [
+        (("default_args", name), f"no task of this Dag has an argument {name!r}", suggest(name, known))
+        for name in written
+        if name not in known
+    ]
+    for keys, message, suggestion in (*task_argument_mistakes(written, "default_args", of_all=True), *unknown):
+        yield config.problem(None, ("dag", *keys), message, suggestion)
 
 
 def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airflow_provider_pipetrack import __version__
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.dag.factory import read_config
-from airflow_provider_pipetrack.dag.models import remember, remembered, state_of
+from airflow_provider_pipetrack.dag.models import forget_model, remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 log = logging.getLogger("airflow_provider_pipetrack.loader")
@@ -23,11 +23,15 @@ _SKIPPED = {"__pycache__", "node_modules"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one file: its model, or its problems."""
+    """What became of one file: its model, or its problems.
+
+    :param proven: whether Airflow has taken the Dag of this model before.
+    """
 
     path: Path
     config: PipelineConfig | None
     problems: tuple[Problem, ...] = ()
+    proven: bool = False
 
 
 def pipeline_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -70,15 +74,25 @@ def read_pipeline(path: Path) -> Verdict:
     if known is not None and known[0] == key and not _functions_changed(known[1]):
         return known[1]
     config = remembered(path, key)
-    verdict = Verdict(path, config) if config is not None else _read(path)
+    verdict = Verdict(path, config, proven=True) if config is not None else _read(path)
     if verdict.config is not None:
         functions = verdict.config.functions.file()
         if functions is not None:
             _STATES[path] = state_of(functions)
-        if config is None:
-            remember(path, key, verdict.config)
     _VERDICTS[path] = (key, verdict)
     return verdict
+
+
+def settle(verdict: Verdict, *, taken: bool) -> None:
+    """Keep, for later calls and processes, whether Airflow took the Dag of a file's model."""
+    known = _VERDICTS.get(verdict.path)
+    if verdict.config is None or verdict.proven == taken or known is None or known[1] is not verdict:
+        return
+    _VERDICTS[verdict.path] = (known[0], replace(verdict, proven=taken))
+    if taken:
+        remember(verdict.path, known[0], verdict.config)
+    else:
+        forget_model(verdict.path)
 
 
 def _read(path: Path) -> Verdict:

@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
-from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline
+from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline, settle
 from airflow_provider_pipetrack.dag.graph import plan_graph
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
@@ -80,10 +80,8 @@ def build_file(path: Path, folder: Path) -> DAG:
     :raises ConfigError: with every mistake in it.
     """
     verdict = read_pipeline(path)
-    if verdict.config is None:
-        raise ConfigError(verdict.problems)
-    dag = build_dag(verdict.config)
-    if get_parsing_context().dag_id is None:
+    dag = _dag_of(verdict)
+    if get_parsing_context().dag_id is None and verdict.config is not None:
         owner = _first_with(dag.dag_id, folder, before=path)
         if owner is not None:
             raise ConfigError([_claimed_twice(verdict.config, owner)])
@@ -95,17 +93,19 @@ def find_all_problems(root: Path) -> list[Problem]:
     return find_problems_in(path for path, _ in pipeline_files(root))
 
 
-def find_problems_in(paths: Iterable[Path]) -> list[Problem]:
-    """Return the problems of pipeline files, Dag ids that appear twice included."""
+def find_problems_in(paths: Iterable[Path], *, build_all: bool = False) -> list[Problem]:
+    """Return the problems of pipeline files, Dag ids that appear twice included.
+
+    :param build_all: build every Dag, to see whether Airflow takes it; else only those that nobody has built yet.
+    """
     problems: list[Problem] = []
     owners: dict[str, Path] = {}
     for path in paths:
         verdict = read_pipeline(path)
-        problems.extend(verdict.problems)
+        problems.extend(_problems_of(verdict, build=build_all or not verdict.proven))
         config = verdict.config
         if config is None:
             continue
-        problems.extend(find_problems(config, plan_graph(config.stage_transfers)))
         if config.dag_id in owners:
             problems.append(_claimed_twice(config, owners[config.dag_id]))
         owners.setdefault(config.dag_id, path)
@@ -163,15 +163,42 @@ def _may_define(path: Path, data: bytes, dag_id: str) -> bool:
 
 
 def _build(verdict: Verdict) -> DAG | None:
-    problems: Iterable[Problem] = verdict.problems
-    if verdict.config is not None:
-        try:
-            return build_dag(verdict.config)
-        except ConfigError as error:
-            problems = error.problems
-        except Exception:
-            log.exception("%s: the Dag cannot be built", verdict.path)
-            return None
+    problems: Iterable[Problem] = ()
+    try:
+        return _dag_of(verdict)
+    except ConfigError as error:
+        problems = error.problems
     for problem in problems:
         log.error("%s", problem)
     return None
+
+
+def _problems_of(verdict: Verdict, *, build: bool) -> Iterable[Problem]:
+    if verdict.config is not None and not build:
+        return find_problems(verdict.config, plan_graph(verdict.config.stage_transfers))
+    try:
+        _dag_of(verdict)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _dag_of(verdict: Verdict) -> DAG:
+    """Return the Dag of a file that was read.
+
+    :raises ConfigError: with everything that is wrong with it.
+    """
+    if verdict.config is None:
+        raise ConfigError(verdict.problems)
+    try:
+        dag = build_dag(verdict.config)
+    except ConfigError:
+        settle(verdict, taken=False)
+        raise
+    except Exception as error:
+        log.exception("%s: the Dag cannot be built", verdict.path)
+        settle(verdict, taken=False)
+        reason = f"the Dag cannot be built: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(str(verdict.path), 0, 0, "", reason)]) from None
+    settle(verdict, taken=True)
+    return dag

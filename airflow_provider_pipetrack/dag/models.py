@@ -1,4 +1,4 @@
-"""What an earlier process has read: the models of a folder's pipeline files, in one private file a folder.
+"""What an earlier process has read and built: models of a folder's pipeline files, in one private file a folder.
 
 The file is appended to, an entry for each model: a line that says what it was made from, and the model. The last
 entry of a path counts. Trouble with it is never a reason to fail; the pipeline file is then read again.
@@ -54,23 +54,34 @@ def remembered(path: Path, key: str) -> PipelineConfig | None:
 
 def remember(path: Path, key: str, config: PipelineConfig) -> None:
     """Keep a model for later processes."""
-    pack = _pack(path.parent)
     functions = config.functions.file()
     made_from = {
-        "name": path.name,
         "key": key,
         "functions": str(functions) if functions else "",
         "state": state_of(functions) if functions else "",
     }
     try:
-        body = config.to_json().encode()
+        _keep(path, made_from, config.to_json().encode())
+    except ValueError as error:
+        log.debug("the model of %s cannot be kept: %s", path, error)
+
+
+def forget_model(path: Path) -> None:
+    """Have later processes read a file anew."""
+    _keep(path, {"key": ""}, b"")
+
+
+def _keep(path: Path, made_from: dict[str, str], body: bytes) -> None:
+    pack = _pack(path.parent)
+    made_from = {"name": path.name, **made_from}
+    try:
         pack.outdated += path.name in pack.entries
         pack.entries[path.name] = made_from, body
         if pack.outdated > len(pack.entries) + MOST_OUTDATED:
             _begin_anew(pack)
         else:
             _write(pack.file, _entry(made_from, body), os.O_APPEND)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         log.debug("the model of %s cannot be kept: %s", path, error)
 
 

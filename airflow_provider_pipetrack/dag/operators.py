@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.problems import suggest
+from airflow_provider_pipetrack.dag.task_arguments import NOT_TO_GIVE, task_argument_mistakes
 from airflow_provider_pipetrack.errors import PipetrackError
 
 
@@ -78,9 +79,12 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
         return
     known = arguments_of(operator)
     for key, names in (("operator_args", arguments), ("expand", mapped)):
+        yield from task_argument_mistakes(names, key)
         for name in names:
-            if name not in known:
+            if name not in known and name not in NOT_TO_GIVE:
                 yield (key, name), f"{operator.__name__} has no argument {name!r}", suggest(name, known)
+    for name in sorted({*arguments} & {*mapped}):
+        yield ("expand", name), f"{name!r} stands under operator_args too; it has one value or one for each index", ""
     missing = sorted(_required(operator) - {*arguments, *mapped, *default_args})
     if missing:
         yield ("operator",), f"{operator.__name__} needs {', '.join(missing)}", ""

@@ -40,6 +40,10 @@ MISTAKES = {
         "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
         "not over both",
     ),
+    "arguments of nothing": (
+        ROW + "    operator_args: {table: orders}\n",
+        "p.yaml:3:5: stage_transfers[0].operator_args: there is no operator and no python_callable that takes them",
+    ),
     "text for a whole number": (
         ROW + "    max_retry_attempts: lots\n",
         "p.yaml:3:25: stage_transfers[0].max_retry_attempts: expected a whole number, not 'lots'",

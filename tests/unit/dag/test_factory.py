@@ -154,9 +154,107 @@ def test_a_circle_is_named_with_its_place():
     assert problem.message == "the transfers wait for each other in a circle: a -> b -> a"
 
 
-def test_a_schedule_that_is_none_is_named():
-    with pytest.raises(ConfigError, match=r"orders.yaml:1:17: dag.schedule: 'sometimes' is neither a cron expression"):
-        dag_of("dag: {schedule: sometimes}\nstage_transfers: [{name: a}]")
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            "schedule: '@dayly'",
+            "1:17: dag.schedule: '@dayly' is neither a cron expression nor a preset nor a duration "
+            "(did you mean '@daily'?)",
+        ),
+        (
+            "schedule: every day",
+            "1:17: dag.schedule: 'every day' is neither a cron expression nor a preset nor a duration",
+        ),
+        (
+            "schedule: '0 0 31 2 *'",
+            "1:17: dag.schedule: '0 0 31 2 *' is neither a cron expression nor a preset nor a duration",
+        ),
+        (
+            "schedule: '@continuous'",
+            "1:6: dag: Airflow refuses the Dag: Invalid max_active_runs: ContinuousTimetable requires "
+            "max_active_runs <= 1",
+        ),
+        (
+            f"tags: [{'x' * 101}]",
+            "1:6: dag: Airflow refuses the Dag: tag cannot be longer than 100 characters",
+        ),
+        (
+            "start_date: 2026-01-02, end_date: 2026-01-01",
+            "1:41: dag.end_date: the last date comes before the first one, so nothing would run",
+        ),
+        (
+            "fail_fast: true",
+            "1:18: dag.fail_fast: fail_fast cannot go with can_process_be_parallelized: false, as of 'a': Airflow "
+            "refuses it",
+        ),
+        (
+            "default_args: {retris: 2}",
+            "1:30: dag.default_args.retris: no task of this Dag has an argument 'retris' (did you mean 'retries'?)",
+        ),
+        (
+            "default_args: {retries: 2}",
+            "1:31: dag.default_args.retries: each transfer says this by max_retry_attempts; write max_retry_attempts "
+            "under defaults instead",
+        ),
+        (
+            "default_args: {retry_delay: soon}",
+            "1:35: dag.default_args.retry_delay: 'soon' is no duration; expected a duration such as 45m, 1d12h30m, "
+            "90s or PT45M",
+        ),
+        (
+            "default_args: {on_failure_callback: company.tell}",
+            "1:43: dag.default_args.on_failure_callback: on_failure_callback takes functions, which a file cannot "
+            "give; for notifications there are alerts",
+        ),
+        (
+            "default_args: {trigger_rule: sometimes}",
+            "1:21: dag.default_args: MarkerOperator refuses its arguments: The trigger_rule must be one of",
+        ),
+    ],
+)
+def test_wrong_arguments_of_the_dag_are_named_with_their_place(settings, expected):
+    with pytest.raises(ConfigError) as raised:
+        dag_of(f"dag: {{{settings}}}\nstage_transfers: [{{name: a, can_process_be_parallelized: false}}]\n")
+    assert any(str(problem).startswith(f"orders.yaml:{expected}") for problem in raised.value.problems), raised.value
+
+
+def test_durations_and_dates_of_tasks_are_written_as_everywhere():
+    dag = dag_of(
+        "dag: {default_args: {retry_delay: 5m, start_date: 2026-01-31, owner: ann}}\n"
+        f"stage_transfers:\n  - name: a\n    operator: {BASH}\n"
+        "    operator_args: {bash_command: 'echo 1', execution_timeout: 2h}\n"
+    )
+    task = dag.get_task("a")
+    assert (task.retry_delay, task.execution_timeout) == (timedelta(minutes=5), timedelta(hours=2))
+    assert task.start_date.isoformat() == "2026-01-31T00:00:00+00:00"
+    assert task.owner == dag.get_task("a__audit").owner == "ann"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            "operator_args: {bash_command: x, retries: 9}",
+            ".operator_args.retries: each transfer says this by max_retry_attempts; write max_retry_attempts instead",
+        ),
+        ("operator_args: {bash_command: x, dag: y}", ".operator_args.dag: pipetrack sets dag; leave it out"),
+        (
+            "operator_args: {bash_command: x}, expand: {bash_command: [y]}",
+            ".expand.bash_command: 'bash_command' stands under operator_args too; it has one value or one for each "
+            "index",
+        ),
+        (
+            "operator_args: {bash_command: x, trigger_rule: sometimes}",
+            ".operator_args: BashOperator refuses its arguments: The trigger_rule must be one of",
+        ),
+    ],
+)
+def test_arguments_that_a_task_refuses_or_that_would_be_lost_are_named(row, expected):
+    with pytest.raises(ConfigError) as raised:
+        dag_of(f"stage_transfers: [{{name: a, operator: {BASH}, {row}}}]\n")
+    (problem,) = raised.value.problems
+    assert f"stage_transfers[0]{expected}" in str(problem)
 
 
 def test_an_empty_operator_becomes_a_task_that_runs():

@@ -10,9 +10,11 @@ import pytest
 
 from airflow_provider_pipetrack import load_pipelines, report_problems
 from airflow_provider_pipetrack.dag import files, loader, models
-from airflow_provider_pipetrack.errors import ConfigError
+from airflow_provider_pipetrack.dag.loader import build_file, find_problems_in
+from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 GOOD = "stage_transfers: [{name: a}]\n"
+BASH = "airflow.providers.standard.operators.bash.BashOperator"
 BROKEN = "stage_transfers: [{nme: a}]\n"
 
 
@@ -105,6 +107,76 @@ def loader_dag(config):
     return build_dag(config)
 
 
+def test_what_an_operator_refuses_is_a_problem_of_the_file_and_not_a_traceback(folder, caplog):
+    path = folder / "p.yaml"
+    path.write_text(
+        f"stage_transfers: [{{name: a, operator: {BASH}, operator_args: {{bash_command: x, pool_slots: 0}}}}]\n"
+    )
+    (folder / "q.yaml").write_text(GOOD)
+    expected = (
+        f"{path}:1:110: stage_transfers[0].operator_args: BashOperator refuses its arguments: "
+        "pool slots for a in dag p cannot be less than 1"
+    )
+    with pytest.raises(ConfigError) as raised:
+        report_problems(folder)
+    assert str(raised.value) == expected
+    with caplog.at_level(logging.ERROR):
+        assert set(load_pipelines({}, folder)) == {"q"}
+    assert expected in caplog.text
+    assert "Traceback" not in caplog.text
+    with pytest.raises(ConfigError, match="refuses its arguments"):
+        build_file(path, folder)
+
+
+def test_a_dag_that_was_built_before_is_not_built_again_to_find_its_problems(folder, monkeypatch):
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+    built = []
+    monkeypatch.setattr(loader, "build_dag", lambda config: built.append(config.dag_id) or loader_dag(config))
+    report_problems(folder)
+    for _ in range(2):
+        files._VERDICTS.clear()  # what a fresh process knows
+        models.forget()
+        report_problems(folder)
+    assert built == ["p"]
+    assert find_problems_in([path], build_all=True) == []
+    assert built == ["p", "p"]
+
+
+def test_what_is_refused_only_later_is_found_by_the_next_process(folder, monkeypatch):
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+    load_pipelines({}, folder)
+
+    def refuse(config):
+        raise ConfigError([Problem(str(path), 1, 1, "", "no more")])
+
+    monkeypatch.setattr(loader, "build_dag", refuse)
+    for expected in ({}, {}):
+        files._VERDICTS.clear()
+        models.forget()
+        assert load_pipelines({}, folder) == expected
+    files._VERDICTS.clear()
+    models.forget()
+    with pytest.raises(ConfigError, match="no more"):
+        report_problems(folder)
+
+
+def test_a_mistake_of_ours_is_named_with_its_file_and_stops_no_other(folder, monkeypatch):
+    for name in ("a", "b"):
+        (folder / f"{name}.yaml").write_text(GOOD)
+
+    def fail_once(config):
+        if config.dag_id == "a":
+            raise RuntimeError("boom")
+        return loader_dag(config)
+
+    monkeypatch.setattr(loader, "build_dag", fail_once)
+    assert set(load_pipelines({}, folder)) == {"b"}
+    with pytest.raises(ConfigError, match=rf"^{folder}/a\.yaml:0:0: the Dag cannot be built: RuntimeError: boom$"):
+        report_problems(folder)
+
+
 class Reads:
     """Counts how often files are read and validated."""
 
@@ -123,6 +195,7 @@ def test_an_unchanged_file_is_read_once_also_by_another_process(folder, monkeypa
     path = folder / "p.yaml"
     path.write_text(GOOD)
     reads = Reads(monkeypatch)
+    load_pipelines({}, folder)
     first = files.read_pipeline(path).config
     assert files.read_pipeline(path).config is first
     files._VERDICTS.clear()  # what a fresh process knows
@@ -138,7 +211,7 @@ def test_whatever_changes_makes_it_read_again(folder, monkeypatch, change):
     functions.write_text("def load(): pass\n")
     path.write_text("user_functions: f.py\nstage_transfers: [{name: a, python_callable: load}]\n")
     reads = Reads(monkeypatch)
-    assert files.read_pipeline(path).config is not None
+    assert set(load_pipelines({}, folder)) == {"p"}
     files._VERDICTS.clear()
     models.forget()
     if change == "text":
@@ -168,7 +241,7 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(folder, tmp_path):
     (tmp_path / "home").write_text("a file where the folder should be")
     path = folder / "p.yaml"
     path.write_text(GOOD)
-    assert files.read_pipeline(path).config is not None
+    assert set(load_pipelines({}, folder)) == {"p"}
 
 
 def test_what_several_processes_read_in_one_folder_is_kept_together(folder, monkeypatch):
@@ -176,7 +249,7 @@ def test_what_several_processes_read_in_one_folder_is_kept_together(folder, monk
     for name in ("a", "b", "a"):
         models.forget()  # what a fresh process knows
         (folder / f"{name}.yaml").write_text(f"stage_transfers: [{{name: {name}}}]\n# {reads.number}\n")
-        files.read_pipeline(folder / f"{name}.yaml")
+        build_file(folder / f"{name}.yaml", folder)
     assert reads.number == 3
     for name in ("a", "b"):
         files._VERDICTS.clear()
@@ -191,7 +264,7 @@ def test_a_file_that_changes_for_ever_does_not_fill_the_disk(folder):
     sizes = []
     for number in range(models.MOST_OUTDATED + 5):
         path.write_text(f"stage_transfers: [{{name: a}}]\n#{'x' * number}\n")
-        files.read_pipeline(path)
+        load_pipelines({}, folder)
         (cached,) = (folder.parent / "home" / "pipetrack" / "cache").iterdir()
         sizes.append(cached.stat().st_size)
     assert sizes[-1] < max(sizes) / 5
@@ -203,6 +276,6 @@ def test_a_file_that_changes_for_ever_does_not_fill_the_disk(folder):
 def test_the_cache_is_for_its_owner_only(folder):
     path = folder / "p.yaml"
     path.write_text(GOOD)
-    files.read_pipeline(path)
+    load_pipelines({}, folder)
     (cached,) = (folder.parent / "home" / "pipetrack" / "cache").iterdir()
     assert os.stat(cached).st_mode & 0o077 == 0
