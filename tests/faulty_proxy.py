@@ -28,6 +28,8 @@ class FaultyProxy:
         self.answers_left: int | None = None
         #: What stands in a request whose answer is lost, though the server has done what was asked; None for nothing.
         self.lose_answer_to: bytes | None = None
+        #: What is answered, before the connection ends, to a request that has something in it; None for nothing.
+        self.refuses: tuple[bytes, bytes] | None = None
         self._deaf: set[socket.socket] = set()
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -74,6 +76,9 @@ class FaultyProxy:
             while data := source.recv(65_536):
                 if self.mode == "hang" or source in self._deaf:
                     continue
+                if not is_answer and self.refuses is not None and self.refuses[0] in data:
+                    source.sendall(self.refuses[1])
+                    break
                 if not is_answer and self.lose_answer_to is not None and self.lose_answer_to in data:
                     self._deaf.add(target)
                     # The server does it meanwhile; then the connection ends.

@@ -39,6 +39,11 @@ _LIMITS = {
     "tcp_keepalives_count": "3",
 }
 _SESSION = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
+#: The same for one transaction, where a pooler such as PgBouncer refuses to pass options on.
+_LIMIT_TRANSACTION = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in _LIMITS.items() if "timeout" in name
+)
+_NO_OPTIONS = "unsupported startup parameter"
 
 
 class PostgresAdapter(SqlAdapter):
@@ -56,6 +61,7 @@ class PostgresAdapter(SqlAdapter):
         self.conn_id = conn_id or DEFAULT_CONN_ID
         self._connection: Any = None
         self._given_up = False
+        self._limits_each_transaction = False
 
     def load(self) -> None:
         """Import the hook and the driver."""
@@ -178,6 +184,8 @@ class PostgresAdapter(SqlAdapter):
     def _transaction(self) -> Iterator[Any]:
         try:
             connection = self._open()
+            if self._limits_each_transaction:
+                self._command(connection, _LIMIT_TRANSACTION)
             yield connection
             connection.commit()
         except StorageError:
@@ -188,15 +196,30 @@ class PostgresAdapter(SqlAdapter):
 
     def _open(self) -> Any:
         if self._connection is None:
-            self._connection = self._own_client() or self._hook().get_conn()
+            self._connection = self._own_client() or self._connected()
         return self._connection
 
-    def _hook(self) -> Any:
+    def _connected(self) -> Any:
+        try:
+            connection = self._hook(_SESSION).get_conn()
+        except Exception as error:
+            if _NO_OPTIONS not in str(error):
+                raise
+            self._limits_each_transaction = True
+            connection = self._hook("").get_conn()
+        if hasattr(connection, "prepare_threshold"):
+            # A pooler may give each transaction another session, which knows nothing that the last one has prepared.
+            connection.prepare_threshold = None
+        return connection
+
+    def _hook(self, session: str) -> Any:
         from airflow.providers.postgres.hooks.postgres import PostgresHook
 
         connection = PostgresHook.get_connection(self.conn_id)
         extra = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "pipetrack", **connection.extra_dejson}
-        extra["options"] = f"{extra.get('options', '')} {_SESSION}".strip()
+        extra["options"] = f"{extra.get('options', '')} {session}".strip()
+        if not extra["options"]:
+            del extra["options"]
         limited = type(connection)(
             conn_id=connection.conn_id,
             conn_type=connection.conn_type,

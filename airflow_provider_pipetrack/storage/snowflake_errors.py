@@ -46,7 +46,8 @@ def _lasting_reasons(error: BaseException, text: str, statements: FoldingStateme
     yield _other_columns(error), f"{table} has other columns than pipetrack's ({text})"
     yield number in _WRONG_USER or "Incorrect username or password" in text, "wrong user or password"
     rights = (
-        f"GRANT SELECT, INSERT ON {statements.history_name} and {statements.owed_name}, SELECT ON VIEW {table} to it, "
+        f"GRANT SELECT, INSERT ON {statements.history_name}, {statements.owed_name} and {statements.configs_name}, "
+        f"SELECT ON VIEW {table} to it, "
         f"and USAGE, CREATE TABLE, CREATE VIEW ON SCHEMA {schema} if they are to be made"
     )
     yield is_missing(error), f"{schema} is missing, or its role may not see it ({text}): {rights}"
