@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.compat import redact
 from airflow_provider_pipetrack.config import content as fields
 from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
 from airflow_provider_pipetrack.config.functions import UserFunctions
-from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.key import MAX_ID, RecordKey
 from airflow_provider_pipetrack.tracking.describe import Content, Described
 
 if TYPE_CHECKING:
@@ -146,13 +146,16 @@ def _described(spec: Spec, context: Mapping[str, Any], content: Content) -> Desc
 def _pipeline_id(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> str:
     """Return the pipeline's id in this run; where it cannot be rendered, the Dag's id stands for it."""
     text = spec.pipeline_id or key.dag_id
-    if "{{" not in text and "{%" not in text:
-        return text
     try:
-        return _render(text, spec, context)
+        made = _render(text, spec, context) if "{{" in text or "{%" in text else text
     except Exception as error:  # noqa: BLE001  a record without a pipeline could not be found again
-        log.warning("pipeline_id %r cannot be rendered here (%s); %s stands for it", text, error, key.dag_id)
-        return key.dag_id
+        return _dag_instead(key, f"pipeline_id {text!r} cannot be rendered here ({error})")
+    return made if len(made) <= MAX_ID else _dag_instead(key, f"pipeline_id {made!r} has more than {MAX_ID} characters")
+
+
+def _dag_instead(key: RecordKey, reason: str) -> str:
+    log.warning("%s; %s stands for it", reason, key.dag_id)
+    return key.dag_id
 
 
 def _render(text: str, spec: Spec, context: Mapping[str, Any]) -> str:

@@ -28,8 +28,8 @@ _SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "
 class PipelineMetadata(Model):
     """What the pipeline is."""
 
-    pipeline_id: StrictStr = ""
-    """Identifier of the pipeline; may be a template of the run. Default: the file's stem."""
+    pipeline_id: Annotated[StrictStr, Field(max_length=250)] = ""
+    """Identifier of the pipeline, of at most 250 characters; may be a template of the run. Default: the file's stem."""
     pipeline_name: StrictStr = ""
     """Name for people."""
     pipeline_description: StrictStr = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Authority, Change, Rank, group_key, new_event_id
 from airflow_provider_pipetrack.records.clean import clean_columns, clean_json
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP, Group
-from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.key import MAX_ID, RecordKey
 
 STATUS_RANKS = {
     "pending": Rank.PENDING,
@@ -18,6 +19,8 @@ STATUS_RANKS = {
     "completed": Rank.ENDED,
     "failed": Rank.ENDED,
 }
+#: Largest number of an attempt or map index.
+_LARGEST = 2**31 - 1
 AUDIT_RESULTS = ("matched", "mismatched", "pending")
 
 
@@ -130,23 +133,43 @@ def _parts(key: str) -> tuple[Rank, Authority, bool, int]:
 
 
 def _key(record: Mapping[str, Any]) -> RecordKey:
-    given = record.get("record_id")
-    if given:
-        try:
-            return RecordKey.parse(str(given))
-        except ValueError as error:
-            raise RecordError(str(error)) from None
+    key = _given_key(record) if record.get("record_id") else _key_of_columns(record)
+    ids = {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.name, "pipeline_id": record.get("pipeline_id")}
+    for name, value in ids.items():
+        if len(str(value or "")) > MAX_ID:
+            raise RecordError(f"{name} {str(value)[:40]!r}… has more than {MAX_ID} characters")
+    if not (-1 <= key.map_index <= _LARGEST and 1 <= key.attempt <= _LARGEST):
+        raise RecordError("map_index cannot be below -1, nor retry_attempt_number below 0, and both have a limit")
+    return key
+
+
+def _given_key(record: Mapping[str, Any]) -> RecordKey:
+    try:
+        return RecordKey.parse(str(record["record_id"]))
+    except ValueError as error:
+        raise RecordError(str(error)) from None
+
+
+def _key_of_columns(record: Mapping[str, Any]) -> RecordKey:
     dag_id = record.get("dag_id") or record.get("pipeline_id")
-    name = record.get("task_id") or record.get("transfer_unique_id")
+    name = record.get("task_id") or _short(str(record.get("transfer_unique_id") or ""))
     if not dag_id or not name:
         raise RecordError(
             "a record needs record_id, or dag_id or pipeline_id together with task_id or transfer_unique_id"
         )
     try:
         map_index, retries = int(record.get("map_index", -1)), int(record.get("retry_attempt_number") or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RecordError("map_index and retry_attempt_number must be whole numbers") from None
     return RecordKey(str(dag_id), str(record.get("run_id") or "none"), str(name), map_index, retries + 1)
+
+
+def _short(text: str) -> str:
+    """Return a text of the user's as a name; a long one is cut, and told apart by its hash."""
+    if len(text) <= MAX_ID:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return f"{text[: MAX_ID - 25]}~{digest}"
 
 
 def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:

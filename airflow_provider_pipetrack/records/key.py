@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 #: Left readable in a record id; everything else, the separator included, is percent-encoded.
 _READABLE = ":+.-_~@ ,="
 _SEPARATOR = "/"
+#: Longest id of a Dag, run, task or pipeline, in characters; Airflow's own limit. Indexes of databases have one, too.
+MAX_ID = 250
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class RecordKey:
         :raises ValueError: when the text is no record id.
         """
         parts = record_id.split(_SEPARATOR)
-        if len(parts) != 5:
+        try:
+            dag_id, run_id, name = (unquote(part, errors="surrogatepass") for part in parts[:3])
+            map_index, attempt = map(int, parts[3:])
+        except ValueError:
             raise ValueError(
-                f"{record_id!r} is not a record id: expected dag_id/run_id/name/map_index/attempt, each percent-encoded"
-            )
-        dag_id, run_id, name = (unquote(part, errors="surrogatepass") for part in parts[:3])
-        return cls(dag_id, run_id, name, int(parts[3]), int(parts[4]))
+                f"{record_id[:MAX_ID]!r} is not a record id: expected dag_id/run_id/name/map_index/attempt, each "
+                "percent-encoded"
+            ) from None
+        return cls(dag_id, run_id, name, map_index, attempt)
 
     @property
     def retry_attempt_number(self) -> int:

@@ -62,6 +62,7 @@ class Dialect:
     :param key_type: type of the merge keys and ids, which must compare byte by byte.
     :param bytewise: how a text is made to compare byte by byte, with ``{}`` for its name.
     :param table_columns: query for the ``name`` of each column of the bound ``table``, also given as ``qualified``.
+    :param by_value: what an index is made of that finds equal texts, however long they are, with ``{}`` for the column.
     :param among: condition that a column is one of the texts in a bound list, with ``{column}`` and ``{values}``.
     """
 
@@ -73,6 +74,7 @@ class Dialect:
     bytewise: str
     among: str
     table_columns: str
+    by_value: str = "({})"
 
     def beside_bound(self, name: str) -> str:
         """Return an identifier for a statement that has placeholders, whose sign it must not contain."""
@@ -118,6 +120,8 @@ POSTGRES = Dialect(
     key_type='text COLLATE "C"',
     bytewise='{} COLLATE "C"',
     among="{column} IN (SELECT jsonb_array_elements_text(CAST({values} AS jsonb)))",
+    # Its ordinary index refuses what is longer than 2,704 bytes.
+    by_value="USING hash ({})",
     table_columns=(
         "SELECT attname AS name FROM pg_attribute "
         "WHERE attrelid = to_regclass(%(qualified)s) AND attnum > 0 AND NOT attisdropped"
@@ -185,7 +189,7 @@ class Statements:
             ("created", self.name, "(created_timestamp)"),
             ("took", self.name, "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)"),
             ("unsettled", self.name, f"(updated_timestamp) WHERE {UNSETTLED}"),
-            ("unique", self.name, "(transfer_unique_id)"),
+            ("unique", self.name, self.dialect.by_value.format("transfer_unique_id")),
             ("events", self.history_name, "(record_id)"),
         ):
             index = quoted(f"{self.table[:50]}_{label}")

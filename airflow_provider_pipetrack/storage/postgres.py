@@ -27,6 +27,7 @@ COPY_FROM = 200
 COPY_TIMEOUT = 50
 #: A question about all records may take longer; nobody's task waits for it.
 QUESTION_TIMEOUT = 8
+_LONGEST_REASON = 500
 _SETUP_LOCK = 7_015_284_930
 #: Seconds after which the server ends what a client has begun and left, as one does that the network has cut off.
 IDLE_TIMEOUT = 5
@@ -43,6 +44,12 @@ _SESSION = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
 _LIMIT_TRANSACTION = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in _LIMITS.items() if "timeout" in name
 )
+#: Classes of states that come again with the same record or the same statement: data, constraints, names and types,
+#: limits of the server, what a trigger of the user's refuses.
+_LASTING = ("22", "23", "42", "54", "P0")
+_READ_ONLY = "25006"
+#: A session of a pooler that has, or lacks, what another client prepared.
+_OF_THE_SESSION = ("42P05",)
 _NO_OPTIONS = "unsupported startup parameter"
 
 
@@ -238,7 +245,9 @@ class PostgresAdapter(SqlAdapter):
     def _explained(self, error: BaseException) -> StorageError:
         """Say what happened and what to do, without repeating the connection's secrets."""
         state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
-        text = " ".join(str(error).split()) or type(error).__name__
+        # Its details would repeat the values of the whole row.
+        said = getattr(getattr(error, "diag", None), "message_primary", None) or error
+        text = " ".join(str(said).split())[:_LONGEST_REASON] or type(error).__name__
         name = f"connection {self.conn_id!r}"
         table = f"{self.statements.schema}.{self.statements.table}"
         for applies, message in self._lasting_reasons(state, text, table):
@@ -262,11 +271,14 @@ class PostgresAdapter(SqlAdapter):
         yield (
             state == "42501",
             (
-                f"its user may not write {table}: GRANT SELECT, INSERT, UPDATE ON {table}, {table}_history TO it, and "
-                f"USAGE, CREATE ON SCHEMA {self.statements.schema} if the tables are to be made"
+                f"its user may not write {table}: GRANT SELECT, INSERT, UPDATE ON {table}, and SELECT, INSERT ON "
+                f"{table}_history, {table}_configs TO it, and USAGE, CREATE ON SCHEMA {self.statements.schema} if the "
+                "tables are to be made"
             ),
         )
         yield state == "42703", f"{table} has other columns than pipetrack's ({text})"
+        yield state == _READ_ONLY, f"may only read here ({text}); connect to the server that takes writes"
+        yield state[:2] in _LASTING and state not in _OF_THE_SESSION, f"{table} does not take it: {text}"
 
 
 def _copy(

@@ -11,6 +11,8 @@ _MISSING = 2003
 _NO_SCHEMA = 2043
 _NO_RIGHT = 3001
 _OTHER_COLUMN = 904
+#: The class of states that come again with the same record: what a column does not take.
+_DATA = "22"
 _TAKEN = 2002
 _NO_WAREHOUSE = 606
 _WRONG_USER = {390100, 390102, 390144, 390186, 390422}
@@ -54,6 +56,8 @@ def _lasting_reasons(error: BaseException, text: str, statements: FoldingStateme
     yield number == _NO_RIGHT, f"its role may not write {table}: {rights}"
     yield number == _TAKEN, f"{table} is something else than pipetrack's view ({text}); choose another name"
     yield number == _NO_WAREHOUSE, f"has no warehouse that runs its statements ({text}); name one in its extra"
+    refused = str(getattr(error, "sqlstate", None) or "").startswith(_DATA)
+    yield refused, f"{table} does not take it: {text}"
     yield isinstance(error, (ValueError, TypeError, AttributeError)), f"cannot be used: {text}"
 
 

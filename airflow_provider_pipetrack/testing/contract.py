@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +194,14 @@ class StorageContract:
             assert stored(adapter)[key.record_id]["audit_metadata"] == metadata
         adapter.apply(attempt(1))
         assert len(stored(adapter).keys() - {key.record_id}) == 2, "the storage is as good as before"
+
+    def test_a_users_own_id_may_be_as_long_as_a_text(self, adapter: StorageAdapter) -> None:
+        # Of random letters, since an index may take a long text that can be packed.
+        letters = "".join(hashlib.sha256(str(number).encode()).hexdigest() for number in range(300))
+        key = RecordKey("orders_dag", "manual__1", "load", -1, 1)
+        self._comes_back(
+            adapter, change(key, 1, Rank.STARTED, ("start",), transfer_unique_id=letters, logical_date=NOON)
+        )
 
     def test_the_history_has_every_change_once_and_in_order(self, adapter: StorageAdapter) -> None:
         if not adapter.keeps_history:

@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
@@ -73,7 +74,8 @@ def test_a_role_that_may_make_no_tables(failure, postgres):
     error = failure(login="pipetrack_powerless", table="wanted")
     assert error.message == (
         "connection 'pipetrack_other': its user may not write public.wanted: GRANT SELECT, INSERT, UPDATE ON "
-        "public.wanted, public.wanted_history TO it, and USAGE, CREATE ON SCHEMA public if the tables are to be made"
+        "public.wanted, and SELECT, INSERT ON public.wanted_history, public.wanted_configs TO it, and USAGE, CREATE ON "
+        "SCHEMA public if the tables are to be made"
     )
     assert not error.transient
 
@@ -88,12 +90,16 @@ def test_a_role_that_may_only_read_the_tables(failure, postgres, place_of):
     postgres.run(f"GRANT SELECT ON {table}, {table}_history TO pipetrack_reader")
     error = failure(login="pipetrack_reader", table=table)
     assert f"its user may not write public.{table}: GRANT SELECT, INSERT, UPDATE" in error.message
-    postgres.run(f"GRANT INSERT, UPDATE ON {table}, {table}_history TO pipetrack_reader")
+    postgres.run(f"GRANT SELECT, INSERT, UPDATE ON {table} TO pipetrack_reader")
+    postgres.run(f"GRANT SELECT, INSERT ON {table}_history, {table}_configs TO pipetrack_reader")
     allowed = make_adapter(
         parse_location_string(f"postgres@pipetrack_other||{DATABASE}||public||{table}"), connections={}, adapters={}
     )
     allowed.apply([CHANGE])
     assert len(allowed.read_tracking_records("orders")) == 1
+    version = ConfigVersion("hash", "orders", "orders", "1", [], {}, CHANGE.at)
+    allowed.keep_config(version)
+    assert [kept.config_hash for kept in allowed.config_versions("orders")] == ["hash"]
     allowed.close()
 
 
@@ -120,6 +126,41 @@ def test_a_table_of_somebody_else(failure, postgres):
     postgres.run("CREATE TABLE IF NOT EXISTS somebodys (record_id text PRIMARY KEY)")
     error = failure(table="somebodys")
     assert "public.somebodys has other columns than pipetrack's" in error.message
+    assert not error.transient
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("ADD CHECK (pipeline_id <> 'orders')", 'violates check constraint "{table}_pipeline_id_check"'),
+        ("ALTER COLUMN pipeline_id TYPE varchar(3)", "value too long for type character varying(3)"),
+        ("ADD COLUMN cost_center text NOT NULL", 'null value in column "cost_center" of relation "{table}" violates'),
+        ("DROP CONSTRAINT {table}_pkey", "there is no unique or exclusion constraint matching the ON CONFLICT"),
+    ],
+)
+def test_a_table_that_does_not_take_the_record_stays_reachable(failure, postgres, place_of, statement, reason):
+    place = place_of("postgres", "guarded_" + uuid.uuid4().hex[:8])
+    table = place.text.rpartition("||")[2]
+    owner = place.adapter()
+    owner.prepare()
+    owner.close()
+    postgres.run(f"ALTER TABLE {table} {statement.format(table=table)}")
+    error = failure(table=table)
+    assert error.message.startswith(f"connection 'pipetrack_other': public.{table} does not take it: ")
+    assert reason.format(table=table) in error.message
+    # Neither a whole row in the log, nor everybody on this host kept from a database that works.
+    assert "Failing row" not in error.message
+    assert not error.transient
+
+
+def test_a_server_that_may_only_be_read(failure, postgres):
+    postgres.role("pipetrack_standby")
+    postgres.run("ALTER ROLE pipetrack_standby SET default_transaction_read_only = on")
+    error = failure(login="pipetrack_standby", table="wanted")
+    assert error.message == (
+        "connection 'pipetrack_other': may only read here (cannot execute CREATE TABLE in a read-only transaction); "
+        "connect to the server that takes writes"
+    )
     assert not error.transient
 
 

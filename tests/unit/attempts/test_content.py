@@ -46,6 +46,14 @@ def test_templates_know_the_files_variables_and_the_run(texts_of):
     assert content.transfer_unique_id == "prod_r1/load/r1"
 
 
+@pytest.mark.parametrize("template", ["{{ nobody.knows }}", "{{ 'x' * 251 }}"])
+def test_the_dag_stands_for_a_pipeline_that_cannot_be_named(texts_of, template):
+    content = texts_of(
+        {"stage_i_details": "a", "stage_i_plus_1_details": "b"}, pipeline_metadata={"pipeline_id": template}
+    )
+    assert content.pipeline_id == "orders"
+
+
 def test_a_variable_comes_before_a_name_of_the_run_in_templates_and_f_strings(texts_of):
     content = texts_of(
         {"stage_i_details": "{{ ds }}", "stage_i_plus_1_details": 'f"{ds}"'}, variables={"ds": "always this day"}

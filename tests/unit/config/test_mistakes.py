@@ -48,6 +48,11 @@ MISTAKES = {
         ROW + "    max_retry_attempts: lots\n",
         "p.yaml:3:25: stage_transfers[0].max_retry_attempts: expected a whole number, not 'lots'",
     ),
+    "an id that no index would take": (
+        f"pipeline_metadata: {{pipeline_id: {'x' * 251}}}\n{ROW}",
+        f"p.yaml:1:34: pipeline_metadata.pipeline_id: '{'x' * 76}… is not allowed: "
+        "string should have at most 250 characters",
+    ),
     "too small": (
         ROW + "    max_retry_attempts: -1\n",
         "p.yaml:3:25: stage_transfers[0].max_retry_attempts: expected at least 0, not -1",

@@ -39,6 +39,14 @@ def test_a_record_is_identified_by_what_it_has(record, record_id):
     assert change.columns["transfer_status"] == "pending"
 
 
+def test_a_long_id_of_the_users_own_stands_in_for_the_task_without_becoming_another_records():
+    ids = ["x" * 300 + end for end in "ab"]
+    first, second = (change_from_record({**RECORD, "transfer_unique_id": text}) for text in ids)
+    assert first.columns["transfer_unique_id"] == ids[0]
+    assert len(first.columns["task_id"]) == 250
+    assert first.record_id != second.record_id
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [
@@ -46,7 +54,13 @@ def test_a_record_is_identified_by_what_it_has(record, record_id):
         ({"pipeline_id": "p"}, "a record needs record_id"),
         ({"task_id": "t"}, "a record needs record_id"),
         ({"record_id": "p"}, "'p' is not a record id"),
-        ({"record_id": "a/b/c/x/1"}, "is not a record id|invalid literal"),
+        ({"record_id": "a/b/c/x/1"}, "'a/b/c/x/1' is not a record id"),
+        ({"record_id": f"{'a' * 251}/b/c/-1/1"}, "dag_id 'a{40}'… has more than 250 characters"),
+        ({"pipeline_id": "p" * 251, "dag_id": "d", "task_id": "t"}, "pipeline_id 'p{40}'… has more than 250"),
+        ({**RECORD, "task_id": "t" * 251}, "task_id 't{40}'… has more than 250 characters"),
+        ({**RECORD, "retry_attempt_number": float("inf")}, "map_index and retry_attempt_number must be whole numbers"),
+        ({**RECORD, "retry_attempt_number": -1}, "map_index cannot be below -1, nor retry_attempt_number below 0"),
+        ({**RECORD, "map_index": 2**31}, "and both have a limit"),
         ({**RECORD, "map_index": "x"}, "map_index and retry_attempt_number must be whole numbers"),
         ({**RECORD, "map_index": None}, "map_index and retry_attempt_number must be whole numbers"),
         ({**RECORD, "transfer_status": "done"}, "'done': expected pending, in_progress, completed, failed"),
