@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.config.content import mistakes, plain_text
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults
+from airflow_provider_pipetrack.config.durations import CONTINUOUS
 from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
 from airflow_provider_pipetrack.config.problems import Path as KeyPath
 from airflow_provider_pipetrack.config.problems import short, suggest
@@ -165,10 +166,20 @@ class Checker:
                     self.add(path, "a transfer cannot wait for itself")
                 elif wanted not in names:
                     self.add(path, f"there is no transfer {wanted!r}", suggest(wanted, others))
-                elif place[0] == "expand" and names[wanted].get("transfer_enabled") is False:
-                    self.add(path, f"transfer {wanted!r} is disabled, so there is nothing to map over")
+                elif place[0] == "expand":
+                    self._check_mapped_over(path, wanted, names[wanted])
             self._check_expand(index, row)
             self._check_what_runs(index, row)
+
+    def _check_mapped_over(self, path: KeyPath, wanted: str, row: Row) -> None:
+        if row.get("transfer_enabled") is False:
+            self.add(path, f"transfer {wanted!r} is disabled, so there is nothing to map over")
+        elif str(row.get("estimated_duration")).strip().lower() == CONTINUOUS:
+            self.add(
+                path, f"transfer {wanted!r} never ends (estimated_duration: continuous), so nothing is mapped over"
+            )
+        elif not self._runs_something(row):
+            self.add(path, f"transfer {wanted!r} runs nothing, so it returns nothing to map over")
 
     def _check_what_runs(self, index: int, row: Row) -> None:
         if row.get("operator") and row.get("python_callable"):
@@ -190,16 +201,16 @@ class Checker:
             )
         expand = row.get("expand")
         for key, value in expand.items() if isinstance(expand, dict) else ():
-            match = _MAPPED_REFERENCE.fullmatch(value) if isinstance(value, str) else None
-            if match:
-                yield ("expand", key), match.group(1)
+            name = mapped_reference(value)
+            if name is not None:
+                yield ("expand", key), name
 
     def _check_expand(self, index: int, row: Row) -> None:
         expand = row.get("expand")
         if not isinstance(expand, dict):
             return
         for key, value in expand.items():
-            if isinstance(value, str) and not _MAPPED_REFERENCE.fullmatch(value):
+            if isinstance(value, str) and mapped_reference(value) is None:
                 path = ("stage_transfers", index, "expand", key)
                 self.add(path, f"expected a list, or transfer.<name>, not {short(value)}")
         references = [value for value in expand.values() if isinstance(value, str)]
@@ -276,6 +287,12 @@ class Checker:
                 functions.resolve_callable(text)
             except FunctionError as error:
                 self.add(("stage_transfers", index, *path), error.message, error.suggestion)
+
+
+def mapped_reference(value: Any) -> str | None:
+    """Return the name of the transfer whose result an entry of ``expand`` means, or None."""
+    match = _MAPPED_REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return match.group(1) if match else None
 
 
 def _computed_name(row: Row) -> str:

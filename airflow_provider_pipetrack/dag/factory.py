@@ -8,18 +8,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, BaseOperator
+from airflow.sdk import DAG, Asset, BaseOperator, XComArg
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
 from airflow_provider_pipetrack.compat import SCHEDULE_PRESETS, connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
-from airflow_provider_pipetrack.config.checks import Mistake
+from airflow_provider_pipetrack.config.checks import Mistake, mapped_reference
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline
-from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, plan_graph
+from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, mapped_over, plan_graph
 from airflow_provider_pipetrack.dag.operators import arguments_of, find_operator, operator_mistakes
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
@@ -40,7 +40,6 @@ _PASSED_ON = (
     "is_paused_upon_creation",
     "doc_md",
 )
-_MAPPED = "transfer."
 
 
 def build_dag(pipeline: str | Path | PipelineConfig) -> DAG:
@@ -73,7 +72,7 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
     if graph.cycle:
         first = next((by_name[n] for n in graph.cycle if by_name[n].depends_on is not None), by_name[graph.cycle[0]])
         circle = " -> ".join(graph.cycle)
-        key = "depends_on" if first.depends_on is not None else ""
+        key = "depends_on" if first.depends_on is not None else "expand" if mapped_over(first) else ""
         problems.append(config.problem(first, key, f"the transfers wait for each other in a circle: {circle}"))
     for transfer in config.stage_transfers:
         problems.extend(_operator_problems(config, transfer))
@@ -147,14 +146,19 @@ class _Factory:
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
         mapped = {key: self._mapped_value(value) for key, value in (transfer.expand or {}).items()}
-        if transfer.python_callable and not set(mapped) <= {"op_kwargs", "op_args"}:
-            return {"op_kwargs": _every_combination(mapped)}
+        if not transfer.python_callable:
+            return mapped
+        fixed = dict(transfer.operator_args)
+        if not set(mapped) <= {"op_kwargs", "op_args"}:
+            return {"op_kwargs": _every_combination(mapped, fixed)}
+        if fixed and "op_kwargs" in mapped:
+            mapped["op_kwargs"] = _for_each(mapped["op_kwargs"], _Keywords(fixed))
         return mapped
 
     def _mapped_value(self, value: Any) -> Any:
-        if not isinstance(value, str):
+        name = mapped_reference(value)
+        if name is None:
             return value
-        name = value.removeprefix(_MAPPED)
         if name not in self.tasks:
             self.tasks[name] = self._task(self.graph.nodes[name])
         return self.tasks[name].output
@@ -189,28 +193,34 @@ def _refusal_named(config: PipelineConfig, transfer: StageTransfer | None, key: 
         raise ConfigError([config.problem(transfer, key, f"{what}: {reason}")]) from None
 
 
-def _every_combination(mapped: dict[str, Any]) -> Any:
+def _every_combination(mapped: dict[str, Any], fixed: dict[str, Any]) -> Any:
     """Return the keyword arguments of each call: every combination of the lists, as Airflow expands several."""
     import itertools
 
-    from airflow.sdk import XComArg
-
     key, value = next(iter(mapped.items()))
     if isinstance(value, XComArg):
-        return value.map(_Keyword(key))  # the only one, as the file was checked for
-    keys = list(mapped)
-    return [dict(zip(keys, values, strict=True)) for values in itertools.product(*mapped.values())]
+        return _for_each(value, _Keywords(fixed, key))  # the only one, as the file was checked for
+    return [{**fixed, **dict(zip(mapped, values, strict=True))} for values in itertools.product(*mapped.values())]
 
 
-class _Keyword:
-    """Turns each item of another transfer's result into the keyword argument of a call."""
+def _for_each(items: Any, keywords: _Keywords) -> Any:
+    return items.map(keywords) if isinstance(items, XComArg) else [keywords(item) for item in items]
 
-    def __init__(self, key: str) -> None:
+
+class _Keywords:
+    """Turns each item to map over into the keyword arguments of a call.
+
+    :param fixed: arguments that all calls have.
+    :param key: the argument that the item is; empty when it is a mapping of arguments itself.
+    """
+
+    def __init__(self, fixed: dict[str, Any], key: str = "") -> None:
+        self.fixed = fixed
         self.key = key
-        self.__name__ = f"as_{key}"
+        self.__name__ = f"as_{key or 'arguments'}"
 
     def __call__(self, item: Any) -> dict[str, Any]:
-        return {self.key: item}
+        return {**self.fixed, **({self.key: item} if self.key else item)}
 
 
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
@@ -221,7 +231,8 @@ def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[
         from airflow.providers.standard.operators.python import PythonOperator
 
         function = config.functions.resolve_callable(transfer.python_callable)
-        own = {"op_kwargs": dict(transfer.operator_args)} if transfer.operator_args and not transfer.expand else {}
+        mapped = set(transfer.expand or ()) - {"op_args"}  # then the arguments are part of what is mapped over
+        own = {"op_kwargs": dict(transfer.operator_args)} if transfer.operator_args and not mapped else {}
         return PythonOperator, {"python_callable": function, **own}
     from airflow_provider_pipetrack.operators.marker import MarkerOperator
 

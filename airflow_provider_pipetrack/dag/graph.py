@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_pipetrack.config.checks import AUDIT_SUFFIX, RESERVED_NAME, TURN_SUFFIX
+from airflow_provider_pipetrack.config.checks import AUDIT_SUFFIX, RESERVED_NAME, TURN_SUFFIX, mapped_reference
 from airflow_provider_pipetrack.config.content import plain_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class _Planner:
         self.orders = orders
         self.levels = [grouped[order] for order in orders]
         #: Whether somebody waits for another than an earlier level; nothing else can lead in a circle.
-        self.may_circle = any(t.depends_on is not None or not t.dependent_on_previous_transfer for t in enabled)
+        self.may_circle = any(
+            t.depends_on is not None or not t.dependent_on_previous_transfer or mapped_over(t) for t in enabled
+        )
         # For each level, the names of the nearest earlier level that ends at all.
         self._before: list[tuple[str, ...]] = []
         waited_for: tuple[str, ...] = ()
@@ -127,9 +129,11 @@ class _Planner:
         return found
 
     def _direct(self, transfer: StageTransfer, previous: tuple[str, ...]) -> tuple[str, ...]:
+        # Whose result it is mapped over comes first in any case.
+        mapped = mapped_over(transfer)
         if transfer.depends_on is None and transfer.dependent_on_previous_transfer:
-            return previous
-        return self._enabled(self._named(transfer), transfer.name)
+            return tuple(dict.fromkeys((*previous, *mapped))) if mapped else previous
+        return self._enabled((*self._named(transfer), *mapped), transfer.name)
 
     def _named(self, transfer: StageTransfer) -> Iterable[str]:
         """Return whom a transfer names by its fields, whether they are enabled or not."""
@@ -206,6 +210,12 @@ def _add_tasks(graph: Graph, planner: _Planner) -> None:
         for level in planner.levels:
             _add_turns(graph, level, exits, place)
     _add_join(graph)
+
+
+def mapped_over(transfer: StageTransfer) -> tuple[str, ...]:
+    """Return the names of the transfers over whose results a transfer is mapped."""
+    references = (mapped_reference(value) for value in (transfer.expand or {}).values())
+    return tuple(name for name in references if name is not None)
 
 
 def exit_task(transfer: StageTransfer) -> str:

@@ -35,8 +35,19 @@ MISTAKES = {
         "defaults: {pool: 3}\nstage_transfers: [{name: a}, {name: b}]\n",
         "p.yaml:1:18: defaults.pool: expected a text, not 3",
     ),
+    "mapped over what never ends": (
+        "stage_transfers:\n  - {name: a, python_callable: os.getcwd, estimated_duration: continuous}\n"
+        "  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a}}\n",
+        "p.yaml:3:55: stage_transfers[1].expand.x: transfer 'a' never ends (estimated_duration: continuous), so nothing "
+        "is mapped over",
+    ),
+    "mapped over a marker": (
+        "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a}}\n",
+        "p.yaml:3:55: stage_transfers[1].expand.x: transfer 'a' runs nothing, so it returns nothing to map over",
+    ),
     "a function mapped over a result and a list": (
-        "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a, y: [1]}}\n",
+        "stage_transfers:\n  - {name: a, python_callable: os.getcwd}\n"
+        "  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a, y: [1]}}\n",
         "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
         "not over both",
     ),

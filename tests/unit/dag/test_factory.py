@@ -291,6 +291,30 @@ def test_mapped_transfers(tmp_path):
         assert not {"pipeline", "pipeline_id"} & set(kwargs)
 
 
+def test_arguments_of_a_mapped_function_reach_each_of_its_calls(tmp_path):
+    (tmp_path / "f.py").write_text("def load(country, table='x'):\n    return [country]\n")
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "user_functions: f.py\ndefaults: {audit_enabled: false, operator_args: {table: orders}}\nstage_transfers:\n"
+        "  - {name: each, python_callable: load, expand: {country: [de, fr]}}\n"
+        "  - {name: whole, python_callable: load, expand: {op_kwargs: [{country: de}, {table: own}]}}\n"
+        "  - {name: places, python_callable: load, expand: {op_args: [[de], [fr]]}}\n"
+        "  - {name: rest, transfer_order_number: 2, python_callable: load, expand: {country: transfer.each}}\n"
+    )
+    dag = build_dag(path)
+    assert dag.get_task("each").expand_input.value["op_kwargs"] == [
+        {"table": "orders", "country": "de"},
+        {"table": "orders", "country": "fr"},
+    ]
+    assert dag.get_task("whole").expand_input.value["op_kwargs"] == [
+        {"table": "orders", "country": "de"},
+        {"table": "own"},
+    ]
+    assert dag.get_task("places").partial_kwargs["op_kwargs"] == {"table": "orders"}
+    (keywords,) = dag.get_task("rest").expand_input.value["op_kwargs"].callables
+    assert keywords("it") == {"table": "orders", "country": "it"}
+
+
 def test_a_mapped_transfer_may_have_an_owner():
     row = f"operator: {BASH}, expand: {{bash_command: [a, b]}}, transfer_process_owner_name: shop_team"
     assert dag_of(f"stage_transfers: [{{name: load, {row}}}]").get_task("load").partial_kwargs["owner"] == "shop_team"

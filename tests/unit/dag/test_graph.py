@@ -47,6 +47,28 @@ def test_an_audit_stands_between_the_stages():
     }
 
 
+@pytest.mark.parametrize(
+    "fields", [{}, {"dependent_on_previous_transfer": False}, {"depends_on": ["other"]}, {"depends_on": []}]
+)
+def test_whose_result_it_is_mapped_over_comes_first_with_its_audit_whatever_the_order_says(fields):
+    graph = plan_graph(
+        [
+            transfer("other"),
+            transfer("files", audit_enabled=True),
+            transfer("each", 2, expand={"path": "transfer.files", "day": [1, 2]}, **fields),
+        ]
+    )
+    assert "files" in graph.upstreams["each"]
+    assert "files__audit" in graph.upstream["each"]
+
+
+def test_transfers_that_are_mapped_over_each_other_are_a_circle():
+    rows = [transfer("a", expand={"x": "transfer.b"}), transfer("b", expand={"x": "transfer.a"})]
+    assert plan_graph(rows).cycle == ("a", "b", "a")
+    # The order says one thing, the mapping the other.
+    assert plan_graph([transfer("a", 1, expand={"x": "transfer.b"}), transfer("b", 2)]).cycle == ("a", "b", "a")
+
+
 def test_a_transfer_that_depends_on_nothing_before_it_has_no_edge_and_is_warned_of():
     graph = plan_graph([transfer("a"), transfer("b", 2, dependent_on_previous_transfer=False)])
     assert graph.upstreams["b"] == ()
