@@ -224,6 +224,20 @@ def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:
     return AlertNotifier(mime_subtype="alternative", **arguments)
 
 
+def serialize(dag: Any) -> None:
+    """Serialize a Dag as Airflow does for its database.
+
+    :raises Exception: when it cannot be serialized.
+    """
+    from airflow.serialization import serialized_objects
+
+    # Renamed in 3.2.
+    serialization: Any = (
+        getattr(serialized_objects, "DagSerialization", None) or vars(serialized_objects)["SerializedDAG"]
+    )
+    serialization.to_dict(dag)
+
+
 def current_dag() -> Any:
     """Return the Dag of the ``with DAG(…)`` block we are in, or None."""
     from airflow.sdk.definitions._internal.contextmanager import DagContext

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -152,7 +152,7 @@ class _Factory:
         if not set(mapped) <= {"op_kwargs", "op_args"}:
             return {"op_kwargs": _every_combination(mapped, fixed)}
         if fixed and "op_kwargs" in mapped:
-            mapped["op_kwargs"] = _for_each(mapped["op_kwargs"], _Keywords(fixed))
+            mapped["op_kwargs"] = _for_each(mapped["op_kwargs"], _keywords(fixed))
         return mapped
 
     def _mapped_value(self, value: Any) -> Any:
@@ -199,28 +199,26 @@ def _every_combination(mapped: dict[str, Any], fixed: dict[str, Any]) -> Any:
 
     key, value = next(iter(mapped.items()))
     if isinstance(value, XComArg):
-        return _for_each(value, _Keywords(fixed, key))  # the only one, as the file was checked for
+        return _for_each(value, _keywords(fixed, key))  # the only one, as the file was checked for
     return [{**fixed, **dict(zip(mapped, values, strict=True))} for values in itertools.product(*mapped.values())]
 
 
-def _for_each(items: Any, keywords: _Keywords) -> Any:
+def _for_each(items: Any, keywords: Callable[[Any], dict[str, Any]]) -> Any:
     return items.map(keywords) if isinstance(items, XComArg) else [keywords(item) for item in items]
 
 
-class _Keywords:
-    """Turns each item to map over into the keyword arguments of a call.
+def _keywords(fixed: dict[str, Any], key: str = "") -> Callable[[Any], dict[str, Any]]:
+    """Return what turns each item to map over into the keyword arguments of a call.
 
     :param fixed: arguments that all calls have.
     :param key: the argument that the item is; empty when it is a mapping of arguments itself.
     """
 
-    def __init__(self, fixed: dict[str, Any], key: str = "") -> None:
-        self.fixed = fixed
-        self.key = key
-        self.__name__ = f"as_{key or 'arguments'}"
+    # Airflow keeps the source of what maps a result, which only a function has.
+    def as_arguments(item: Any) -> dict[str, Any]:
+        return {**fixed, **({key: item} if key else item)}
 
-    def __call__(self, item: Any) -> dict[str, Any]:
-        return {**self.fixed, **({self.key: item} if self.key else item)}
+    return as_arguments
 
 
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
@@ -267,6 +265,9 @@ def _dag_arguments(config: PipelineConfig) -> dict[str, Any]:
         value = getattr(settings, name)
         if value is not None and value != {}:
             arguments[name] = dict(value) if isinstance(value, dict) else value
+    if config.source is not None:
+        # Files that arguments name, such as queries, stand beside the pipeline, not beside the file that loads it.
+        arguments["template_searchpath"] = [str(config.source.parent.absolute())]
     if settings.default_args:
         arguments["default_args"] = task_arguments(settings.default_args)
     return arguments

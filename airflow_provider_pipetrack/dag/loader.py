@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import DAG, get_parsing_context
 
+from airflow_provider_pipetrack.compat import serialize
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.pausing import collector_paused
@@ -96,13 +97,14 @@ def find_all_problems(root: Path) -> list[Problem]:
 def find_problems_in(paths: Iterable[Path], *, build_all: bool = False) -> list[Problem]:
     """Return the problems of pipeline files, Dag ids that appear twice included.
 
-    :param build_all: build every Dag, to see whether Airflow takes it; else only those that nobody has built yet.
+    :param build_all: build and serialize every Dag, to see whether Airflow takes it; else only build those that nobody
+        has built yet.
     """
     problems: list[Problem] = []
     owners: dict[str, Path] = {}
     for path in paths:
         verdict = read_pipeline(path)
-        problems.extend(_problems_of(verdict, build=build_all or not verdict.proven))
+        problems.extend(_problems_of(verdict, build=build_all or not verdict.proven, serialized=build_all))
         config = verdict.config
         if config is None:
             continue
@@ -173,13 +175,18 @@ def _build(verdict: Verdict) -> DAG | None:
     return None
 
 
-def _problems_of(verdict: Verdict, *, build: bool) -> Iterable[Problem]:
+def _problems_of(verdict: Verdict, *, build: bool, serialized: bool) -> Iterable[Problem]:
     if verdict.config is not None and not build:
         return find_problems(verdict.config, plan_graph(verdict.config.stage_transfers))
     try:
-        _dag_of(verdict)
+        dag = _dag_of(verdict)
     except ConfigError as error:
         return error.problems
+    try:
+        if serialized:
+            serialize(dag)
+    except Exception as error:  # noqa: BLE001  it may be anybody's operator
+        return [Problem(str(verdict.path), 0, 0, "", f"Airflow cannot keep the Dag: {error}")]
     return ()
 
 

@@ -285,10 +285,21 @@ def test_mapped_transfers(tmp_path):
         ]
     }
     assert "list" in dag.get_task("rest").upstream_task_ids
+    assert '"rest"' in json.dumps(DagSerialization.to_dict(dag))
     for name in ("shell", "each", "rest"):
         kwargs = dag.get_task(name).partial_kwargs
         assert kwargs["transfer"] == name
         assert not {"pipeline", "pipeline_id"} & set(kwargs)
+
+
+def test_a_file_that_an_argument_names_is_found_beside_the_pipeline(tmp_path):
+    (tmp_path / "run.sh").write_text("echo {{ day }}")
+    (tmp_path / "p.yaml").write_text(
+        f"stage_transfers: [{{name: a, operator: {BASH}, operator_args: {{bash_command: run.sh}}}}]\n"
+    )
+    task = build_dag(tmp_path / "p.yaml").get_task("a")
+    task.render_template_fields({"day": "monday"})
+    assert task.bash_command == "echo monday"
 
 
 def test_arguments_of_a_mapped_function_reach_each_of_its_calls(tmp_path):

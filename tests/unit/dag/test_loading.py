@@ -143,6 +143,19 @@ def test_a_dag_that_was_built_before_is_not_built_again_to_find_its_problems(fol
     assert built == ["p", "p"]
 
 
+def test_what_airflow_cannot_keep_is_a_problem_when_a_file_is_validated(folder, monkeypatch):
+    path = folder / "p.yaml"
+    path.write_text(GOOD)
+
+    def fail(dag):
+        raise ValueError(f"no place for {dag.dag_id}")
+
+    monkeypatch.setattr(loader, "serialize", fail)
+    assert [str(problem) for problem in find_problems_in([path], build_all=True)] == [
+        f"{path}:0:0: Airflow cannot keep the Dag: no place for p"
+    ]
+
+
 def test_what_is_refused_only_later_is_found_by_the_next_process(folder, monkeypatch):
     path = folder / "p.yaml"
     path.write_text(GOOD)
