@@ -63,7 +63,11 @@ class Run:
             f"{transfer.stage_i_plus_1_details}-id",
             f"{self.pipeline_id}/{name}/{self.run_id}",
         )
-        facts = {"logical_date": self.began, "pipeline_version": "7", "config_hash": "c" * 64}
+        facts = {
+            "logical_date": self.began,
+            "pipeline_version": "7",
+            "config_hash": self.texts.get("config_hash", "c" * 64),
+        }
         return Described(transfer, content, ("sqlite||/data/tracking.db||t",), facts)
 
     def key(self, name: str, attempt: int = 1) -> RecordKey:

@@ -306,6 +306,8 @@ def _finish(store: TrackingStore, answer: Answer) -> None:
 
 
 def _filter(term: str) -> tuple[str, Any]:
+    from airflow_provider_pipetrack.records.queries import LISTS
+
     name, separator, value = term.partition("=")
     if not separator or not name:
         raise click.BadParameter(f"{term!r}: expected FILTER=VALUE", param_hint="--where")
@@ -313,6 +315,8 @@ def _filter(term: str) -> tuple[str, Any]:
         if name in ("since", "until"):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
             return name, moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        if name in LISTS:
+            return name, value.split(",")
         return name, int(value) if name == "map_index" else value
     except ValueError:
         kind = "a whole number" if name == "map_index" else "a day or a moment such as 2026-03-01T12:00"

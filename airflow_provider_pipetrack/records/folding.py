@@ -120,11 +120,18 @@ class FoldingStatements(Statements):
     @cached_property
     def configs(self) -> str:
         """The query for the configurations of a pipeline or a Dag, in the order of their first use."""
-        names = ", ".join(_MOMENT.format(name) if kind == "timestamp" else name for name, kind in CONFIGS.items())
         place = self._place("pipeline_id")
-        where = f"WHERE pipeline_id = {place} OR dag_id = {place}"
+        return self._configs(f"pipeline_id = {place} OR dag_id = {place}")
+
+    @cached_property
+    def configs_among(self) -> str:
+        """The query for the configurations whose hashes stand in a JSON list."""
+        return self._configs(self._among("config_hash"))
+
+    def _configs(self, where: str) -> str:
+        names = ", ".join(_MOMENT.format(name) if kind == "timestamp" else name for name, kind in CONFIGS.items())
         once = "QUALIFY ROW_NUMBER() OVER (PARTITION BY config_hash ORDER BY first_used_at) = 1"
-        found = f"SELECT * FROM {self.dialect.beside_bound(self.configs_name)} {where} {once}"
+        found = f"SELECT * FROM {self.dialect.beside_bound(self.configs_name)} WHERE {where} {once}"
         return f"SELECT {names} FROM ({found}) c ORDER BY c.first_used_at, config_hash"
 
     @cached_property

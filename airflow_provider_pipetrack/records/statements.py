@@ -230,6 +230,12 @@ class Statements:
         )
 
     @cached_property
+    def configs_among(self) -> str:
+        """The query for the configurations whose hashes stand in a JSON list."""
+        table = self.dialect.beside_bound(self.configs_name)
+        return f"SELECT {', '.join(CONFIGS)} FROM {table} WHERE {self._among('config_hash')}"
+
+    @cached_property
     def upsert(self) -> str:
         """The statement that merges one record: each column group is taken whole from the greater key."""
         places = ", ".join(self.dialect.bound(column.name, column.kind) for column in COLUMNS)

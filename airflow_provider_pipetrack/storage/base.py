@@ -243,6 +243,14 @@ class StorageAdapter:
         del pipeline_id
         return []
 
+    def read_configs(self, wanted: Mapping[str, str]) -> list[ConfigVersion]:
+        """Return configurations by their hashes, as far as they are known.
+
+        :param wanted: the hash of each, with its Dag, for storages that find configurations only by that.
+        """
+        found = (version for dag_id in sorted(set(wanted.values())) for version in self.config_versions(dag_id))
+        return [version for version in found if version.config_hash in wanted]
+
     def upgrade(self) -> list[str]:
         """Make what is missing, and bring what an older version has made up to date; return what was changed."""
         self.prepare()

@@ -161,6 +161,10 @@ class SqlAdapter(MergingAdapter):
         """Return the configurations of a pipeline, in the order of their first use."""
         return [config_from_row(row) for row in self._ask(self.statements.configs, pipeline_id=pipeline_id)]
 
+    def read_configs(self, wanted: Mapping[str, str]) -> list[ConfigVersion]:
+        """Return configurations by their hashes, as far as they are known."""
+        return [config_from_row(row) for row in self._ask(self.statements.configs_among, among=json.dumps([*wanted]))]
+
     def upgrade(self) -> list[str]:
         """Make the tables, or add the columns and indexes that tables of an older version lack."""
         with self._transaction() as connection:

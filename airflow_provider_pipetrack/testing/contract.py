@@ -283,6 +283,7 @@ class StorageContract:
             adapter.keep_config(version)
         assert adapter.config_versions("orders") == adapter.config_versions("orders_dag") == [first, second]
         assert adapter.config_versions("another") == []
+        assert adapter.read_configs({"h1": "orders_dag", "h3": "orders_dag"}) == [first]
         adapter.upgrade()
         assert adapter.config_versions("orders") == [first, second]
 

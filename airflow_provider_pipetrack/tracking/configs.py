@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -14,6 +16,8 @@ from airflow_provider_pipetrack.tracking.reading import check_visible
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.storage.base import StorageAdapter
     from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,33 @@ def config_versions(store: TrackingStore, pipeline_id: str) -> tuple[list[Config
             if known is None or version.first_used_at < known.first_used_at:
                 found[version.config_hash] = version
     return sorted(found.values(), key=lambda version: (version.first_used_at, version.config_hash)), unreachable
+
+
+def configs_among(store: TrackingStore, wanted: Mapping[str, str], limit: float) -> list[ConfigVersion]:
+    """Return configurations by their hashes, as far as locations that keep and say them know them.
+
+    :param wanted: the hash of each, with its Dag.
+    :param limit: seconds that one location may take.
+    """
+    found: dict[str, ConfigVersion] = {}
+    for leg in store.legs:
+        missing = {config_hash: dag_id for config_hash, dag_id in wanted.items() if config_hash not in found}
+        if not missing:
+            break
+        if not leg.keeps_configs:
+            continue
+        try:
+            check_visible(leg)
+            versions = leg.call(partial(_read_configs, wanted=missing), limit)
+        except StorageError as error:
+            log.debug("no configurations from %s: %s", leg.name, error.message)
+            continue
+        found.update((version.config_hash, version) for version in versions)
+    return list(found.values())
+
+
+def _read_configs(adapter: StorageAdapter, wanted: Mapping[str, str]) -> list[ConfigVersion]:
+    return adapter.read_configs(wanted)
 
 
 def masked_config(value: Any) -> Any:

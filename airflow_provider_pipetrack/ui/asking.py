@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request
 
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
+from airflow_provider_pipetrack.ui.configured import Configurations, Configured
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Desk:
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(PAGES_AT_ONCE)
         self._health: tuple[float, Health] | None = None
+        self._configurations = Configurations()
 
     @property
     def questions(self) -> Questions:
@@ -57,6 +59,10 @@ class Desk:
         if known is None or time.monotonic() - known[0] > _HEALTH_AGE:
             known = self._health = time.monotonic(), health(self.questions.store)
         return known[1]
+
+    def configured(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Configured]:
+        """Return what is known of the configurations of records or runs, by their hashes."""
+        return self._configurations.of(self.questions.store, rows)
 
     def turn(self) -> threading.BoundedSemaphore:
         """Wait for a turn, and return what gives it back.
@@ -105,6 +111,10 @@ class Asker:
             return Answer([], 0, dict(self.unreachable))
         self.unreachable.update(answer.unreachable)
         return answer
+
+    def configured(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Configured]:
+        """Return what is known of the configurations that the rows were made by, by their hashes."""
+        return self.bounded(lambda: self.desk.configured(rows)) or {}
 
     def bounded(self, work: Callable[[], T]) -> T | None:
         """Return what ``work`` returns, or None when it does not within what is left of the page's time."""

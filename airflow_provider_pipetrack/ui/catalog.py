@@ -177,6 +177,15 @@ def _strip(row: Row, context: Context) -> Cell:
     return Cell(marks=context.strips.get((row["pipeline_id"], row["dag_id"]), ()))
 
 
+def _next(row: Row, context: Context) -> Cell:
+    following = context.nexts.get((row["pipeline_id"], row["dag_id"]))
+    if following is None:
+        return Cell()
+    if following.moment is None:
+        return Cell(following.text)
+    return Cell(following.text, moment=following.moment, full=exact(following.moment))
+
+
 def _evidence(row: Row, context: Context) -> Cell:
     import json
 
@@ -228,6 +237,7 @@ PIPELINES = Table(
         Column("Overdue", number_cell("overdue"), "overdue", numeric=True),
         Column("Owner", _owners),
         Column("Last run began", moment_cell("began_at"), "began_at"),
+        Column("Next", _next),
     ),
     "No pipeline has left a record yet.",
     "Put a pipeline file into the dags folder, or use TrackedOperator in a Dag; its first run shows up here.",

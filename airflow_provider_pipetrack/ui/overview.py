@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.configured import next_run
 from airflow_provider_pipetrack.ui.paths import run_link
-from airflow_provider_pipetrack.ui.tables import Mark, Row, Table
+from airflow_provider_pipetrack.ui.tables import Context, Mark, Row, Table
 from airflow_provider_pipetrack.ui.views import View, view
 from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
 
 router = APIRouter()
 
-#: Runs that are looked at for the strips, and marks of one strip.
-_RECENT_RUNS, _STRIP = 400, 10
 _LIST = ("search", "pipeline_id", "dag_id", "run_id", "task_id", "status", "audit_result", "owner", "stage", "since",
          "until")  # fmt: skip
 _FEW = replace(catalog.ATTENTION, size=8)
@@ -34,8 +34,7 @@ def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         return export
     fitting = {name: value for name, value in shown.filters.values.items() if name != "status"}
     attention = View(request, asker, replace(shown.filters, values=fitting)).show(_FEW)
-    strips = _strips(asker, shown.root)
-    pipelines = shown.show(catalog.PIPELINES, strips=strips)
+    pipelines = shown.show(catalog.PIPELINES, beside=partial(_beside, asker))
     return shown.page(
         "overview.html",
         pipelines=pipelines,
@@ -76,15 +75,27 @@ def _list(request: Request, asker: Asker, table: Table, names: Sequence[str], **
     return shown.export(table) or shown.page("list.html", shown=shown.show(table), names=names)
 
 
-def _strips(asker: Asker, root: str) -> dict[tuple[str, str], list[Mark]]:
-    """Return the last runs of each pipeline that has run lately, the oldest first."""
+def _beside(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
+    """Give the last runs of the pipelines on the page, and when they run next."""
+    configured = asker.configured(rows)
+    nexts = {_pair(row): next_run(configured.get(row["config_hash"]), row["began_at"], context.now) for row in rows}
+    known = {pair: following for pair, following in nexts.items() if following is not None}
+    return replace(context, strips=_strips(asker, context.root, rows), nexts=known)
+
+
+def _strips(asker: Asker, root: str, rows: Sequence[Row]) -> dict[tuple[str, str], list[Mark]]:
+    """Return the last runs of pipelines, the oldest first."""
     strips: dict[tuple[str, str], list[Mark]] = {}
-    for row in asker.ask("runs", limit=_RECENT_RUNS).rows:
-        marks = strips.setdefault((row["pipeline_id"], row["dag_id"]), [])
-        if len(marks) < _STRIP:
-            state = run_state(row)
-            marks.insert(0, Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}"))
+    names = sorted({row["pipeline_id"] for row in rows})
+    for row in asker.ask("last_runs", pipeline_ids=names, limit=None).rows if names else ():
+        state = run_state(row)
+        mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
+        strips.setdefault(_pair(row), []).insert(0, mark)
     return strips
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    return row["pipeline_id"], row["dag_id"]
 
 
 def _counts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -35,7 +36,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     found = asker.ask("attempts", **wanted, limit=_MOST_ATTEMPTS, order_by="transfer_order_number")
     summary = asker.ask("runs", **wanted).rows
     axis = axis_of(found.rows, asker.now)
-    lines = _lines(found.rows, axis, asker, shown.root)
+    lines = _with_pools(_lines(found.rows, axis, asker, shown.root), asker)
     return shown.page(
         "run.html",
         status=200 if found.rows or asker.unreachable else 404,
@@ -61,6 +62,15 @@ def _lines(rows: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, r
         tries.setdefault((row["dag_id"], row["task_id"], row["map_index"]), []).append(row)
     lines = [_line(attempts, axis, asker, root) for attempts in tries.values()]
     return sorted(lines, key=lambda line: _order(line.row))
+
+
+def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLine]:
+    """Return lines with the pools that the configuration of the run names."""
+    configured = asker.configured([line.row for line in lines])
+    pools = {config_hash: known.pools for config_hash, known in configured.items() if known.pools}
+    if not pools:
+        return [*lines]
+    return [replace(line, pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
 
 
 def _failed(lines: Sequence[TransferLine]) -> list[TransferLine]:

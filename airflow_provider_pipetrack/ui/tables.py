@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from airflow_provider_pipetrack.tracking.questions import Answer
 from airflow_provider_pipetrack.ui.asking import Asker
+from airflow_provider_pipetrack.ui.configured import Next
 from airflow_provider_pipetrack.ui.filters import Turn, read_turn
 from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number
 
@@ -61,11 +62,16 @@ class Context:
 
     :param root: the overview's relative address, as seen from the page.
     :param strips: the last runs of pipelines, by pipeline and Dag.
+    :param nexts: when they run next.
     """
 
     root: str
     now: datetime
     strips: Mapping[tuple[str, str], Sequence[Mark]] = field(default_factory=dict)
+    nexts: Mapping[tuple[str, str], Next] = field(default_factory=dict)
+
+
+Beside = Callable[[Context, Sequence[Row]], Context]
 
 
 @dataclass(frozen=True)
@@ -143,17 +149,21 @@ def show(
     context: Context,
     *,
     filtered: bool,
+    beside: Beside | None = None,
 ) -> Shown:
     """Ask a table's question and return the page that the address wants.
 
     :param asked: the address's query.
     :param filters: filters of the question.
     :param filtered: whether the reader has filtered, so that an empty table is no surprise.
+    :param beside: gives what cells need beside the rows that turned out to be on the page.
     """
     turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
     answer, turn = _page(table, asker, turn, filters)
     offset = (turn.page - 1) * table.size
     more = offset + len(answer.rows) < answer.total
+    if beside is not None:
+        context = beside(context, answer.rows)
     return Shown(
         table=table,
         heads=[_head(column, table.key, turn, asked) for column in table.columns],

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
 from airflow_provider_pipetrack.ui.paths import from_segment, run_link
 from airflow_provider_pipetrack.ui.views import view
@@ -52,7 +54,14 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         state_of=state_of,
         audit_state=audit_state,
         evidence=_evidence,
+        pool_of=partial(_pool, asker.configured(latest.rows)),
     )
+
+
+def _pool(configured: Mapping[str, Configured], row: Mapping[str, Any]) -> str | None:
+    """Return in which pool a record's transfer ran; None when its configuration is not known."""
+    known = configured.get(row["config_hash"])
+    return None if known is None else known.pools.get(row["task_id"], "default_pool")
 
 
 def _levels(estimate: Mapping[str, Any] | None) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.filters import CHOICES, Filters, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
-from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Context, Mark, Shown, Table, exported, show
+from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Shown, Table, exported, show
 
 
 @dataclass
@@ -38,14 +38,14 @@ class View:
         """The relative address of the overview."""
         return root_of(self.request)
 
-    def show(self, table: Table, strips: Mapping[tuple[str, str], Sequence[Mark]] | None = None) -> Shown:
+    def show(self, table: Table, beside: Beside | None = None) -> Shown:
         """Return the page of a table that the address wants.
 
-        :param strips: the last runs of pipelines.
+        :param beside: gives what cells need beside their rows.
         """
-        context = Context(self.root, self.asker.now, strips or {})
+        context = Context(self.root, self.asker.now)
         wanted = {**self.filters.values, **self.about}
-        return show(table, self.asker, self.asked, wanted, context, filtered=bool(self.filters.texts))
+        return show(table, self.asker, self.asked, wanted, context, filtered=bool(self.filters.texts), beside=beside)
 
     def export(self, *tables: Table) -> Response | None:
         """Return the table that the address wants as CSV, or None when it wants the page."""

@@ -13,6 +13,7 @@ from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.openness import STALE_AFTER
 from airflow_provider_pipetrack.records.queries.catalog import (
+    LISTS,
     QUESTIONS,
     RECORD_COLUMNS,
     RECORD_FILTERS,
@@ -106,7 +107,11 @@ class Asked:
             "limit": self.limit,
             "offset": self.offset,
         }
-        bound.update((name, value) for name, value in self.filters.items() if name not in ("search", "include_not_run"))
+        for name, value in self.filters.items():
+            if name in LISTS:
+                bound.update((f"{name}_{number}", one) for number, one in enumerate(value))
+            elif name not in ("search", "include_not_run"):
+                bound[name] = value
         if self.filters.get("search"):
             bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
         bound.update((f"dag_{number}", dag_id) for number, dag_id in enumerate(self.dag_ids or ()))
@@ -146,7 +151,9 @@ class Asked:
         terms = [
             _term(name, self.question, value)
             for name, value in self.filters.items()
-            if name in RECORD_FILTERS and name not in self.known.of_the_answer and value not in (None, "")
+            if name in (*RECORD_FILTERS, *LISTS)
+            and name not in self.known.of_the_answer
+            and value not in (None, "", [])
         ]
         if self.filters.get("status") in _UNSETTLED_STATUS and "status" not in self.known.of_the_answer:
             terms.append("{unsettled}")  # says nothing new, but lets the database use the index of such records
@@ -217,7 +224,7 @@ _FRAGMENTS = {
     t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
     t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
     t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
-    t.retry_attempt_number""",
+    t.retry_attempt_number, t.config_hash""",
     "is_latest": """
     CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
@@ -253,7 +260,8 @@ _FRAGMENTS = {
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
   SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
-  SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed""",
+  SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed,
+  MAX(t.config_hash) AS config_hash""",
     "pending": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END)",
     "in_progress": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'in_progress' THEN 1 ELSE 0 END)",
     "completed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'completed' THEN 1 ELSE 0 END)",
@@ -313,6 +321,8 @@ def _each(text: str, *, newer: bool) -> str:
 
 
 def _term(name: str, question: str, value: Any) -> str:
+    if name in LISTS:
+        return f"t.{LISTS[name]} IN ({', '.join(f':{name}_{number}' for number in range(len(value)))})"
     if question == "runs" and name == "status":
         others = value == "completed"
         chosen = "s.state <> 'completed'" if others else "s.state = :status"

@@ -17,6 +17,7 @@ _RUN = (
     "pipeline_id", "dag_id", "run_id", "pipeline_version", "state", "began_at", "started_at", "ended_at",
     "logical_date", "transfers", "attempts", "pending", "in_progress", "completed", "failed", "not_run",
     "partial", "overdue", "audits_matched", "audits_mismatched", "audits_total", "records_succeeded", "records_failed",
+    "config_hash",
 )  # fmt: skip
 _TRANSFER = (
     "dag_id", "task_id", "pipeline_id", "stage_i_details", "stage_i_plus_1_details", "transfer_process_owner_name",
@@ -25,6 +26,9 @@ RECORD_FILTERS = (
     "pipeline_id", "dag_id", "run_id", "task_id", "map_index", "status", "audit_result", "owner", "stage", "since",
     "until", "search",
 )  # fmt: skip
+
+#: Filters that take a list, with the column that has one of its values.
+LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id"}
 
 
 class QuestionError(PipetrackError):
@@ -73,6 +77,7 @@ _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_
 QUESTIONS: Mapping[str, Question] = {
     "pipelines": Question((*_RUN, "owners"), _NEWEST, _ONE_PIPELINE, of_the_answer=_BY_STATE, counted=_ONE_PIPELINE),
     "runs": Question((*_RUN, "failed_transfers"), _NEWEST, _ONE_RUN, counted=_ONE_RUN),
+    "last_runs": Question(_RUN, _NEWEST, (*_ONE_PIPELINE, "run_id"), filters=(*RECORD_FILTERS, "pipeline_ids")),
     "transfers": Question(filters=(*RECORD_FILTERS, "include_not_run")),
     "attempts": Question(),
     "attention": Question(
