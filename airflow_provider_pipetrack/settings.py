@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -45,7 +46,7 @@ def tracking_location() -> list[str]:
 
 def default_location() -> str:
     """Return the location that is used when nothing is configured: SQLite under ``AIRFLOW_HOME``."""
-    return f"sqlite||{state_dir() / 'tracking.db'}||pipeline_tracking"
+    return f"sqlite||{state_dir()}/tracking.db||pipeline_tracking"
 
 
 def mode() -> str:
@@ -104,7 +105,7 @@ def airflow_home() -> Path:
 
 def state_dir() -> Path:
     """Return the folder where pipetrack keeps what belongs to this host."""
-    return airflow_home() / "pipetrack"
+    return _state_dir(os.environ.get("AIRFLOW_HOME", "~/airflow"), os.environ.get("HOME"))
 
 
 def alerts_dir() -> Path:
@@ -120,6 +121,13 @@ def host_name() -> str:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return the environment for a process to be started, with some variables changed."""
     return {**os.environ, **changes}
+
+
+@functools.lru_cache(maxsize=8)
+def _state_dir(airflow_home: str, user_home: str | None) -> Path:
+    """Return the folder for this home; it is asked for many times in each task."""
+    del user_home  # what ``~`` means
+    return Path(airflow_home).expanduser() / "pipetrack"
 
 
 def _variable(option: str) -> str:

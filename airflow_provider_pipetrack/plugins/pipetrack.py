@@ -1,23 +1,21 @@
 """The Airflow plugin: pages under ``/pipetrack/``, and the links to them in Airflow's own pages.
 
 Airflow imports this in each of its processes, so it is light; the pages are built in the api-server alone, when they
-are first asked for. A ``href`` has no leading slash, so that Airflow may live below a path of a reverse proxy.
+are first asked for. The scheduler imports it before LocalExecutor forks the first worker: what tasks need of this
+package is imported here once, and not by each of them. A ``href`` has no leading slash, so that Airflow may live below
+a path of a reverse proxy.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.compat import plugin_base
+from airflow_provider_pipetrack.plugins.preload import preload_tasks
 
 _Base: Any = plugin_base()
 
-if settings.preload():
-    from airflow_provider_pipetrack.tracking.preload import preload_clients
-
-    # The scheduler imports its plugins before LocalExecutor forks the first worker.
-    preload_clients()
+preload_tasks()
 
 
 class LazyApp:

@@ -16,6 +16,8 @@ MAX_TEXT = 65_536
 #: Most values in one JSON column.
 MAX_ITEMS = 5_000
 _MAX_DEPTH = 20
+#: What is plainly no mapping; to ask any class whether it is one is slow the first time.
+_SIMPLE = (str, bytes, int, float, list, tuple, set, frozenset, type(None))
 _CUT = "… [cut by pipetrack: {} characters in all]"
 
 
@@ -53,7 +55,7 @@ def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
     """
     if depth > _MAX_DEPTH:
         return "… [nested too deeply]"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict) or (not isinstance(value, _SIMPLE) and isinstance(value, Mapping)):
         items = value.items()
         # The room comes last, so that the end of one part does not use it up for the next.
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
 
@@ -52,7 +52,7 @@ _WIDER = "excluded.created_timestamp < old.created_timestamp OR excluded.updated
 UNSETTLED = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
     """How one database writes SQL.
 
@@ -391,3 +391,9 @@ class Statements:
         yield "stored_at = excluded.stored_at"
         yield "record_version = old.record_version + 1"
         yield f"owed = CASE WHEN {_LONGER} THEN excluded.owed ELSE old.owed END"
+
+
+@lru_cache(maxsize=64)
+def statements_of(dialect: Dialect, table: str, schema: str | None = None) -> Statements:
+    """Return the SQL for a location; its texts are made once in a process, or before a process is forked."""
+    return Statements(dialect, table, schema)

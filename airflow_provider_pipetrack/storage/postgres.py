@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.records.statements import POSTGRES, Statements, quoted
+from airflow_provider_pipetrack.records.statements import POSTGRES, quoted, statements_of
 from airflow_provider_pipetrack.storage.base import Record
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
@@ -64,7 +64,7 @@ class PostgresAdapter(SqlAdapter):
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         self.database, schema, table = location.parts
-        super().__init__(location.name, Statements(POSTGRES, table, schema))
+        super().__init__(location.name, statements_of(POSTGRES, table, schema))
         self.conn_id = conn_id or DEFAULT_CONN_ID
         self._connection: Any = None
         self._given_up = False
@@ -72,6 +72,7 @@ class PostgresAdapter(SqlAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
+        super().load()
         if self.connect:
             return
         try:

@@ -73,6 +73,10 @@ class SqlAdapter(MergingAdapter):
     def _is_missing_table(self, error: BaseException) -> bool:
         """Return whether an error says that the tables are not there yet."""
 
+    def load(self) -> None:
+        """Make the texts of the statements; once in a process, or before it is forked."""
+        _ = self.statements.upsert, self.statements.remember
+
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes in one transaction, together with their history."""
         records = [record_row(fold(g), owed, native_times=self._native_times) for g in grouped(changes).values()]

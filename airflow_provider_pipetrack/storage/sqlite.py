@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +13,15 @@ from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.statements import SQLITE, Statements
+from airflow_provider_pipetrack.records.statements import SQLITE, statements_of
 from airflow_provider_pipetrack.storage.base import file_is_here
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
+
+
+@functools.cache
+def _set_up() -> None:
+    sqlite3.connect(":memory:").close()
 
 
 class SqliteAdapter(SqlAdapter):
@@ -31,11 +37,16 @@ class SqliteAdapter(SqlAdapter):
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         table = location.parts[1] if len(location.parts) > 1 else DEFAULT_TABLE
-        super().__init__(location.name, Statements(SQLITE, table))
+        super().__init__(location.name, statements_of(SQLITE, table))
         self.path = Path(location.parts[0])
         self._conn_id = conn_id
         self._connection: sqlite3.Connection | None = None
         self._flush = True
+
+    def load(self) -> None:
+        """Let SQLite set itself up; once in a process, or before it is forked."""
+        super().load()
+        _set_up()
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes in one transaction; it is flushed to the disk unless all of them only announce or begin."""

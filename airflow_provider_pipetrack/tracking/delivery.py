@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -24,6 +25,8 @@ log = logging.getLogger("airflow_provider_pipetrack.delivery")
 LAST_LEG = 1.0
 #: What every location gets at least, in seconds.
 _SHORTEST_LEG = 0.1
+#: Seconds that what only announces or begins waits for an end to go with it: a short transfer is then one delivery.
+_LINGER = 0.1
 _LOST = "lost"
 #: Seconds that a fork waits at most for a delivery step that is in flight.
 _BEFORE_FORK = 2.0
@@ -45,6 +48,13 @@ class Delivered:
     failures: dict[str, str] = field(default_factory=dict)
 
 
+class _Signal(Enum):
+    """What the delivery thread is told beside batches."""
+
+    STOP = "stop"
+    HURRY = "hurry"
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Changes on their way.
@@ -52,6 +62,7 @@ class Batch:
     :param entry: their number in the journal, or None when the journal could not take them.
     :param journal: the journal that has them.
     :param deadline: when their delivery ends, by the monotonic clock.
+    :param urgent: False when they may wait a moment for others to go with them.
     :param outcome: whether a location confirmed them, once that is known.
     """
 
@@ -59,6 +70,7 @@ class Batch:
     entry: int | None
     journal: Journal | None
     deadline: float
+    urgent: bool = True
     outcome: list[bool] = field(default_factory=list)
 
 
@@ -137,7 +149,7 @@ class Delivery:
         self._legs = legs
         self._mode = mode
         self._settled = settled
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Batch | _Signal] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._held: list[Batch] = []
         self._waiting = 0
@@ -170,12 +182,14 @@ class Delivery:
         held, self._held = self._held, []
         for batch in held:
             self._put(replace(batch, deadline=time.monotonic() + seconds))
+        self._hurry()
         with self._idle:
             done = self._idle.wait_for(lambda: self._waiting == 0, seconds)
             return done and self._complete
 
     def wait_until_idle(self, seconds: float) -> None:
         """Wait until nothing is under way; what is held stays held."""
+        self._hurry()
         with self._idle:
             self._idle.wait_for(lambda: self._waiting == 0, seconds)
 
@@ -192,8 +206,13 @@ class Delivery:
     def stop(self) -> None:
         """End the thread once it has nothing left to do."""
         if self._thread is not None and self._thread.is_alive():
-            self._queue.put(None)
+            self._queue.put(_Signal.STOP)
             self._thread.join(1.0)
+
+    def _hurry(self) -> None:
+        """Let nothing wait for others to go with it."""
+        if self._waiting:
+            self._queue.put(_Signal.HURRY)
 
     def _run(self) -> None:
         while True:
@@ -208,17 +227,25 @@ class Delivery:
 
     def _next(self) -> list[Batch]:
         """Return what waits, several batches at once: an end that overtakes its start is written with it."""
-        batches = []
-        found = self._queue.get()
-        while found is not None:
-            batches.append(found)
+        batches: list[Batch] = []
+        until: float | None = None
+        while True:
             try:
-                found = self._queue.get_nowait()
+                found = self._queue.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return batches
-        if batches:
-            self._queue.put(None)
-        return batches
+            if found is _Signal.STOP:
+                if batches:
+                    self._queue.put(found)
+                return batches
+            if isinstance(found, Batch):
+                batches.append(found)
+                if found.urgent:
+                    until = 0.0
+                elif until is None:
+                    until = time.monotonic() + _LINGER
+            elif batches:
+                until = 0.0
 
     def _deliver(self, batches: Sequence[Batch]) -> None:
         changes = [change for batch in batches for change in batch.changes]

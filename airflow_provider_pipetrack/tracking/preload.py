@@ -1,14 +1,32 @@
-"""Import the clients of storages before Airflow forks its workers, so that no task waits for that."""
+"""Make ready before Airflow forks its workers what each task would else have to wait for."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
 
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.storage.base import StorageAdapter
+
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
+
+
+def preload_tracking() -> None:
+    """Read the options, and import the adapters of ``[pipetrack] tracking_location`` without their clients.
+
+    What cannot be used is said by the tasks, where it matters.
+    """
+    with suppress(Exception):
+        settings.mode(), settings.strict(), settings.delivery_deadline(), settings.journal_dir()
+        for text in settings.tracking_location() or [settings.default_location()]:
+            adapter = _adapter(text)
+            if adapter.host_local:  # it has no client
+                adapter.load()
 
 
 def preload_clients() -> list[str]:
@@ -32,18 +50,23 @@ def _wanted() -> Iterable[str]:
 
 
 def _load(text: str) -> bool:
-    from airflow_provider_pipetrack.storage.locations import FORMS, SEPARATOR, parse_location_string
-    from airflow_provider_pipetrack.storage.registry import make_adapter, types_of
+    from airflow_provider_pipetrack.storage.locations import FORMS, SEPARATOR
 
     # A type alone stands for any location of it.
     location = SEPARATOR.join((text, *(_EXAMPLES.get(part, "x") for part in FORMS[text]))) if text in FORMS else text
     try:
-        parsed = parse_location_string(location, types_of([location], {}))
-        make_adapter(parsed, connections={}, adapters={}).load()
+        _adapter(location).load()
     except PipetrackError as error:
         log.warning("pipetrack: [pipetrack] preload: %s", error)
         return False
     return True
+
+
+def _adapter(text: str) -> StorageAdapter:
+    from airflow_provider_pipetrack.storage.locations import parse_location_string
+    from airflow_provider_pipetrack.storage.registry import make_adapter, types_of
+
+    return make_adapter(parse_location_string(text, types_of([text], {})), connections={}, adapters={})
 
 
 #: Parts of a location that must look like what they are.

@@ -235,7 +235,7 @@ class TrackingStore:
         cleaned = [replace(change, columns=clean_columns(change.columns), plain=None) for change in changes]
         metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
-        batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline)
+        batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline, urgent=durable or entry is None)
         if durable or entry is None or not self._batches:
             self._delivery.submit(batch)
         else:

@@ -31,8 +31,33 @@ def test_it_builds_no_page_where_it_is_only_loaded():
     )
     ours = [name for name in shown.split() if name.startswith("airflow_provider_pipetrack")]
     assert "airflow_provider_pipetrack.plugins.pipetrack" in ours
-    assert not [name for name in ours if ".ui" in name or ".tracking" in name or ".storage" in name]
+    assert not [name for name in ours if ".ui" in name or ".cli" in name]
     assert not {"fastapi", "jinja2", "starlette"} & {name.split(".")[0] for name in shown.split()}
+
+
+def test_what_tasks_use_is_there_before_airflow_forks(tmp_path):
+    shown = printed_by(
+        f"import os, sys; os.environ['AIRFLOW_HOME'] = {str(tmp_path)!r}\n"
+        "import airflow_provider_pipetrack.plugins.pipetrack\n"
+        "from airflow_provider_pipetrack.records.statements import SQLITE, statements_of\n"
+        "print(*sys.modules)\n"
+        "print('written', *vars(statements_of(SQLITE, 'pipeline_tracking')))"
+    )
+    modules, written = (line.split() for line in shown.splitlines()[-2:])
+    for name in ("operators.tracked", "dag.factory", "storage.sqlite"):
+        assert f"airflow_provider_pipetrack.{name}" in modules
+    assert {"upsert", "remember"} <= set(written)
+    assert not list(tmp_path.rglob("tracking.db")), "nothing is opened, since no connection survives a fork"
+
+
+def test_airflow_starts_when_nothing_can_be_imported_early(tmp_path):
+    shown = printed_by(
+        f"import os, sys; os.environ['AIRFLOW_HOME'] = {str(tmp_path)!r}\n"
+        "sys.modules['airflow_provider_pipetrack.dag'] = None\n"
+        "import airflow_provider_pipetrack.plugins.pipetrack as plugin\n"
+        "print(plugin.PipetrackPlugin.name)"
+    )
+    assert shown.splitlines()[-1] == "pipetrack"
 
 
 def test_no_link_starts_with_a_slash():

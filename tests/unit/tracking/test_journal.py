@@ -174,6 +174,25 @@ def test_a_slot_whose_owner_was_killed_is_taken_over_with_its_entries(folder, op
     assert one.pending() == []
 
 
+@pytest.mark.parametrize(("limit", "emptied"), [(64_000, False), (50, True)])
+def test_a_slot_in_which_nothing_waits_is_taken_as_it_is_unless_it_has_grown(
+    folder, opened, monkeypatch, limit, emptied
+):
+    monkeypatch.setattr(journal_module, "_TAKEN_AS_IT_IS", limit)
+    with owner(folder) as process:
+        process.kill()
+        process.wait()
+        for idle in idle_slots(folder):
+            idle[0].acknowledge([entry.number for entry in idle[0].entries()])
+            size = slot(folder).stat().st_size
+            idle[0].let_go()
+    one = opened(folder)
+    assert slot(folder).stat().st_size == (0 if emptied else size)
+    assert one.pending() == []
+    number = one.append(b"mine", durable=True)
+    assert [(entry.number, entry.payload) for entry in undelivered(folder)] == [(number, b"mine")]
+
+
 def test_a_drainer_sees_the_slots_of_killed_owners_and_none_of_living_ones(folder):
     with owner(folder) as killed, owner(folder):
         killed.kill()

@@ -337,6 +337,29 @@ def named(name: str) -> Change:
     return change_from_record({**RECORD, "transfer_unique_id": name})
 
 
+def test_a_start_waits_a_moment_so_that_the_end_of_a_short_transfer_goes_with_it(site, counting, monkeypatch):
+    monkeypatch.setattr(delivery_module, "_LINGER", 20.0)
+    store = site.store("counting||x", adapters=counting)
+    store.submit([named("pending")], durable=False)
+    store.submit([named("start")], durable=False)
+    store.submit([named("end")], durable=True)
+    began = time.monotonic()
+    assert store.flush() is True
+    assert Counting.writes == [["pending", "start", "end"]]
+    store.submit([named("deferred")], durable=False)
+    assert store.flush() is True, "whoever asks for it need not wait"
+    assert Counting.writes[1:] == [["deferred"]]
+    assert time.monotonic() - began < 10.0
+
+
+def test_a_start_is_delivered_while_its_transfer_runs(site, counting, monkeypatch):
+    monkeypatch.setattr(delivery_module, "_LINGER", 0.05)
+    written = threading.Event()
+    monkeypatch.setattr(Counting, "apply", lambda self, changes, *, owed=(): written.set())
+    site.store("counting||x", adapters=counting).submit([named("start")], durable=False)
+    assert written.wait(10)
+
+
 def test_batch_delivery_brings_a_start_together_with_the_end(site, counting):
     store = site.store("counting||x", adapters=counting, delivery="batch")
     assert store.submit([named("pending1"), named("pending2")], durable=False)

@@ -1,0 +1,226 @@
+"""What tracking adds to a transfer in a running Airflow: wall time inside ``execute``, less the user's own code.
+
+Called by itself, since it starts Airflow twice: ``.venv-bench/bin/python benchmarks/inside_tasks.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.tracking import servers
+from demo.airflow_process import AirflowStack
+
+#: A Dag of equal transfers for each kind. What is timed lies in the task's process, from the first to the last line of
+#: ``execute``; the user's code times itself.
+DAGS = """
+import json, os, time
+from pathlib import Path
+
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+
+from airflow_provider_pipetrack import tracked
+
+users = 0.0
+
+def work(seconds):
+    global users
+    begin = time.perf_counter()
+    if seconds:
+        time.sleep(seconds)
+    users = time.perf_counter() - begin
+
+def timed(operator):
+    class Timed(operator):
+        def execute(self, context):
+            begin, cpu = time.perf_counter(), time.process_time()
+            super().execute(context)
+            wall, cpu = time.perf_counter() - begin - users, time.process_time() - cpu
+            with Path({times!r}, self.dag_id).open("a") as file:
+                file.write(json.dumps([wall * 1000, cpu * 1000]) + "\\n")
+    return Timed
+
+Plain, Tracked = timed(PythonOperator), timed(tracked(PythonOperator))
+
+def build(name, seconds, location):
+    with DAG(name, schedule=None, max_active_tasks=1000) as dag:
+        for number in range({transfers}):
+            arguments = dict(task_id=f"t{{number:03d}}", python_callable=work, op_args=[seconds], retries=0)
+            if location is None:
+                Plain(**arguments)
+            else:
+                stages = {{"stage_i_details": "a", "stage_i_plus_1_details": "b", "tracking_location": [location]}}
+                Tracked(transfer=stages, **arguments)
+    return dag
+
+for name, seconds, location in json.loads({kinds!r}):
+    globals()[name] = build(name, seconds, location)
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to run a transfer.
+
+    :param name: for the table; the Dag's id is made of it.
+    :param seconds: what the user's code waits, for others as one does that moves data between servers.
+    :param location: where it is tracked; None for the same operator untracked.
+    :param limit: milliseconds to reach at the median, if any.
+    """
+
+    name: str
+    seconds: float
+    location: str | None
+    limit: float | None = None
+
+    @property
+    def dag_id(self) -> str:
+        """The Dag of this kind."""
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A storage and its Airflow connection, in the environment under one id and in the metadata database under another.
+
+    :param location: a location with ``{conn}`` in place of the connection's id.
+    """
+
+    name: str
+    location: str
+    conn_id: str
+
+    @property
+    def stored_id(self) -> str:
+        """The connection that stands in Airflow's metadata database."""
+        return f"{self.conn_id}_stored"
+
+    def at(self, conn_id: str) -> str:
+        """Return the location that is reached by a connection."""
+        return self.location.replace(self.conn_id, conn_id)
+
+
+def kinds_of(servers: list[Server], waits: float) -> list[Kind]:
+    """Return what is compared in the first Airflow."""
+    kinds = [
+        Kind("untracked, empty", 0.0, None),
+        Kind(f"untracked, waits {waits:.0f} s", waits, None),
+        Kind("SQLite, empty", 0.0, "sqlite||{folder}/tracking.db", 10.0),
+        Kind(f"SQLite, waits {waits:.0f} s", waits, "sqlite||{folder}/tracking.db", 10.0),
+    ]
+    for server in servers:
+        kinds += [
+            Kind(f"{server.name}, waits {waits:.0f} s", waits, server.at(server.conn_id), 30.0),
+            Kind(f"{server.name}, waits {waits:.0f} s, connection stored", waits, server.at(server.stored_id), 50.0),
+            Kind(f"{server.name}, empty", 0.0, server.at(server.conn_id)),
+        ]
+    return kinds
+
+
+def preloaded_of(servers: list[Server], waits: float) -> list[Kind]:
+    """Return what is compared in the second Airflow, whose workers have the clients before they fork."""
+    limits = {"PostgreSQL": 40.0}
+    kinds = []
+    for server in servers:
+        at = server.at(server.conn_id)
+        kinds.append(Kind(f"{server.name}, preload, empty", 0.0, at, limits.get(server.name)))
+        kinds.append(Kind(f"{server.name}, preload, waits {waits:.0f} s", waits, at, 30.0))
+    return kinds
+
+
+def measure(kinds: list[Kind], servers: list[Server], *, transfers: int, rounds: int, preload: bool) -> None:
+    """Run the Dag of each kind in turn, ``rounds`` times behind a first one, and print what was seen."""
+    with airflow(kinds, servers, transfers=transfers, preload=preload) as (stack, times):
+        for number in range(rounds + 1):
+            for kind in kinds:
+                run_id = f"round_{number}"
+                stack.trigger(kind.dag_id, dag_run_id=run_id)
+                state = stack.wait_run(kind.dag_id, run_id, timeout=600)
+                assert state == "success", (kind.name, state, stack.logs())
+                if number == 0:
+                    (times / kind.dag_id).unlink()  # tables are made, modules compiled
+        for kind in kinds:
+            rows = [json.loads(line) for line in (times / kind.dag_id).read_text().splitlines()]
+            assert len(rows) == transfers * rounds, (kind.name, len(rows))
+            print(line(kind, rows), flush=True)
+
+
+def line(kind: Kind, rows: list[list[float]]) -> str:
+    """Return a line of the table."""
+    walls, cpus = (sorted(column) for column in zip(*rows, strict=True))
+    middle = statistics.median(walls)
+    wanted = f"  (to reach: {kind.limit:.0f} ms)" if kind.limit else ""
+    return (
+        f"{kind.name:44}{walls[0]:9.1f}{middle:9.1f}{walls[int(len(walls) * 0.9)]:9.1f}"
+        f"{cpus[0]:12.1f}{statistics.median(cpus):9.1f}{wanted}"
+    )
+
+
+@contextmanager
+def airflow(
+    kinds: list[Kind], servers: list[Server], *, transfers: int, preload: bool
+) -> Iterator[tuple[AirflowStack, Path]]:
+    """Start an Airflow that knows the Dags and has the connections; give it and the folder of the times."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-inside-"))
+    times = folder / "times"
+    for one in (times, folder / "dags"):
+        one.mkdir()
+    placed = [
+        [kind.dag_id, kind.seconds, kind.location and kind.location.replace("{folder}", str(folder))] for kind in kinds
+    ]
+    text = DAGS.format(times=str(times), transfers=transfers, kinds=json.dumps(placed))
+    (folder / "dags" / "kinds.py").write_text(text)
+    environment = {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
+    if preload:
+        environment["AIRFLOW__PIPETRACK__PRELOAD"] = "postgres, aws_s3"
+    with AirflowStack(folder / "airflow", folder / "dags", env=environment, parallelism=1) as stack:
+        for server in servers:
+            connection = os.environ[f"AIRFLOW_CONN_{server.conn_id.upper()}"]
+            stack._run("connections", "add", server.stored_id, "--conn-json", connection)
+        for kind in kinds:
+            stack.wait_dag(kind.dag_id, timeout=180)
+            stack.unpause(kind.dag_id)
+        yield stack, times
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--transfers", type=int, default=5, help="of each Dag run")
+    parser.add_argument("--rounds", type=int, default=4, help="counted runs of each kind, behind a first one")
+    parser.add_argument("--waits", type=float, default=2.0, help="seconds of a transfer that waits")
+    parser.add_argument("--only", choices=("default", "preload"), help="one of the two Airflows")
+    parser.add_argument("--match", default="", help="kinds whose name has this in it, and the untracked ones")
+    options = parser.parse_args()
+    sys.dont_write_bytecode = False  # as installed: with compiled modules
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with ExitStack() as stack:
+        found = [Server(name, location, conn_id) for name, location, conn_id, _ in servers(stack)]
+        for preload, kinds in (
+            (False, kinds_of(found, options.waits)),
+            (True, preloaded_of(found, options.waits)),
+        ):
+            if options.only == ("default" if preload else "preload"):
+                continue
+            chosen = [kind for kind in kinds if kind.location is None or options.match in kind.name]
+            if not chosen:
+                continue
+            title = "added inside execute, LocalExecutor, ms" + (", clients preloaded" if preload else "")
+            print(f"\n{title:44}{'wall min':>9}{'p50':>9}{'p90':>9}{'CPU min':>12}{'p50':>9}")
+            measure(chosen, found, transfers=options.transfers, rounds=options.rounds, preload=preload)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
