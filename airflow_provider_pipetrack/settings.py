@@ -38,8 +38,9 @@ def tracking_location() -> list[str]:
     except ValueError:
         locations = None
     if not isinstance(locations, list) or not all(isinstance(item, str) for item in locations):
+        # A location of the user's own may hold a password.
         raise SettingError(
-            "tracking_location", raw, 'expected a JSON list of texts, such as ["sqlite||/path/tracking.db"]'
+            "tracking_location", "[…", 'expected a JSON list of texts, such as ["sqlite||/path/tracking.db"]'
         )
     return locations
 

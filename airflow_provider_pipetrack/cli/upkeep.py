@@ -111,13 +111,22 @@ def doctor(locations: Sequence[str], output: str) -> None:
     from airflow_provider_pipetrack.tracking.health import health
 
     with opened_store(locations) as store:
-        found = health(store)
+        found = health(store, writing=True)
         is_default = not locations and _is_default(store)
     alerts = Outbox(settings.alerts_dir()).standing()
     is_well = found.is_well and alerts.is_well
     broken = [guarantee for guarantee in found.guarantees if not guarantee.holds]
     if output == "json":
-        print_json({**asdict(found), "alerts": asdict(alerts), "is_well": is_well, "nothing_configured": is_default})
+        letters = [letter.as_dict() for letter in found.dead_letters]
+        print_json(
+            {
+                **asdict(found),
+                "dead_letters": letters,
+                "alerts": asdict(alerts),
+                "is_well": is_well,
+                "nothing_configured": is_default,
+            }
+        )
     else:
         _print_health(found, alerts, is_default=is_default)
     # That a host's loss loses its records is how a chain on one host is; all the rest is to be mended.

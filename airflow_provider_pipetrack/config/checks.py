@@ -259,9 +259,9 @@ class Checker:
                         parse_location_string(text, custom)
                         verdicts[text] = None
                     except LocationError as error:
-                        verdicts[text] = error.message
-                if verdicts[text]:
-                    self.add(("stage_transfers", index, "tracking_location", place), f"{text!r}: {verdicts[text]}")
+                        verdicts[text] = f"{error.location!r}: {error.message}"
+                if verdict := verdicts[text]:
+                    self.add(("stage_transfers", index, "tracking_location", place), verdict)
 
     def _check_content(self, index: int, row: Row, variables: Row, functions: UserFunctions) -> None:
         if self._functions_broken:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.leg import Leg
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
-#: Seconds that one location may take to answer the Test button.
-_TEST_LIMIT = 10.0
-
 
 class ChainError(PipetrackError):
     """A connection of type ``pipetrack`` cannot be used."""
@@ -96,7 +93,7 @@ class PipetrackHook(BaseHook):
         )
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask every location of the chain; return whether all answer, and how each of them is."""
+        """Ask every location of the chain whether it would take a record; return whether all do, and how each is."""
         try:
             with self.get_conn() as store:
                 answers = [_answer(leg) for leg in store.legs]
@@ -120,7 +117,8 @@ class PipetrackHook(BaseHook):
 def _answer(leg: Leg) -> tuple[str, str]:
     """Return a location's name and what is wrong with it, which is nothing when it answers."""
     try:
-        leg.call(lambda adapter: adapter.check(), _TEST_LIMIT)
+        # Now, even if it did not answer a moment ago: it may be what was just mended.
+        leg.knock(writing=True)
     except PipetrackError as error:
         return leg.name, getattr(error, "message", str(error))
     return leg.name, ""

@@ -11,8 +11,15 @@ from pathlib import PurePosixPath
 from airflow_provider_pipetrack.errors import LocationError
 
 SEPARATOR = "||"
-_URL_PASSWORD = re.compile(r"(://[^/:@|\s]*:)[^@/|]+@")
-_NAMED_SECRET = re.compile(r"(?i)\b((?:password|passwd|pwd|secret|token|[a-z_]*key)\s*=\s*)[^;&|,\s]+")
+#: Up to the last @, since a password may hold one, as it may hold a slash.
+_LOGIN = re.compile(r"(://[^:/@|\s]*:|(?:^|(?<=[\s|,;=]))[^:/@|\s,;=]+:(?!/))(?:[^|\s]|\|(?!\|))*@")
+_NAMED_SECRET = re.compile(
+    r"""(?ix) (
+        ["']? \b[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?) ["']? \s*[=:]\s*
+        | ["']? \b(?:[\w-]*(?:key|signature)|pass|sig|auth) ["']? \s*=\s*
+        | \bbearer\s+
+    ) (?: "[^"]*" | '[^']*' | [^;&|,\s}]+ )"""
+)
 DEFAULT_TABLE = "pipeline_tracking"
 
 #: For each type, what follows it. The database types may leave out schema and table in the dotted form.
@@ -28,6 +35,10 @@ FORMS = {
 _DOTTED_TYPES = ("snowflake", "postgres", "local_postgres", "mongodb")
 _POSTGRES_TYPES = ("postgres", "local_postgres")
 _PATH_TYPES = ("local_file", "sqlite")
+_NO_LOGIN = (
+    "a location names no server and no user: put those into an Airflow connection, and name that, for example as "
+    "postgres@my_connection||database||schema||table"
+)
 _LONGEST_NAME = 255
 #: PostgreSQL cuts longer names off; the history's name is the table's with ``_history``.
 _LONGEST_IN_POSTGRES = 63 - len("_history")
@@ -66,8 +77,8 @@ class Location:
 
 
 def masked(text: str) -> str:
-    """Return a location without the secrets that a user's own form may hold: passwords in URLs and ``key=value``."""
-    text = _URL_PASSWORD.sub(r"\1***@", text)
+    """Return a location without the secrets that a user's own form may hold: ``user:password@`` and ``key=value``."""
+    text = _LOGIN.sub(r"\1***@", text)
     return _NAMED_SECRET.sub(r"\1***", text)
 
 
@@ -76,15 +87,24 @@ def parse_location_string(text: str, custom_types: Collection[str] = ()) -> Loca
 
     :param text: ``type||part||…``, ``type@connection||part||…``, ``type.database.table`` or ``s3://bucket/prefix/``.
     :param custom_types: types of the user's own, whose parts are not looked at.
-    :raises LocationError: says what is wrong and what was expected.
+    :raises LocationError: says what is wrong and what was expected, without repeating a secret.
     """
+    try:
+        return _parsed(text, custom_types)
+    except LocationError as error:
+        raise LocationError(masked(error.location), masked(error.message)) from None
+
+
+def _parsed(text: str, custom_types: Collection[str]) -> Location:
     if not isinstance(text, str) or not text.strip():
         raise LocationError(str(text), "is empty; write for example sqlite||/path/tracking.db")
     written = text.strip()
     if "\0" in written or "\n" in written:
         raise LocationError(text, "contains a line break or a NUL character")
-    if written.startswith("s3://"):
+    if written[:5].lower() == "s3://":
         return Location("aws_s3", None, (_bucket(written, text),), text)
+    if "://" in written.partition(SEPARATOR)[0]:
+        raise LocationError(text, f"is a URL, and {_NO_LOGIN}")
     if SEPARATOR not in written:
         return _dotted(written, text, custom_types)
     head, *parts = (part.strip() for part in written.split(SEPARATOR))
@@ -106,6 +126,8 @@ def _checked(kind: str, parts: list[str], text: str) -> tuple[str, ...]:
         raise LocationError(text, f"expected {SEPARATOR.join((kind, *expected))}")
     if kind == "aws_s3":
         return (_bucket(parts[0], text),)
+    if kind not in _PATH_TYPES and any(_LOGIN.search(part) for part in parts):
+        raise LocationError(text, f"holds a password, and {_NO_LOGIN}")
     if kind in _PATH_TYPES:
         _check_path(parts[0], text)
     names = parts[1:] if kind in _PATH_TYPES else parts
@@ -135,8 +157,10 @@ def _dotted(written: str, text: str, custom_types: Collection[str]) -> Location:
 
 
 def _bucket(uri: str, text: str) -> str:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or " " in bucket or SEPARATOR in uri:
+    if _LOGIN.search(uri):
+        raise LocationError(text, f"holds a password, and {_NO_LOGIN}")
+    bucket, _, prefix = uri[5:].partition("/")
+    if uri[:5].lower() != "s3://" or not bucket or " " in bucket or SEPARATOR in uri:
         raise LocationError(text, "expected aws_s3||s3://bucket/prefix/")
     return f"s3://{bucket}/{prefix.strip('/')}/".replace("//", "/").replace("s3:/", "s3://")
 
@@ -149,6 +173,6 @@ def _check_path(path: str, text: str) -> None:
 
 
 def _unknown(kind: str) -> str:
-    close = difflib.get_close_matches(kind, FORMS, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(kind.lower(), FORMS, n=1, cutoff=0.6)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"there is no storage type {kind!r}{hint}; known are {', '.join(FORMS)}, and those of storage_adapters"

@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
 from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
@@ -74,7 +75,7 @@ class MongoAdapter(MergingAdapter):
         from pymongo import UpdateOne
 
         groups = grouped(changes)
-        now = _time(datetime.now(timezone.utc))
+        now = _time(utc_now())
         events = [_event(change, now) for group in groups.values() for change in group]
         updates = [
             UpdateOne(where, update, upsert=upsert)
@@ -182,6 +183,17 @@ class MongoAdapter(MergingAdapter):
     def check(self) -> None:
         """Ask the database for one record."""
         self.read_record("pipetrack-check")
+
+    def check_writing(self) -> None:
+        """Write a record with its change and remove them."""
+        change, now = change_from_record({"dag_id": "pipetrack-check", "task_id": "trial"}), _time(utc_now())
+        where, update, _ = next(_updates(fold([change]), [], now))
+        event = _event(change, now)
+        with self._explaining():
+            self._records().update_one(where, update, upsert=True)
+            self._history().insert_one(event)
+            self._records().delete_one(where)
+            self._history().delete_one({"_id": event["_id"]})
 
     def close(self) -> None:
         """Close the connections."""

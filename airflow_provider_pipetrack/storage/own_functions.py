@@ -11,7 +11,7 @@ from airflow_provider_pipetrack.errors import PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, complete
-from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.locations import Location, masked
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
@@ -108,4 +108,4 @@ def _connected(location: Location, connect: Callable[[str], Any]) -> Any:
         return connect(location.text)
     except Exception as error:
         text = f"connect_to_tracking_storage failed: {type(error).__name__}: {error}"
-        raise StorageError(location.name, text) from error
+        raise StorageError(location.name, masked(text)) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.storage.locations import FORMS, Location
+from airflow_provider_pipetrack.storage.locations import FORMS, Location, masked
 from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS, Finder, functions_adapter, own_client
 
 ENTRY_POINTS = "airflow_provider_pipetrack.storage_adapters"
@@ -87,7 +87,7 @@ def _users_adapter(adapter: str | type[Any], location: Location) -> StorageAdapt
         made: Any = kind(location.text) if takes else kind()
     except Exception as error:
         text = f"{getattr(kind, '__name__', kind)} cannot be made: {type(error).__name__}: {error}"
-        raise StorageError(location.name, text, transient=False) from error
+        raise StorageError(location.name, masked(text), transient=False) from error
     return adapter_of(made, location.name)
 
 

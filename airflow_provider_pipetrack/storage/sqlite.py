@@ -155,3 +155,5 @@ class SqliteAdapter(SqlAdapter):
         yield damaged, f"the file is damaged or no SQLite file ({text})"
         other = "no column named" in text or "has no column" in text or "no such column" in text
         yield other, f"the table has other columns than pipetrack's ({text})"
+        refused = isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError))
+        yield refused, f"the table {self.statements.table} does not take it: {text}"

@@ -79,7 +79,7 @@ class Breaker:
     def _write(self, until: float, failures: int) -> None:
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
             fresh.write_text(json.dumps({"until": until, "failures": failures}))
             fresh.replace(self.path)
         except OSError:

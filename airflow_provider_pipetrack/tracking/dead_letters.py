@@ -13,17 +13,19 @@ import logging
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE
 
 log = logging.getLogger("airflow_provider_pipetrack.reconcile")
 
 FILE_NAME = "dead-letters.ndjson"
 #: Largest file of dead letters, in bytes; beyond it, what nobody takes stays in the journal.
 MAX_FILE = 100_000_000
+_MODE = 0o660
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class DeadLetter:
 
     at: str
     reason: str
-    payload: bytes
+    #: Its chain may hold a password of the user's.
+    payload: bytes = field(repr=False)
 
     @property
     def record_ids(self) -> list[str]:
@@ -46,6 +49,10 @@ class DeadLetter:
         changes = entry.get("changes") if isinstance(entry, dict) else None
         known = [change for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
         return sorted({str(change["record_id"]) for change in known if "record_id" in change})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what people are shown of it."""
+        return {"at": self.at, "reason": self.reason, "record_ids": self.record_ids}
 
 
 class DeadLetters:
@@ -83,7 +90,7 @@ class DeadLetters:
         with self._locked():
             lines = self.path.read_bytes().splitlines()
             fresh = self.path.with_name(f"{FILE_NAME}.{os.getpid()}.tmp")
-            with fresh.open("wb") as file:
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "wb") as file:
                 file.writelines(line + b"\n" for line in lines if _letter(line) not in letters)
                 file.flush()
                 os.fsync(file.fileno())
@@ -91,9 +98,9 @@ class DeadLetters:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o660)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 # The file may have been replaced while we waited for the lock of the old one.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, Journal
 from airflow_provider_pipetrack.tracking.leg import Leg
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
@@ -320,7 +320,7 @@ def lost_on_host(folder: Path) -> int:
 def _add_to(counter: Path, number: int) -> None:
     """Add to a file whose size is the count: appending needs no lock, and often works where a disk is full."""
     try:
-        counter.parent.mkdir(parents=True, exist_ok=True)
+        counter.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         with counter.open("ab", buffering=0) as file:
             file.write(b"." * number)
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.storage.locations import masked
 from airflow_provider_pipetrack.tracking.delivery import Delivered, deliver
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -158,7 +159,7 @@ class Drain:
             store = self._store_of(pile.chain)
         except PipetrackError as error:
             log.warning("pipetrack: %d changes in the journal wait: %s", _size(letters), error)
-            self.failures[", ".join(map(str, pile.chain["locations"]))] = str(error)
+            self.failures[", ".join(masked(str(text)) for text in pile.chain["locations"])] = str(error)
             self.waiting += _size(letters)
         else:
             self._deliver_some(store, letters)

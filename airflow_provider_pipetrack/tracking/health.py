@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
 from airflow_provider_pipetrack.tracking.delivery import lost_on_host
-from airflow_provider_pipetrack.tracking.journal import MAX_FOLDER, journal_size
+from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, MAX_FOLDER, journal_size
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
 
@@ -112,10 +112,12 @@ class Health:
         )
 
 
-def health(store: TrackingStore) -> Health:
+def health(store: TrackingStore, *, writing: bool = False) -> Health:
     """Return how the tracking of this host and the chain of a store are.
 
     Every location is asked, one after another, for at most ``ASK_LIMIT`` seconds each.
+
+    :param writing: True to ask whether each would take a record, too; False for a host that may only read.
     """
     folder = store.journal_folder
     moments = [change.at for change in waiting_changes(folder)]
@@ -128,7 +130,7 @@ def health(store: TrackingStore) -> Health:
         other_hosts=_other_hosts(folder),
         dead_letters=DeadLetters(folder).read(),
         lost=lost_on_host(folder),
-        locations=[_location(leg) for leg in store.legs],
+        locations=[_location(leg, writing=writing) for leg in store.legs],
         guarantees=guarantees(folder, store.legs),
     )
 
@@ -208,7 +210,7 @@ def _host_loss(legs: Sequence[Leg]) -> Guarantee:
 
 def _journal_trouble(folder: Path) -> str:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         full = journal_size(folder) > MAX_FOLDER
     except OSError as error:
         return f"the journal folder {folder} cannot be used ({error.strerror})"
@@ -225,12 +227,14 @@ def _other_hosts(folder: Path) -> dict[str, int]:
     return {path.name: number for path in others if (number := sum(1 for _ in waiting_changes(path)))}
 
 
-def _location(leg: Leg) -> LocationHealth:
+def _location(leg: Leg, *, writing: bool) -> LocationHealth:
     state, owed = LocationState.NOT_VISIBLE, None
     try:
         check_visible(leg)
         state = LocationState.LEFT_ALONE if leg.is_left_alone else LocationState.DOWN
         leg.call(lambda adapter: adapter.check(), ASK_LIMIT)
+        if writing:
+            leg.call(lambda adapter: adapter.check_writing(), ASK_LIMIT)
         owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT) if leg.keeps_owed else None
     except StorageError as error:
         return LocationHealth(leg.name, state, error.message, leg.host_local, owed)

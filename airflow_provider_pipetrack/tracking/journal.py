@@ -27,6 +27,8 @@ _TAKEN_AS_IT_IS = 64_000
 ROTATE_ABOVE = 16_000_000
 #: Largest journal of a host, in bytes; beyond it the journal counts as full and records are delivered directly.
 MAX_FOLDER = 1_000_000_000
+#: For the user and his group, such as those of ``run_as_user``: entries hold what only they may read.
+FOLDER_MODE = 0o770
 _MAX_SLOTS = 4096
 _TOGETHER = 64
 
@@ -255,7 +257,7 @@ def folder_of_host(root: Path, host: str) -> Path:
 def _take_slot(folder: Path, largest: int) -> Slot:
     """Return the first free slot; one that is larger than ``largest`` bytes is left to whoever drains."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o775)
+        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         _insist_on_room(folder)
         for number in range(_MAX_SLOTS):
             path = folder / f"slot-{number:03d}.seg"

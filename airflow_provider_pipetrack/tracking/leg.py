@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.storage.locations import Location
+from airflow_provider_pipetrack.storage.locations import Location, masked
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.tracking.breaker import Breaker
 from airflow_provider_pipetrack.tracking.own_functions import functions_of
@@ -122,13 +122,16 @@ class Leg:
             limit = min(limit, adapter.time_limit / _PROBE_PART)
         return self._judged(adapter, work, limit, patient=patient)
 
-    def knock(self) -> None:
+    def knock(self, *, writing: bool = False) -> None:
         """Ask a location for a sign of life even if it is left alone, so that all on this host know how it is.
 
+        :param writing: True to ask whether it would take a record, too.
         :raises StorageError: when there is none.
         """
         adapter = self._ready()
         self._judged(adapter, lambda adapter: adapter.check(), adapter.time_limit, patient=True)
+        if writing:
+            self._judged(adapter, lambda adapter: adapter.check_writing(), adapter.time_limit, patient=True)
 
     def _judged(
         self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool
@@ -147,7 +150,7 @@ class Leg:
         except Exception as error:
             self._breaker.succeeded()
             text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
-            raise StorageError(self.name, text, transient=False) from error
+            raise StorageError(self.name, masked(text), transient=False) from error
         self._breaker.succeeded()
         return result
 
@@ -168,7 +171,7 @@ class Leg:
             raise
         except Exception as error:
             text = f"{type(adapter).__name__} cannot be loaded: {type(error).__name__}: {error}"
-            raise StorageError(self.name, text, transient=False) from error
+            raise StorageError(self.name, masked(text), transient=False) from error
         return adapter
 
     def _bounded(

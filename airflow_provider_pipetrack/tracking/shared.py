@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, Journal
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
@@ -86,7 +86,7 @@ def _decoded(payload: bytes) -> Any:
 def note_waiting(folder: Path) -> None:
     """Remember that something on this host is not where it belongs, so that the next process may bring it there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o775)
+        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         (folder / _WAITING).touch()
     except OSError as error:
         log.debug("pipetrack: %s", error)

@@ -22,7 +22,7 @@ def test_a_chain_is_a_json_list_or_one_location(monkeypatch):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("tracking_location", '["a"', r"\[pipetrack\] tracking_location = '\[\"a\"': expected a JSON list of texts"),
+        ("tracking_location", '["a"', r"\[pipetrack\] tracking_location = '\[…': expected a JSON list of texts"),
         ("tracking_location", "[1]", "expected a JSON list of texts"),
         (
             "mode",

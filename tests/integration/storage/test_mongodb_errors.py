@@ -96,6 +96,19 @@ def test_documents_of_somebody_else_in_the_collection_are_left_alone(mongo, plac
     adapter.close()
 
 
+def test_a_collection_that_takes_no_record_is_found_out_without_one(mongo, place_of):
+    adapter = place_of("mongodb").adapter()
+    adapter.apply([CHANGE])
+    adapter.check_writing()
+    assert adapter._history().count_documents({}) == adapter._records().count_documents({}) == 1
+    adapter._records().create_index([("task_id", 1)], unique=True)
+    adapter._records().insert_one({"_id": 7, "task_id": "trial"})
+    with pytest.raises(StorageError, match="does not take pipetrack's documents") as raised:
+        adapter.check_writing()
+    assert not raised.value.transient
+    adapter.close()
+
+
 def test_a_thread_that_waits_for_a_hung_server_goes_on_when_it_is_abandoned(define, black_hole):
     import threading
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
 from airflow_provider_pipetrack.hooks.form import FIELDS
 from airflow_provider_pipetrack.hooks.pipetrack import Chain, ChainError, PipetrackHook
+from airflow_provider_pipetrack.tracking.breaker import Breaker
 
 LOCATIONS = ["postgres||tracking||public||t", "local_file||/var/t.json"]
 
@@ -80,6 +82,25 @@ def test_the_test_button_reports_each_location(define, tmp_path, monkeypatch):
     wrong, said = define(tracking_location=["postgre||a||b||c"]).test_connection()
     assert not wrong
     assert "there is no storage type 'postgre' (did you mean 'postgres'?)" in said
+
+
+def test_the_test_button_asks_whether_a_record_would_be_taken(define, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    hook = define(tracking_location=[f"sqlite||{tmp_path}/t.db||t"])
+    assert hook.test_connection()[0]
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+        connection.execute("CREATE TRIGGER shut BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'closed'); END")
+    assert hook.test_connection() == (False, f"sqlite||{tmp_path}/t.db||t: the table t does not take it: closed")
+
+
+def test_the_test_button_asks_a_location_that_is_left_alone(define, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    hook = define(tracking_location=[f"sqlite||{tmp_path}/t.db||t"])
+    with hook.get_conn() as store:
+        Breaker(store.journal_folder / "breakers", store.legs[0].name).failed()
+        assert store.legs[0].is_left_alone
+    assert hook.test_connection()[0]
 
 
 def test_its_store_keeps_records(define, tmp_path, monkeypatch):

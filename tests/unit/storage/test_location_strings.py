@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.errors import LocationError
-from airflow_provider_pipetrack.storage.locations import FORMS, Location, parse_location_string
+from airflow_provider_pipetrack.storage.locations import FORMS, Location, masked, parse_location_string
 
 KNOWN = ", ".join(FORMS)
 
@@ -22,6 +22,7 @@ KNOWN = ", ".join(FORMS)
         ("mongodb||db||tracking", "mongodb", None, ("db", "tracking")),
         ("aws_s3||s3://bucket/some/prefix/", "aws_s3", None, ("s3://bucket/some/prefix/",)),
         ("aws_s3@lake||s3://bucket", "aws_s3", "lake", ("s3://bucket/",)),
+        ("S3://Bucket/some/prefix", "aws_s3", None, ("s3://Bucket/some/prefix/",)),
         ("s3://bucket/some/prefix", "aws_s3", None, ("s3://bucket/some/prefix/",)),
         ("local_file||/var/tracking.json", "local_file", None, ("/var/tracking.json",)),
         ("sqlite||/var/t.db||tracking", "sqlite", None, ("/var/t.db", "tracking")),
@@ -80,6 +81,13 @@ def test_parts_of_a_users_own_type_are_not_looked_at(text, kind, conn_id, parts)
                 "and those of storage_adapters"
             ),
         ),
+        (
+            "POSTGRES||a||b||c",
+            (
+                f"there is no storage type 'POSTGRES' (did you mean 'postgres'?); known are {KNOWN}, "
+                "and those of storage_adapters"
+            ),
+        ),
         ("zzz||a", f"there is no storage type 'zzz'; known are {KNOWN}, and those of storage_adapters"),
         ("/just/a/path", f"there is no storage type '/just/a/path'; known are {KNOWN}, and those of storage_adapters"),
         ("postgres||db||t", "expected postgres||database||schema||table"),
@@ -119,6 +127,57 @@ def test_a_location_that_is_refused_says_why(text, message):
         parse_location_string(text)
     assert raised.value.message == message
     assert str(raised.value) == f"tracking location {str(text)!r}: {message}"
+
+
+ELSEWHERE = (
+    "a location names no server and no user: put those into an Airflow connection, and name that, for example as "
+    "postgres@my_connection||database||schema||table"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "message"),
+    [
+        ("postgres://u:s3/cr@et@db:5432/x", "postgres://u:***@db:5432/x", f"is a URL, and {ELSEWHERE}"),
+        ("mongodb+srv://u:s3cret@[::1]/x", "mongodb+srv://u:***@[::1]/x", f"is a URL, and {ELSEWHERE}"),
+        ("sqlite:////x/y.db", "sqlite:////x/y.db", f"is a URL, and {ELSEWHERE}"),
+        ("postgres||u:s3cret@h||p||t", "postgres||u:***@h||p||t", f"holds a password, and {ELSEWHERE}"),
+        ("s3://k:s3cret@b/p", "s3://k:***@b/p", f"holds a password, and {ELSEWHERE}"),
+        ("aws_s3||s3://k:s3cret@b/p", "aws_s3||s3://k:***@b/p", f"holds a password, and {ELSEWHERE}"),
+        (
+            "mine||h;password=s3cret",
+            "mine||h;password=***",
+            f"there is no storage type 'mine'; known are {KNOWN}, and those of storage_adapters",
+        ),
+    ],
+)
+def test_what_is_refused_is_shown_without_its_secret(text, shown, message):
+    with pytest.raises(LocationError) as raised:
+        parse_location_string(text)
+    assert str(raised.value) == f"tracking location {shown!r}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("details", "shown"),
+    [
+        ("db://u:s3cret@h/x", "db://u:***@h/x"),
+        ("db://u:s3/cr@et@h/x", "db://u:***@h/x"),
+        ("db://:s3|cret@h", "db://:***@h"),
+        ("u:s3cret@h:1/x", "u:***@h:1/x"),
+        ("h;Password = s3cret;x=1", "h;Password = ***;x=1"),
+        ("password: 's3 cret', x", "password: ***, x"),
+        ('{"access_token": "s3 cret", "x": 1}', '{"access_token": ***, "x": 1}'),
+        ("https://h/?sig=s3cret&x=1", "https://h/?sig=***&x=1"),
+        ("AccountKey=s3cret==;X-Amz-Signature=s3cret", "AccountKey=***;X-Amz-Signature=***"),
+        ("Authorization: Bearer s3cret", "Authorization: Bearer ***"),
+        ("host:5432/x", "host:5432/x"),
+        ("https://host:8080/x?mode=fast", "https://host:8080/x?mode=fast"),
+        ("somebody@host, tokens of 3, key: value", "somebody@host, tokens of 3, key: value"),
+    ],
+)
+def test_secrets_in_a_users_own_location_are_masked(details, shown):
+    assert masked(f"mine||{details}||t") == f"mine||{shown}||t"
+    assert parse_location_string(f"mine||{details}||t", {"mine"}).name == f"mine||{shown}||t"
 
 
 def test_a_postgres_table_may_be_as_long_as_its_history_leaves_room_for():

@@ -45,6 +45,17 @@ def named(number: int) -> dict:
     return {**RECORD, "transfer_unique_id": f"t{number}"}
 
 
+def test_nobody_else_may_read_what_a_letter_holds(tmp_path):
+    letters = DeadLetters(tmp_path / "host")
+    for text in (b"first", b"second"):
+        assert letters.add(text, "nobody takes it")
+    letters.remove(letters.read()[:1])
+    assert [letter.payload for letter in letters.read()] == [b"second"]
+    assert "second" not in repr(letters.read())
+    for path in (letters.path, letters.path.parent):
+        assert path.stat().st_mode & 0o007 == 0
+
+
 def test_what_every_location_refuses_is_set_aside_and_the_rest_is_delivered(site, picky):
     store = site.store("picky||x", adapters=picky)
     assert all(store.write_tracking_record(named(number)) for number in range(20))

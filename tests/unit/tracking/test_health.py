@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 
 import pytest
 
@@ -76,6 +77,18 @@ def test_a_location_that_is_left_alone_and_one_of_another_host_are_said_to_be_so
     first, second = health(store).locations
     assert (first.state, second.state) == (LocationState.LEFT_ALONE, LocationState.UP)
     assert first.reason == "did not answer a moment ago and is left alone for a while"
+
+
+def test_a_location_that_can_be_read_and_not_written_is_up_only_for_who_does_not_write(site):
+    store = site.store("a")
+    store.write_tracking_record(RECORD)
+    with sqlite3.connect(site.location("a").split("||")[1]) as connection:
+        refuse = "CREATE TRIGGER shut BEFORE INSERT ON {} BEGIN SELECT RAISE(ABORT, 'closed for the month'); END"
+        connection.execute(refuse.format(site.location("a").split("||")[2]))
+    assert health(store).is_well
+    (location,) = health(store, writing=True).locations
+    assert location.state == LocationState.DOWN
+    assert location.reason.endswith("does not take it: closed for the month")
 
 
 def test_the_journals_of_other_hosts_on_a_shared_disk_are_counted(site, monkeypatch):
