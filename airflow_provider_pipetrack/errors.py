@@ -52,7 +52,10 @@ class ConfigError(PipetrackError):
 
 
 class LocationError(PipetrackError):
-    """A ``tracking_location`` entry cannot be understood."""
+    """A ``tracking_location`` entry cannot be understood.
+
+    :param location: the entry, without secrets.
+    """
 
     def __init__(self, location: str, message: str) -> None:
         self.location = location

@@ -114,6 +114,11 @@ def alerts_dir() -> Path:
     return journal_dir() / "_alerts"
 
 
+def chains_dir() -> Path:
+    """Return the folder that says which chains were used; beside the journals, so that all who share those know it."""
+    return journal_dir() / "_chains"
+
+
 def host_name() -> str:
     """Return this host's name, which keeps the journals of hosts that share a disk apart."""
     return socket.gethostname() or "localhost"

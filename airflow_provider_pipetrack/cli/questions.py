@@ -11,7 +11,7 @@ import click
 from airflow_provider_pipetrack.cli.shown import (
     TRANSFER_TABLE,
     location_option,
-    opened_store,
+    opened_questions,
     output_option,
     plural,
     print_json,
@@ -57,17 +57,14 @@ _EVENT_TABLE = {
 @output_option
 def status(pipeline: str | None, limit: int, locations: Sequence[str], output: str) -> None:
     """Show how every pipeline stands, or the last run of one PIPELINE with its transfers."""
-    from airflow_provider_pipetrack.tracking.questions import Questions
-
-    with opened_store(locations) as store:
-        questions = Questions(store)
+    with opened_questions(locations) as questions:
         pipelines = questions.ask("pipelines", limit=limit, pipeline_id=pipeline)
         if pipeline is None:
             attention = questions.ask("attention", limit=limit)
-            _finish(store, pipelines)
+            _finish(pipelines)
             _show_pipelines(pipelines, attention, output)
             return
-        _finish(store, pipelines)
+        _finish(pipelines)
         if not pipelines.rows:
             click.echo(f"There is no record of a pipeline {pipeline!r}.", err=True)
             raise SystemExit(1)
@@ -80,10 +77,13 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
             **{name: run[name] for name in ("pipeline_id", "dag_id", "run_id")},
         )
     if output == "json":
-        print_json({"run": run, "transfers": transfers.rows, "unreachable": transfers.unreachable})
+        print_json({"run": run, "transfers": transfers.rows, **_origin(transfers)})
         return
     print_table("Last run", _RUN_TABLE, [run])
     print_table("Transfers", TRANSFER_TABLE, transfers.rows)
+    for places in dict.fromkeys(tuple(row["tracking_location"] or ()) for row in transfers.rows):
+        if places:
+            click.echo(f"Kept in {', else '.join(places)}")
 
 
 @click.command()
@@ -110,17 +110,17 @@ def ready(
     """
     from airflow_provider_pipetrack.tracking.readiness import is_ready
 
-    with opened_store(locations) as store:
+    with opened_questions(locations) as questions:
         found = is_ready(
             pipeline,
             stage,
             date,
-            store=store,
+            questions=questions,
             accept_partial=accept_partial,
             accept_pending_audit=accept_pending_audit,
         )
         warn_unreachable(found.unreachable)
-        none_answered = len(found.unreachable) == len(store.legs)
+        none_answered = {leg.name for store in questions.stores for leg in store.legs} <= found.unreachable.keys()
     if output == "json":
         print_json(found.as_dict())
     else:
@@ -149,37 +149,39 @@ def history(subject: str, config_hash: str | None, locations: Sequence[str], out
     change it is shown who made it, when, from what to what, and why. A configuration may be named by the beginning of
     its hash.
     """
-    with opened_store(locations) as store:
+    with opened_questions(locations) as questions:
         if subject.count("/") == 4:
-            found = _show_changes(store, subject, output)
+            found = _show_changes(questions.stores, subject, output)
         elif config_hash is not None:
-            found = _show_config(store, subject, config_hash)
+            found = _show_config(questions.stores, subject, config_hash)
         else:
-            found = _show_versions(store, subject, output)
+            found = _show_versions(questions.stores, subject, output)
     raise SystemExit(0 if found else 1)
 
 
-def _show_changes(store: TrackingStore, record_id: str, output: str) -> bool:
+def _show_changes(stores: Sequence[TrackingStore], record_id: str, output: str) -> bool:
     from airflow_provider_pipetrack.records.history import explained
+    from airflow_provider_pipetrack.tracking.reading import read_history
 
-    events = explained(store.history(record_id))
-    keepers = [leg.name for leg in store.legs if leg.keeps_history]
+    legs = list({leg.identity: leg for store in stores for leg in store.legs}.values())
+    events = explained(read_history(legs, record_id))
+    keepers = [leg.name for leg in legs if leg.keeps_history]
     if output == "json":
         print_json(events)
     elif events:
         print_table(f"Changes of {record_id}", _EVENT_TABLE, events)
     elif not keepers:
-        names = ", ".join(leg.name for leg in store.legs)
+        names = ", ".join(leg.name for leg in legs)
         click.echo(f"No history is kept in {names}: such a storage keeps only the latest state.", err=True)
     else:
         click.echo(f"There is no record {record_id!r} in {', '.join(keepers)}.", err=True)
     return bool(events)
 
 
-def _show_versions(store: TrackingStore, pipeline: str, output: str) -> bool:
+def _show_versions(stores: Sequence[TrackingStore], pipeline: str, output: str) -> bool:
     from airflow_provider_pipetrack.tracking.configs import config_versions
 
-    versions, unreachable = config_versions(store, pipeline)
+    versions, unreachable = config_versions(stores, pipeline)
     warn_unreachable(unreachable)
     if output == "json":
         print_json([version.as_dict() for version in versions])
@@ -190,10 +192,10 @@ def _show_versions(store: TrackingStore, pipeline: str, output: str) -> bool:
     return bool(versions)
 
 
-def _show_config(store: TrackingStore, pipeline: str, config_hash: str) -> bool:
+def _show_config(stores: Sequence[TrackingStore], pipeline: str, config_hash: str) -> bool:
     from airflow_provider_pipetrack.tracking.configs import config_versions
 
-    versions, unreachable = config_versions(store, pipeline)
+    versions, unreachable = config_versions(stores, pipeline)
     warn_unreachable(unreachable)
     chosen = [version for version in versions if version.config_hash.startswith(config_hash)]
     if len(chosen) == 1:
@@ -259,16 +261,12 @@ def run_query(
     descending: bool,
 ) -> None:
     """Ask question NAME; every location of the chain counts, and what waits for delivery too."""
-    from airflow_provider_pipetrack.tracking.questions import Questions
-
     filters = dict(_filter(term) for term in terms)
-    with opened_store(locations) as store:
-        answer = Questions(store).ask(
-            name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters
-        )
-        _finish(store, answer)
+    with opened_questions(locations) as questions:
+        answer = questions.ask(name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters)
+        _finish(answer)
     if output == "json":
-        print_json({"rows": answer.rows, "total": answer.total, "unreachable": answer.unreachable})
+        print_json({"rows": answer.rows, "total": answer.total, **_origin(answer)})
         return
     shown = [column for column in (answer.rows[0] if answer.rows else ()) if any(row[column] for row in answer.rows)]
     print_list(shown, answer.rows)
@@ -277,7 +275,7 @@ def run_query(
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
     if output == "json":
-        print_json({"pipelines": pipelines.rows, "attention": attention.rows, "unreachable": pipelines.unreachable})
+        print_json({"pipelines": pipelines.rows, "attention": attention.rows, **_origin(pipelines)})
         return
     print_table("Pipelines", _RUN_TABLE, pipelines.rows)
     if pipelines.total > len(pipelines.rows):
@@ -293,15 +291,14 @@ def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
         print_table(f"Needs attention: {attention.total:,}{more}", columns, attention.rows)
 
 
-def _finish(store: TrackingStore, answer: Answer) -> None:
-    """Say who could not be asked; nobody at all is an error."""
-    from airflow_provider_pipetrack.tracking.upkeep import other_chains
+def _origin(answer: Answer) -> dict[str, Any]:
+    return {"sources": answer.sources, "unreachable": answer.unreachable}
 
+
+def _finish(answer: Answer) -> None:
+    """Say who could not be asked; nobody at all is an error."""
     warn_unreachable(answer.unreachable)
-    if len(answer.unreachable) == len(store.legs) and not answer.rows:
-        for chain in other_chains(store):
-            options = " ".join(f"--location '{text}'" for text in chain)
-            click.echo(f"Pipelines on this host have written elsewhere too; ask there with {options}", err=True)
+    if not answer.sources and not answer.rows:
         raise SystemExit(3)
 
 

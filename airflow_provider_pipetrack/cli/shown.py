@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from airflow_provider_pipetrack.tracking.questions import Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 #: Width of a table in a file or a pipe, in characters.
@@ -27,7 +28,7 @@ location_option = click.option(
     "--location",
     "locations",
     multiple=True,
-    help="A tracking location to use instead of the configured ones; give it again for the rest of a chain.",
+    help="A tracking location to use instead of those that are known; give it again for the rest of a chain.",
 )
 _STYLES = {
     "completed": "green",
@@ -67,6 +68,23 @@ def opened_store(locations: Sequence[str]) -> Iterator[TrackingStore]:
 
     with TrackingStore(list(locations)) if locations else TrackingStore.from_settings() as store:
         yield store
+
+
+@contextmanager
+def opened_questions(locations: Sequence[str]) -> Iterator[Questions]:
+    """Give the questions of the chain of these locations, or of all chains that are known when there are none."""
+    from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
+
+    if locations:
+        with opened_store(locations) as store:
+            yield Questions(store)
+        return
+    questions = questions_from_settings(own_code=True)
+    try:
+        yield questions
+    finally:
+        for store in questions.stores:
+            store.close_legs()
 
 
 def plural(number: int, word: str) -> str:

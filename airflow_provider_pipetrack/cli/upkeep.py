@@ -13,6 +13,7 @@ import click
 
 from airflow_provider_pipetrack.cli.shown import (
     location_option,
+    opened_questions,
     opened_store,
     output_option,
     plural,
@@ -102,7 +103,7 @@ def reconcile(
 @location_option
 @output_option
 def doctor(locations: Sequence[str], output: str) -> None:
-    """Say how the tracking of this host is: locations, what waits, and what holds when something dies.
+    """Say how the tracking of this host is: locations, what waits, alerts, and what holds when something dies.
 
     Exit code 1 when something needs a person.
     """
@@ -110,9 +111,10 @@ def doctor(locations: Sequence[str], output: str) -> None:
     from airflow_provider_pipetrack.notifications.outbox import Outbox
     from airflow_provider_pipetrack.tracking.health import health
 
-    with opened_store(locations) as store:
-        found = health(store, writing=True)
-        is_default = not locations and _is_default(store)
+    with opened_questions(locations) as questions:
+        found = health(*questions.stores, writing=True)
+        is_default = not locations and _is_default(questions.store)
+        warn_unreachable(questions.left_out)
     alerts = Outbox(settings.alerts_dir()).standing()
     is_well = found.is_well and alerts.is_well
     broken = [guarantee for guarantee in found.guarantees if not guarantee.holds]
@@ -212,7 +214,8 @@ def _is_default(store: TrackingStore) -> bool:
 
 
 def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
-    print_table(f"Locations, seen from {found.host}", _LOCATION_TABLE, found.locations)
+    chains = {"chain": lambda row: row.chain} if any(row.chain > 1 for row in found.locations) else {}
+    print_table(f"Locations, seen from {found.host}", {**chains, **_LOCATION_TABLE}, found.locations)
     if is_default:
         click.echo(
             "No tracking_location is set: records are in SQLite under AIRFLOW_HOME, which only this host sees. With "

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_pipetrack.compat import airflow_option, triggers_may_ask
-from airflow_provider_pipetrack.tracking.readiness import is_ready, shared_store
+from airflow_provider_pipetrack.tracking.readiness import asked_here, is_ready
 from airflow_provider_pipetrack.triggers.ready import TransferReadyTrigger, task_states_of
 
 
@@ -23,7 +23,8 @@ class TransferReadySensor(BaseSensorOperator):
     :param stage: text of the stage, as the transfers name their target.
     :param date: a day such as ``{{ ds }}``, or a moment such as ``{{ logical_date }}``; when not given, the day of
         this run's logical date, and the pipeline's newest run where it has none.
-    :param tracking_location: locations of the records; the store of ``[pipetrack]`` when not given.
+    :param tracking_location: locations of the records; when not given, the store of ``[pipetrack]`` and those that
+            pipelines of this host have used.
     :param accept_partial: whether partial data is good enough.
     :param accept_pending_audit: whether data is good enough whose audit has not decided.
     :param deferrable: whether to wait in the triggerer, without a worker; ``[operators] default_deferrable`` when not
@@ -85,7 +86,7 @@ class TransferReadySensor(BaseSensorOperator):
     def poke(self, context: Any) -> PokeReturnValue:
         """Ask once."""
         answer = is_ready(
-            **self._question(context), store=shared_store(self.tracking_location), task_states=task_states_of
+            **self._question(context), questions=asked_here(self.tracking_location), task_states=task_states_of
         )
         self.log.info("%s: %s", "Ready" if answer.ready else "Not ready", answer.reason)
         for location, reason in answer.unreachable.items():

@@ -1,6 +1,7 @@
-"""The chains of locations that processes of this host have written to, so that maintenance finds them all.
+"""The chains of locations that processes of this host have written to, so that maintenance and readers find them all.
 
-A pipeline may name a chain of its own, which stands in no setting. Each chain is kept as one small file.
+A pipeline may name a chain of its own, which stands in no setting. Each chain is kept as one small file beside the
+journals: whoever shares the folder, such as another host or the api-server, knows it too.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ def remember_chain(chain: Mapping[str, Any]) -> None:
     """Keep a chain, as a store describes it; one that cannot be kept is only found again when it is used."""
     text = json.dumps(chain, sort_keys=True)
     path = _folder() / f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
-    if path.exists():
-        return
     try:
+        if path.exists():
+            os.utime(path)  # says when it was last used
+            return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.{os.getpid()}")
         # A location of the user's own may hold a password.
@@ -39,8 +41,8 @@ def remember_chain(chain: Mapping[str, Any]) -> None:
 
 
 def known_chains() -> Iterator[dict[str, Any]]:
-    """Yield every chain that a process of this host has used; what cannot be read is left out."""
-    for path in sorted(_folder().glob("*.json")):
+    """Yield every chain that was used, the one that was used last first; what cannot be read is left out."""
+    for path in sorted(_folder().glob("*.json"), key=_used, reverse=True):
         try:
             chain = json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -50,5 +52,12 @@ def known_chains() -> Iterator[dict[str, Any]]:
             yield chain
 
 
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def _folder() -> Path:
-    return settings.state_dir() / "chains"
+    return settings.chains_dir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,16 +53,16 @@ def keep_config(store: TrackingStore, version: ConfigVersion) -> Kept:
     return Kept([], not unreachable, unreachable)
 
 
-def config_versions(store: TrackingStore, pipeline_id: str) -> tuple[list[ConfigVersion], dict[str, str]]:
+def config_versions(stores: Iterable[TrackingStore], pipeline_id: str) -> tuple[list[ConfigVersion], dict[str, str]]:
     """Return the configurations of a pipeline in the order of their first use, and which locations could not be asked.
 
+    :param stores: the stores that may have them.
     :param pipeline_id: the id as it stands in the file, or the Dag's.
     """
     found: dict[str, ConfigVersion] = {}
     unreachable: dict[str, str] = {}
-    for leg in store.legs:
-        if not leg.keeps_configs:
-            continue
+    keepers = {leg.identity: (leg, store) for store in stores for leg in store.legs if leg.keeps_configs}
+    for leg, store in keepers.values():
         try:
             check_visible(leg)
             versions = leg.call(lambda adapter: adapter.config_versions(pipeline_id), store.deadline)
@@ -76,14 +76,15 @@ def config_versions(store: TrackingStore, pipeline_id: str) -> tuple[list[Config
     return sorted(found.values(), key=lambda version: (version.first_used_at, version.config_hash)), unreachable
 
 
-def configs_among(store: TrackingStore, wanted: Mapping[str, str], limit: float) -> list[ConfigVersion]:
+def configs_among(stores: Iterable[TrackingStore], wanted: Mapping[str, str], limit: float) -> list[ConfigVersion]:
     """Return configurations by their hashes, as far as locations that keep and say them know them.
 
+    :param stores: the stores that may have them.
     :param wanted: the hash of each, with its Dag.
     :param limit: seconds that one location may take.
     """
     found: dict[str, ConfigVersion] = {}
-    for leg in store.legs:
+    for leg in {leg.identity: leg for store in stores for leg in store.legs}.values():
         missing = {config_hash: dag_id for config_hash, dag_id in wanted.items() if config_hash not in found}
         if not missing:
             break

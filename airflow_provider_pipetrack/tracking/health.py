@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
@@ -43,6 +44,7 @@ class LocationHealth:
     """One location of the chain.
 
     :param name: the location, without secrets.
+    :param chain: number of the chain that it is in, from 1.
     :param state: ``up``, ``down``, ``left alone`` (it did not answer a moment ago, and nobody asks it for a while) or
         ``not visible here`` (what stands in it belongs to another host).
     :param reason: why it is not up; empty when it is.
@@ -51,6 +53,7 @@ class LocationHealth:
     """
 
     name: str
+    chain: int
     state: LocationState
     reason: str
     host_local: bool
@@ -82,7 +85,7 @@ class Health:
     :param other_hosts: changes that wait in the journals of other hosts beside this one's, by host.
     :param dead_letters: entries that no location takes.
     :param lost: records that neither the journal nor a location could keep; each stands whole in a log.
-    :param locations: the chain, in its order.
+    :param locations: the locations of the chains, each once, in their order.
     :param guarantees: what holds when something dies.
     """
 
@@ -112,10 +115,10 @@ class Health:
         )
 
 
-def health(store: TrackingStore, *, writing: bool = False) -> Health:
-    """Return how the tracking of this host and the chain of a store are.
+def health(store: TrackingStore, *others: TrackingStore, writing: bool = False) -> Health:
+    """Return how the tracking of this host and the chains of some stores are.
 
-    Every location is asked, one after another, for at most ``ASK_LIMIT`` seconds each.
+    Every location is asked, those of one chain one after another, for at most ``ASK_LIMIT`` seconds each.
 
     :param writing: True to ask whether each would take a record, too; False for a host that may only read.
     """
@@ -130,19 +133,19 @@ def health(store: TrackingStore, *, writing: bool = False) -> Health:
         other_hosts=_other_hosts(folder),
         dead_letters=DeadLetters(folder).read(),
         lost=lost_on_host(folder),
-        locations=[_location(leg, writing=writing) for leg in store.legs],
-        guarantees=guarantees(folder, store.legs),
+        locations=_locations([store, *others], writing=writing),
+        guarantees=guarantees(folder, *(one.legs for one in (store, *others))),
     )
 
 
-def guarantees(folder: Path, legs: Sequence[Leg]) -> list[Guarantee]:
+def guarantees(folder: Path, *chains: Sequence[Leg]) -> list[Guarantee]:
     """Return what holds here when a process, the power or the host is lost.
 
     :param folder: the host's journal folder.
-    :param legs: the chain.
+    :param chains: the chains, each with its locations.
     """
     trouble = _journal_trouble(folder)
-    return [_process_kill(folder, trouble), _power_loss(folder, trouble), _host_loss(legs)]
+    return [_process_kill(folder, trouble), _power_loss(folder, trouble), _host_loss(chains)]
 
 
 def file_system(folder: Path) -> str:
@@ -197,13 +200,15 @@ def _power_loss(folder: Path, trouble: str) -> Guarantee:
     return _broken("power loss", sentence)
 
 
-def _host_loss(legs: Sequence[Leg]) -> Guarantee:
-    remote = [leg.name for leg in legs if not leg.host_local]
-    if remote:
+def _host_loss(chains: Sequence[Sequence[Leg]]) -> Guarantee:
+    remote = dict.fromkeys(leg.name for legs in chains for leg in legs if not leg.host_local)
+    local = [legs for legs in chains if all(leg.host_local for leg in legs)]
+    if not local:
         return _kept("host loss", f"what {' or '.join(remote)} has confirmed is kept; what waits here is lost")
+    which = f"every location of the chain {', '.join(leg.name for leg in local[0])}" if remote else "every location"
     return _broken(
         "host loss",
-        "every location is on this host: its records go with it, and other hosts do not see them; "
+        f"{which} is on this host: its records go with it, and other hosts do not see them; "
         "add a remote location to tracking_location",
     )
 
@@ -227,7 +232,18 @@ def _other_hosts(folder: Path) -> dict[str, int]:
     return {path.name: number for path in others if (number := sum(1 for _ in waiting_changes(path)))}
 
 
-def _location(leg: Leg, *, writing: bool) -> LocationHealth:
+def _locations(stores: Sequence[TrackingStore], *, writing: bool) -> list[LocationHealth]:
+    """Ask all chains at the same time, so that one of which nothing answers keeps no other waiting."""
+    chains: dict[Any, tuple[int, Leg]] = {}
+    for number, store in enumerate(stores, 1):
+        for leg in store.legs:
+            chains.setdefault(leg.identity, (number, leg))
+    with ThreadPoolExecutor(len(stores), "pipetrack: health") as pool:
+        asked = [pool.submit(_location, number, leg, writing=writing) for number, leg in chains.values()]
+        return [one.result() for one in asked]
+
+
+def _location(chain: int, leg: Leg, *, writing: bool) -> LocationHealth:
     state, owed = LocationState.NOT_VISIBLE, None
     try:
         check_visible(leg)
@@ -237,5 +253,5 @@ def _location(leg: Leg, *, writing: bool) -> LocationHealth:
             leg.call(lambda adapter: adapter.check_writing(), ASK_LIMIT)
         owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT) if leg.keeps_owed else None
     except StorageError as error:
-        return LocationHealth(leg.name, state, error.message, leg.host_local, owed)
-    return LocationHealth(leg.name, LocationState.UP, "", leg.host_local, owed)
+        return LocationHealth(leg.name, chain, state, error.message, leg.host_local, owed)
+    return LocationHealth(leg.name, chain, LocationState.UP, "", leg.host_local, owed)

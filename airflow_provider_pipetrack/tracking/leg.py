@@ -53,6 +53,17 @@ class Leg:
         self._lock = threading.Lock()
 
     @property
+    def identity(self) -> tuple[Any, ...]:
+        """What two chains have in common when they name the same place."""
+        place = self.location
+        return (
+            place.type,
+            place.conn_id or self._connections.get(place.type),
+            place.parts,
+            self._adapters.get(place.type),
+        )
+
+    @property
     def adapter(self) -> StorageAdapter:
         """The location's adapter, made when first needed.
 

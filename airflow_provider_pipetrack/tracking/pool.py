@@ -21,11 +21,13 @@ def get_store(
     adapters: Mapping[str, str],
     deadline: float | None = None,
     delivery: str = "now",
+    remember: bool = True,
 ) -> TrackingStore:
     """Return this process's store of a chain; the same chain gives the same store.
 
     :param deadline: seconds that a write waits at most; that of ``[pipetrack]`` when not given.
     :param delivery: ``now`` or ``batch``.
+    :param remember: whether it is kept that this chain is used, so that others find it.
     """
     key = (
         os.getpid(),
@@ -41,5 +43,6 @@ def get_store(
         _STORES[key] = TrackingStore(
             locations, mode=mode, connections=connections, deadline=deadline, adapters=adapters, delivery=delivery
         )
-        remember_chain(_STORES[key].chain())
+        if remember:
+            remember_chain(_STORES[key].chain())
     return _STORES[key]

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 #: Asks Airflow for the states of tasks: Dag id, run id and task ids to state by task id (with ``_<index>`` for mapped).
@@ -84,6 +84,7 @@ def is_ready(
     date: str | Date | datetime | None = None,
     *,
     store: TrackingStore | None = None,
+    questions: Questions | None = None,
     accept_partial: bool = False,
     accept_pending_audit: bool = False,
     dag_ids: Collection[str] | None = None,
@@ -98,7 +99,8 @@ def is_ready(
     :param stage: text of the stage, as the transfers name their target.
     :param date: a day (UTC), or a moment; compared with the run's logical date, or with its beginning when it has
         none. None asks for the newest run.
-    :param store: where the records are; the store of ``[pipetrack]`` when not given.
+    :param store: where the records are; that of ``[pipetrack]`` and those that were used here when not given.
+    :param questions: who is asked, instead of a store.
     :param accept_partial: whether partial data, as far as the pipeline accepts it, is good enough.
     :param accept_pending_audit: whether data is good enough whose audit has not decided, or has nothing that decides.
     :param dag_ids: the Dags whose records may be seen; None for all.
@@ -106,7 +108,7 @@ def is_ready(
         many there will be. Without it such a stage is ``unknown`` even when all of its records are completed.
     :raises PipetrackError: when ``date`` is neither a day nor a moment.
     """
-    questions = Questions(store or shared_store())
+    questions = questions or (Questions(store) if store else asked_here())
     begin, end, shown = _window(date)
     answer = questions.ask(
         "readiness", pipeline_id=pipeline_id, stage=stage, since=begin, until=end, dag_ids=dag_ids, limit=1
@@ -248,13 +250,16 @@ def _parsed(text: str) -> Date | datetime:
         ) from None
 
 
-def shared_store(locations: Sequence[str] = ()) -> TrackingStore:
-    """Return this process's store of a chain of locations; of that of ``[pipetrack]`` when there are none."""
-    return _made_store(os.getpid(), tuple(locations))
+def asked_here(locations: Sequence[str] = ()) -> Questions:
+    """Return the questions of a chain of locations, whose store this process makes once.
+
+    :param locations: the chain; when there is none, all that people are shown is asked.
+    """
+    if not locations:
+        return questions_from_settings(own_code=True)
+    return Questions(_made_store(os.getpid(), tuple(locations)))
 
 
 @functools.cache
 def _made_store(process: int, locations: tuple[str, ...]) -> TrackingStore:  # noqa: ARG001  a fork makes its own
-    if not locations:
-        return TrackingStore.from_settings()
     return TrackingStore(locations, mode=settings.mode(), deadline=settings.delivery_deadline())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
@@ -14,6 +16,8 @@ from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, comp
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 #: Seconds that one location may take to answer a question.
 READ_LIMIT = 10.0
@@ -62,6 +66,20 @@ def read_merged(
     return Reading(ordered, unreachable)
 
 
+def read_history(legs: Iterable[Leg], record_id: str) -> list[dict[str, Any]]:
+    """Return the changes of a record, oldest first, from all locations that keep them."""
+    events: dict[str, dict[str, Any]] = {}
+    for leg in legs:
+        try:
+            check_visible(leg)
+            found = leg.call(lambda adapter: adapter.history(record_id), READ_LIMIT)
+        except StorageError as error:
+            log.warning("pipetrack: %s", error)
+            continue
+        events.update((event["event_id"], event) for event in found)
+    return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"]))
+
+
 def check_visible(leg: Leg) -> None:
     """Make sure that a location which belongs to one host can be seen from here.
 
@@ -74,17 +92,27 @@ def check_visible(leg: Leg) -> None:
 
 def waiting_changes(folder: Path) -> Iterable[Change]:
     """Yield the changes that wait in a host's journal."""
-    for entry in undelivered(folder):
-        try:
-            _, changes = changes_of(entry.payload)
-        except EntryError:
-            continue
+    for _, changes in _waiting_entries(folder):
         yield from changes
 
 
 def waiting_records(folder: Path) -> list[Record]:
     """Return what waits in a host's journal, one record per change."""
     return [record_of(change) for change in waiting_changes(folder)]
+
+
+def waiting_by_chain(folder: Path) -> Iterator[tuple[dict[str, Any], list[Record]]]:
+    """Yield what waits in a host's journal, one record per change, with the chain that each entry is for."""
+    for chain, changes in _waiting_entries(folder):
+        yield chain, [record_of(change) for change in changes]
+
+
+def _waiting_entries(folder: Path) -> Iterator[tuple[dict[str, Any], list[Change]]]:
+    for entry in undelivered(folder):
+        try:
+            yield changes_of(entry.payload)
+        except EntryError:
+            continue
 
 
 def _add(records: dict[str, Record], record: Record) -> None:

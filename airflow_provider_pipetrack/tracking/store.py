@@ -22,7 +22,7 @@ from airflow_provider_pipetrack.storage.registry import types_of
 from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_merged
+from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_history, read_merged
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -165,15 +165,7 @@ class TrackingStore:
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them."""
-        events: dict[str, dict[str, Any]] = {}
-        for leg in self.legs:
-            try:
-                found = leg.call(lambda adapter: adapter.history(record_id), READ_LIMIT)
-            except StorageError as error:
-                log.warning("pipetrack: %s", error)
-                continue
-            events.update((event["event_id"], event) for event in found)
-        return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"]))
+        return read_history(self.legs, record_id)
 
     def reconcile(
         self,

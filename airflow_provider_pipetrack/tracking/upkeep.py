@@ -1,12 +1,14 @@
-"""What a person does with locations: make them, and bring all chains of a host up to date."""
+"""What is done with whole chains: make their locations, and find all that are to be kept up or shown."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from airflow_provider_pipetrack import settings
-from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.errors import LocationError, PipetrackError
 from airflow_provider_pipetrack.storage.locations import masked
 from airflow_provider_pipetrack.tracking.chains import known_chains
 from airflow_provider_pipetrack.tracking.pool import get_store
@@ -16,6 +18,8 @@ log = logging.getLogger("airflow_provider_pipetrack.maintenance")
 
 #: Seconds that it may take to make or upgrade the tables of a location; an index on many records takes long.
 _UPGRADE_LIMIT = 600.0
+#: Chains beside that of ``[pipetrack]`` that people are shown at once.
+MOST_CHAINS = 10
 
 
 def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
@@ -27,10 +31,37 @@ def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
     return {leg.name: leg.call(lambda adapter: adapter.upgrade(), _UPGRADE_LIMIT, patient=True) for leg in store.legs}
 
 
-def other_chains(store: TrackingStore) -> list[list[str]]:
-    """Return the chains that processes of this host have written to, other than a store's own, without secrets."""
-    chains = [[masked(text) for text in chain["locations"]] for chain in known_chains()]
-    return [chain for chain in chains if chain != store.shown_locations]
+def shown_stores(*, own_code: bool) -> tuple[list[TrackingStore], dict[str, str]]:
+    """Return the stores that people are shown, and why another chain is not shown, by the name of its first location.
+
+    They are the store of ``[pipetrack]``, first, and those of the ``MOST_CHAINS`` chains that were used last. The
+    built-in default is no part of them as long as nothing stands there and other chains were used.
+
+    :param own_code: whether storage code of the pipelines' own may be loaded. The api-server must not: who writes Dags
+        has no say in what runs there.
+    :raises PipetrackError: when ``[pipetrack]`` cannot be understood.
+    """
+    chains = list(known_chains())
+    named = settings.tracking_location()
+    default = settings.default_location()
+    stores = [get_store(tuple(named) or (default,), mode=settings.mode(), connections={}, adapters={}, remember=False)]
+    left_out: dict[str, str] = {}
+    places = {_places(stores[0].chain())}
+    for chain in chains:
+        own = chain if own_code else {**chain, "adapters": {}}
+        if _places(own) in places:
+            continue
+        if len(places) > MOST_CHAINS:
+            left_out[masked(chain["locations"][0])] = f"only the {MOST_CHAINS} chains that were used last are asked"
+            continue
+        places.add(_places(own))
+        try:
+            stores.append(_store_of(own, remember=False))
+        except PipetrackError as error:
+            left_out[masked(chain["locations"][0])] = _unusable(chain, error, own_code=own_code)
+    if not named and len(stores) > 1 and not stores[0].legs[0].adapter.is_here():
+        del stores[0]
+    return stores, left_out
 
 
 def stores_of_host() -> list[TrackingStore]:
@@ -46,11 +77,27 @@ def _all_stores() -> Iterator[TrackingStore]:
         log.error("pipetrack: %s", error)  # noqa: TRY400  it says what to do; a traceback does not
     for chain in known_chains():
         try:
-            yield get_store(
-                tuple(chain["locations"]),
-                mode=chain["mode"],
-                connections=chain["connections"],
-                adapters=chain["adapters"],
-            )
+            yield _store_of(chain, remember=False)
         except PipetrackError as error:
             log.warning("pipetrack leaves out a chain that was used on this host: %s", error)
+
+
+def _store_of(chain: Mapping[str, Any], *, remember: bool) -> TrackingStore:
+    return get_store(
+        tuple(chain["locations"]),
+        mode=chain["mode"],
+        connections=chain["connections"],
+        adapters=chain["adapters"],
+        remember=remember,
+    )
+
+
+def _places(chain: Mapping[str, Any]) -> str:
+    """Return where a chain keeps records; the mode makes no difference to who reads them."""
+    return json.dumps([chain["locations"], chain["connections"], chain["adapters"]], sort_keys=True)
+
+
+def _unusable(chain: Mapping[str, Any], error: PipetrackError, *, own_code: bool) -> str:
+    if chain["adapters"] and not own_code:
+        return "is a storage of a pipeline's own, whose code is not loaded here; `pipetrack status` shows it"
+    return error.message if isinstance(error, LocationError) else str(error)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow_provider_pipetrack.compat import task_states, trigger_classes
-from airflow_provider_pipetrack.tracking.readiness import Readiness, is_ready, shared_store
+from airflow_provider_pipetrack.tracking.readiness import Readiness, asked_here, is_ready
 
 _BaseTrigger, _TriggerEvent = trigger_classes()
 
@@ -18,7 +18,7 @@ class TransferReadyTrigger(_BaseTrigger):  # type: ignore[misc,valid-type]
     :param pipeline_id: the pipeline.
     :param stage: text of the stage.
     :param date: a day or a moment as text; None for the newest run.
-    :param tracking_location: where the records are; empty for the store of ``[pipetrack]``.
+    :param tracking_location: where the records are; empty for all stores that are known.
     :param accept_partial: see :func:`airflow_provider_pipetrack.is_ready`.
     :param accept_pending_audit: see :func:`airflow_provider_pipetrack.is_ready`.
     :param poke_interval: seconds between two questions.
@@ -62,7 +62,7 @@ class TransferReadyTrigger(_BaseTrigger):  # type: ignore[misc,valid-type]
             await asyncio.sleep(self.poke_interval)
 
     def _ask(self) -> Readiness:
-        return is_ready(**self._question, store=shared_store(self._place), task_states=task_states_of)
+        return is_ready(**self._question, questions=asked_here(self._place), task_states=task_states_of)
 
 
 def task_states_of(dag_id: str, run_id: str, task_ids: Sequence[str]) -> Any:

@@ -28,6 +28,7 @@ class _Page(BaseModel):
     total: int = Field(description="Rows that match, before limit and offset.")
     limit: int
     offset: int
+    sources: list[str] = Field(description="The locations that answered.")
     unreachable: dict[str, str] = Field(
         description="Why a location could not be asked, by its name; its records may be missing."
     )
@@ -127,6 +128,7 @@ class Location(BaseModel):
     """One place of the chain."""
 
     name: str
+    chain: int = Field(description="Number of the chain that it is in, from 1.")
     state: LocationState
     reason: str
     host_local: bool

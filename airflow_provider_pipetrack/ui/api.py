@@ -77,4 +77,5 @@ def _page(
 ) -> dict[str, Any]:
     page = {"limit": asked.limit, "offset": asked.offset}
     answer = asker.ask(question, **filters, **page, order_by=asked.order_by, descending=asked.descending)
-    return {"rows": answer.rows, "total": answer.total, **page, "unreachable": asker.unreachable}
+    known = {"rows": answer.rows, "total": answer.total, "sources": answer.sources}
+    return {**known, **page, "unreachable": asker.unreachable}

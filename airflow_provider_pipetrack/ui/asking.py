@@ -26,17 +26,19 @@ PAGES_AT_ONCE = 8
 _TURN_LIMIT = 2.0
 #: Seconds for which it is believed how the tracking is, so that many readers do not ask all locations all the time.
 _HEALTH_AGE = 10.0
+#: Seconds for which it is believed which chains there are.
+_CHAINS_AGE = 10.0
 
 
 class Desk:
-    """What all pages of a process share: the store, made when it is first asked, and a number of turns.
+    """What all pages of a process share: the stores, made when they are first asked, and a number of turns.
 
-    :param make: makes the questions; those of ``[pipetrack]`` by default.
+    :param make: makes the questions; by default those of ``[pipetrack]`` and of the chains that are known here.
     """
 
     def __init__(self, make: Callable[[], Questions] = questions_from_settings) -> None:
         self._make = make
-        self._made: Questions | None = None
+        self._made: tuple[float, Questions] | None = None
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(PAGES_AT_ONCE)
         self._health: tuple[float, Health] | None = None
@@ -44,25 +46,28 @@ class Desk:
 
     @property
     def questions(self) -> Questions:
-        """The store's questions.
+        """The questions of all that is shown; every few seconds it is looked whether that has become more.
 
         :raises PipetrackError: when ``[pipetrack]`` cannot be understood.
         """
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
+            if self._made is None or time.monotonic() - self._made[0] > _CHAINS_AGE:
+                made = self._make()
+                if self._made is not None and self._made[1].asks_as(made):
+                    made = self._made[1]
+                self._made = time.monotonic(), made
+            return self._made[1]
 
     def health(self) -> Health:
         """Return how the tracking is, asked at most every ten seconds."""
         known = self._health
         if known is None or time.monotonic() - known[0] > _HEALTH_AGE:
-            known = self._health = time.monotonic(), health(self.questions.store)
+            known = self._health = time.monotonic(), health(*self.questions.stores)
         return known[1]
 
     def configured(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Configured]:
         """Return what is known of the configurations of records or runs, by their hashes."""
-        return self._configurations.of(self.questions.store, rows)
+        return self._configurations.of(self.questions.stores, rows)
 
     def turn(self) -> threading.BoundedSemaphore:
         """Wait for a turn, and return what gives it back.

@@ -64,14 +64,14 @@ class Next:
 
 
 class Configurations:
-    """What is known of the configurations in a store. One never changes, so each is asked for once."""
+    """What is known of the configurations in some stores. One never changes, so each is asked for once."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Configured] = OrderedDict()
         self._missing: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def of(self, store: TrackingStore, rows: Iterable[Mapping[str, Any]]) -> dict[str, Configured]:
+    def of(self, stores: Iterable[TrackingStore], rows: Iterable[Mapping[str, Any]]) -> dict[str, Configured]:
         """Return what is known of the configurations of records or runs, by their hashes."""
         wanted = {row["config_hash"]: row["dag_id"] for row in rows if row["config_hash"]}
         now = time.monotonic()
@@ -82,7 +82,7 @@ class Configurations:
                 if config_hash not in self._known and now > self._missing.get(config_hash, 0.0)
             }
         if unknown:
-            self._remember(unknown, configs_among(store, unknown, ASK_LIMIT), now)
+            self._remember(unknown, configs_among(stores, unknown, ASK_LIMIT), now)
         with self._lock:
             return {config_hash: self._known[config_hash] for config_hash in wanted if config_hash in self._known}
 

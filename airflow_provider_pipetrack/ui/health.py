@@ -22,7 +22,8 @@ def health(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         "health.html",
         health=found,
         alerts=Outbox(settings.alerts_dir()).standing(),
-        mode=asker.questions.store.mode,
+        modes=[store.mode for store in asker.questions.stores],
+        left_out=asker.questions.left_out,
         location_state=location_state,
     )
 

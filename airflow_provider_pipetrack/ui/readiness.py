@@ -72,7 +72,7 @@ def _filling(asker: Asker, stage: str) -> list[str]:
 
 
 def _one(asker: Asker, stage: str, pipeline_id: str, date: str | None) -> Readiness:
-    return is_ready(pipeline_id, stage, date, store=asker.questions.store, dag_ids=asker.reader.dag_ids)
+    return is_ready(pipeline_id, stage, date, questions=asker.questions, dag_ids=asker.reader.dag_ids)
 
 
 def _answer_link(root: str, answer: Readiness) -> str | None:

@@ -274,17 +274,30 @@ def test_setting_mistakes_get_a_sentence_too(home, monkeypatch):
         assert "[pipetrack] mode = 'both': expected fallback or mirror" in shown.stderr
 
 
-def test_records_that_are_elsewhere_are_hinted_at(home):
+def test_chains_that_pipelines_have_used_are_asked_too(filled):
     from airflow_provider_pipetrack.tracking.chains import remember_chain
 
-    chain = ["sqlite||/data/a.db||t", "custom||postgres://me:hush@host/db"]
-    remember_chain({"locations": chain, "mode": "fallback", "connections": {}, "adapters": {}})
+    own, gone = f"sqlite||{filled}/own.db||t", f"sqlite||{filled}/gone.db||t"
+    with TrackingStore([own]) as store:
+        store.write_tracking_record({**RECORD, "pipeline_id": "elsewhere", "dag_id": "elsewhere"})
+    for chain in ([own], [gone], ["custom||postgres://me:hush@host/db"]):
+        remember_chain({"locations": chain, "mode": "fallback", "connections": {}, "adapters": {}})
     shown = run("status")
-    assert shown.exit_code == 3
-    assert (
-        "Pipelines on this host have written elsewhere too; ask there with --location 'sqlite||/data/a.db||t' "
-        "--location 'custom||postgres://me:***@host/db'\n"
-    ) in shown.stderr
+    assert shown.exit_code == 0
+    assert "elsewhere" in shown.stdout
+    assert "orders" in shown.stdout
+    assert f"Not asked: {gone}: not visible here" in shown.stderr
+    assert "Not asked: custom||postgres://me:***@host/db: " in shown.stderr
+    assert "there is no storage type 'custom'" in shown.stderr
+    assert "hush" not in shown.output
+    answered = json.loads(run("status", "elsewhere", "--output", "json").stdout)
+    assert own in answered["sources"]
+    assert [row["task_id"] for row in answered["transfers"]] == ["load"]
+    assert run("history", "elsewhere/r1/load/-1/1").exit_code == 0
+    assert "┃ chain ┃ location" in run("doctor").stdout
+    assert not (filled / "gone.db").exists(), "asking makes no file"
+    places = json.loads(run("doctor", "--output", "json").stdout)["locations"]
+    assert {place["name"]: place["state"] for place in places[1:]} == {gone: "not visible here", own: "up"}
 
 
 def test_airflow_has_the_same_commands(filled):

@@ -51,6 +51,7 @@ class Asked:
     :param order_by: a column of the answer; that of the question when None.
     :param limit: most rows; None for all.
     :param now: the moment that overdue and stale attempts are measured at.
+    :param keys_only: whether all that is wanted of each row is what makes it one; then neither limit nor order count.
     :raises QuestionError: names what does not exist.
     """
 
@@ -62,6 +63,7 @@ class Asked:
     limit: int | None = 100
     offset: int = 0
     now: datetime = field(default_factory=utc_now)
+    keys_only: bool = False
 
     def __post_init__(self) -> None:
         check_known("question", self.question, QUESTIONS)
@@ -74,6 +76,11 @@ class Asked:
     def known(self) -> Question:
         """The question itself."""
         return QUESTIONS[self.question]
+
+    @property
+    def sorting(self) -> tuple[str, bool]:
+        """The column that the answer is sorted by, and whether the greatest comes first."""
+        return (self.order_by, self.descending) if self.order_by else self.known.order
 
     def statements(self, dialect: QueryDialect, table: str, *, newer: bool = False) -> tuple[str, str]:
         """Return the query for one page of the answer, and that for the number of all its rows.
@@ -92,6 +99,9 @@ class Asked:
         if not early:
             rows += f" {self._limit()}"
         count = f"SELECT COUNT(*) AS total FROM ({counted}) q WHERE {self._outer()}"
+        if self.keys_only:
+            names = ", ".join(f"q.{name}" for name in self.known.keys)
+            rows = f"SELECT {names}, COUNT(*) OVER () AS total FROM ({counted}) q WHERE {self._outer()}"
         source = "tracking_now" if newer else table
         return _written(head + rows, dialect, table, source), _written(head + count, dialect, table, source)
 
@@ -119,7 +129,8 @@ class Asked:
 
     def rows(self, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of the answer from those that a driver gave."""
-        return [*map(reader_of(self.known.columns), found)]
+        columns = self.known.keys if self.keys_only else self.known.columns
+        return [*map(reader_of(columns), found)]
 
     def _body(self, dialect: QueryDialect, page: str) -> str:
         return _filled(template(self.question), self._fragments(dialect, page))
@@ -173,7 +184,7 @@ class Asked:
         return self.question == "runs" and self.order_by in (None, "began_at")
 
     def _order(self, prefix: str) -> str:
-        name, down = (self.order_by, self.descending) if self.order_by else self.known.order
+        name, down = self.sorting
         nulls = "" if name in _NEVER_NULL else " NULLS LAST"
         rest = "".join(f", {prefix}{key}" for key in self.known.keys if key != name)
         return f"ORDER BY {prefix}{name} {'DESC' if down else 'ASC'}{nulls}{rest}"

@@ -265,7 +265,7 @@ def test_maintenance_covers_every_chain_that_was_used_on_this_host(tmp_path, mon
     monkeypatch.setattr(maintenance, "close_stale", lambda found, states: close_stale(found, states, grace=NOW))
     assert maintenance.run_maintenance()["closed"] == 2
     assert [the(s, name)["transfer_status"] for s, name in ((own, "own"), (default, "default"))] == ["failed"] * 2
-    assert sorted((tmp_path / "pipetrack" / "chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
+    assert sorted((tmp_path / "pipetrack" / "journal" / "_chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
 
 
 def overdue(name, **more):

@@ -135,7 +135,7 @@ def test_a_configuration_is_asked_for_once_and_a_missing_one_again_after_a_while
     store, version = kept
     asked = []
     monkeypatch.setattr(
-        configured, "configs_among", lambda store, wanted, limit: asked.append(sorted(wanted)) or kept_ones(wanted)
+        configured, "configs_among", lambda stores, wanted, limit: asked.append(sorted(wanted)) or kept_ones(wanted)
     )
 
     def kept_ones(wanted):
@@ -144,11 +144,11 @@ def test_a_configuration_is_asked_for_once_and_a_missing_one_again_after_a_while
     known = Configurations()
     rows = [{"config_hash": name, "dag_id": "orders"} for name in (version.config_hash, "unknown", None)]
     for _ in range(3):
-        assert known.of(store, rows)[version.config_hash].pools == {"load": "<crm>"}
+        assert known.of([store], rows)[version.config_hash].pools == {"load": "<crm>"}
     assert asked == [sorted([version.config_hash, "unknown"])]
     monkeypatch.setattr(configured, "_MISSING_AGE", -1.0)
-    known.of(store, [{"config_hash": "another", "dag_id": "orders"}])
-    known.of(store, [{"config_hash": "another", "dag_id": "orders"}])
+    known.of([store], [{"config_hash": "another", "dag_id": "orders"}])
+    known.of([store], [{"config_hash": "another", "dag_id": "orders"}])
     assert asked[1:] == [["another"], ["another"]]
 
 
@@ -156,4 +156,4 @@ def test_no_more_is_remembered_than_a_bound(kept, monkeypatch):
     monkeypatch.setattr(configured, "_MOST_REMEMBERED", 0)
     store, version = kept
     known = Configurations()
-    assert known.of(store, [{"config_hash": version.config_hash, "dag_id": "orders"}]) == {}
+    assert known.of([store], [{"config_hash": version.config_hash, "dag_id": "orders"}]) == {}
