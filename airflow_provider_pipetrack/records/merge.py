@@ -14,11 +14,12 @@ from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERG
 
 Record = dict[str, Any]
 
+_NOTHING: Record = dict.fromkeys(column.name for column in COLUMNS)
+
 
 def record_of(change: Change) -> Record:
     """The record that exists when nothing but ``change`` is known."""
-    record: Record = {column.name: None for column in COLUMNS}
-    record.update(change.columns)
+    record: Record = {**_NOTHING, **change.columns}
     for group in MERGED_GROUPS:
         record[KEY_COLUMN[group]] = change.keys.get(group, "")
     record["created_timestamp"] = change.columns.get("created_timestamp") or change.at
@@ -69,7 +70,8 @@ def _lay_over(record: Record, change: Change) -> None:
         column = KEY_COLUMN[group]
         if key > record[column]:
             record[column] = key
-            record.update((name, change.columns.get(name)) for name in NAMES_BY_GROUP[group])
+            for name in NAMES_BY_GROUP[group]:
+                record[name] = change.columns[name]
     created = change.columns.get("created_timestamp") or change.at
     record["created_timestamp"] = min(record["created_timestamp"], created)
     record["updated_timestamp"] = max(record["updated_timestamp"], change.at)

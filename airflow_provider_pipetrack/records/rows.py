@@ -10,20 +10,22 @@ from typing import Any
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN
 from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.records.json_text import text_of, value_of
 from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY
 
 _JSON = tuple(column.name for column in COLUMNS if column.kind == "json")
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
+_NOTHING: dict[str, Any] = dict.fromkeys(BY_NAME)
 #: Columns whose values a driver may give in another form than a record has.
 _CONVERTED = tuple((c.name, c.kind) for c in COLUMNS if c.kind in {"json", "timestamp", "boolean"})
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
     """Return a record's values as they are bound."""
-    row = {name: record.get(name) for name in BY_NAME}
+    row = {**_NOTHING, **record}
     for name in _JSON:
         if row[name] is not None:
-            row[name] = json.dumps(row[name])
+            row[name] = text_of(row[name])
     if not native_times:
         for name in _TIMES:
             row[name] = _bound("timestamp", row[name], native_times)
@@ -45,8 +47,8 @@ def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:
         "record_id": change.record_id,
         "changed_at": _bound("timestamp", change.at, native_times),
         "changed_by": change.by,
-        "columns": json.dumps(data["columns"]),
-        "keys": json.dumps(data["keys"]),
+        "columns": text_of(data["columns"]),
+        "keys": text_of(data["keys"]),
         "stored_at": _bound("timestamp", datetime.now(timezone.utc), native_times),
     }
 
@@ -94,7 +96,7 @@ def lean_event_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else text_of(value)
 
 
 def read_value(kind: str, value: Any) -> Any:
@@ -102,7 +104,7 @@ def read_value(kind: str, value: Any) -> Any:
     if value is None:
         return None
     if kind == "json":
-        return json.loads(value) if isinstance(value, (str, bytes)) else value
+        return value_of(value) if isinstance(value, (str, bytes)) else value
     if kind == "boolean":
         return bool(value)
     if kind == "timestamp":
@@ -117,7 +119,7 @@ def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  p
     if value is None:
         return None
     if kind == "json":
-        return json.dumps(value)
+        return text_of(value)
     if kind == "timestamp" and not native_times:
         return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
     return value

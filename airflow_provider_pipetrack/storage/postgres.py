@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ COPY_TIMEOUT = 50
 QUESTION_TIMEOUT = 8
 _LONGEST_REASON = 500
 _SETUP_LOCK = 7_015_284_930
+#: What PostgreSQL says of a row whose key is there.
+_KNOWN_ALREADY = "23505"
 #: Seconds after which the server ends what a client has begun and left, as one does that the network has cut off.
 IDLE_TIMEOUT = 5
 _LIMITS = {
@@ -171,7 +174,9 @@ class PostgresAdapter(SqlAdapter):
                 return
             cursor.execute(f"SET LOCAL statement_timeout = {COPY_TIMEOUT * 1000}")
             made = self.statements
-            _copy(cursor, made.history_name, made.history_columns, events, made.remember_from)
+            # What waited is seldom there already: only a lost answer, or two passes at once, make it come again.
+            if not _copy_new(cursor, made.history_name, made.history_columns, events):
+                _copy(cursor, made.history_name, made.history_columns, events, made.remember_from)
             _copy(cursor, made.name, made.columns, records, made.upsert_from)
 
     def _command(self, connection: Any, statement: str) -> None:
@@ -290,14 +295,35 @@ def _copy(
     merge_from: Callable[[str], str],
 ) -> None:
     """Copy rows into a temporary table of the same form, and merge that into ``table``."""
-    names = ", ".join(map(quoted, columns))
     cursor.execute("DROP TABLE IF EXISTS pipetrack_arrived")
-    shape = f"SELECT {names} FROM {table} WITH NO DATA"  # noqa: S608  identifiers are quoted
+    shape = f"SELECT {_listed(columns)} FROM {table} WITH NO DATA"  # noqa: S608  identifiers are quoted
     cursor.execute(f"CREATE TEMPORARY TABLE pipetrack_arrived ON COMMIT DROP AS {shape}")
-    with cursor.copy(f"COPY pipetrack_arrived ({names}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([row[name] for name in columns])
+    _copy_into(cursor, "pipetrack_arrived", columns, rows)
     cursor.execute(merge_from("pipetrack_arrived"))
+
+
+def _copy_new(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Copy rows straight into ``table``; return whether all of them were new, else nothing was done."""
+    cursor.execute("SAVEPOINT copied")
+    try:
+        _copy_into(cursor, table, columns, rows)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) != _KNOWN_ALREADY:
+            raise
+        cursor.execute("ROLLBACK TO SAVEPOINT copied")
+        return False
+    return True
+
+
+def _copy_into(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    values = operator.itemgetter(*columns)
+    with cursor.copy(f"COPY {table} ({_listed(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(values(row))
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(map(quoted, columns))
 
 
 def _may_copy(cursor: Any) -> bool:

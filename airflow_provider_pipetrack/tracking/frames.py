@@ -75,9 +75,6 @@ class Found:
     last_number: int
 
 
-NOTHING = Found([], 0, 0)
-
-
 def recover(data: bytes) -> Found:
     """Return what stands in the bytes of a slot, whatever happened to them."""
     entries: dict[int, Entry] = {}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import JournalError
-from airflow_provider_pipetrack.tracking.frames import NOTHING, Entry, acknowledgment_frame, entry_frame, recover
+from airflow_provider_pipetrack.tracking.frames import Entry, Found, acknowledgment_frame, entry_frame, recover
 
 #: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged; while something in it
 #: waits, it is left to whoever drains, so that a new process need not read it.
@@ -30,7 +30,9 @@ MAX_FOLDER = 1_000_000_000
 #: For the user and his group, such as those of ``run_as_user``: entries hold what only they may read.
 FOLDER_MODE = 0o770
 _MAX_SLOTS = 4096
+#: Slots that are drained together, in number and in bytes.
 _TOGETHER = 64
+_BYTES_TOGETHER = 16_000_000
 
 
 class Slot:
@@ -44,18 +46,21 @@ class Slot:
         self.path = path
         self._descriptor = descriptor
         data = _read_all(descriptor)
-        self._found = recover(data)
-        if self._found.end != len(data):
-            os.ftruncate(descriptor, self._found.end)
-        self.size = self._found.end
-        self.last_number = self._found.last_number
-        self._left = {entry.number for entry in self._found.entries}
+        found = recover(data)
+        if found.end != len(data):
+            os.ftruncate(descriptor, found.end)
+        self.size = found.end
+        self.last_number = found.last_number
+        self._left = {entry.number for entry in found.entries}
+        self._found: Found | None = found
 
     def entries(self) -> list[Entry]:
         """Return what waits, oldest first."""
-        if self.size != self._found.end:
-            self._found = recover(_read_all(self._descriptor))
-        return [entry for entry in self._found.entries if entry.number in self._left]
+        # What was read at first is handed out once and not kept, since many slots may be held at once.
+        found, self._found = self._found, None
+        if found is None or self.size != found.end:
+            found = recover(_read_all(self._descriptor))
+        return [entry for entry in found.entries if entry.number in self._left]
 
     def holds(self, number: int) -> bool:
         """Return whether the entry with this number waits here."""
@@ -98,7 +103,7 @@ class Slot:
         """Cut the slot to nothing; only when nothing waits."""
         os.ftruncate(self._descriptor, 0)
         self.size = 0
-        self._found = NOTHING
+        self._found = None
 
     def close(self) -> None:
         """Give the slot back, empty when nothing waits in it; what waits is for whoever drains it."""
@@ -179,10 +184,22 @@ class Journal:
                     self._grown.remove(slot)
                     slot.close()
 
-    def pending(self) -> list[Entry]:
-        """Return what waits here: this process's own entries, and those of the slot's earlier owners."""
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits here."""
+        return self._slot.is_done and not self._grown
+
+    def pending(self) -> Iterator[Entry]:
+        """Yield what waits here: this process's own entries, and those of the slot's earlier owners.
+
+        One slot at a time is in memory; what is acknowledged meanwhile may be left out.
+        """
         with self._lock:
-            return [entry for slot in (*self._grown, self._slot) for entry in slot.entries()]
+            slots = (*self._grown, self._slot)
+        for slot in slots:
+            with self._lock:
+                found = [] if slot.is_done else slot.entries()
+            yield from found
 
     def close(self) -> None:
         """Give the slots back; entries that were not acknowledged wait in them for whoever drains them."""
@@ -218,10 +235,11 @@ class Journal:
 def idle_slots(folder: Path) -> Iterator[list[Slot]]:
     """Yield the slots without a living owner that are not empty, some at a time; each is held while it is looked at."""
     paths = _slot_paths(folder)
-    for start in range(0, len(paths), _TOGETHER):
+    while paths:
         held: list[Slot] = []
         try:
-            for path in paths[start : start + _TOGETHER]:
+            while paths and len(held) < _TOGETHER and sum(slot.size for slot in held) < _BYTES_TOGETHER:
+                path = paths.pop(0)
                 descriptor = _lock(path, create=False) if _size(path) else None
                 if descriptor is not None:
                     held.append(Slot(path, descriptor))

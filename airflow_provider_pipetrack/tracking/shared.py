@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.json_text import value_of
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, Journal
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
@@ -20,6 +21,7 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 _WAITING = "waiting"
 #: What stands between the chain and the changes of an entry; within a text the quotes would be escaped.
 _CHANGES = b',"changes":'
+_CHAIN = ("locations", "mode", "connections", "adapters")
 #: Seconds between two tries of task processes to bring home what waits.
 _BETWEEN_TRIES = 5.0
 _JOURNALS: dict[tuple[int, Path], Journal] = {}
@@ -33,7 +35,7 @@ def own_journal(folder: Path) -> Journal:
     key = (os.getpid(), folder)
     if key not in _JOURNALS:
         _JOURNALS[key] = journal = Journal(folder)
-        if journal.pending():
+        if not journal.is_done:
             note_waiting(folder)  # its last owner was killed
     return _JOURNALS[key]
 
@@ -61,8 +63,8 @@ def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
     :raises EntryError: when it cannot be read.
     """
     try:
-        data = _decoded(payload)
-        chain = {name: data["chain"][name] for name in ("locations", "mode", "connections", "adapters")}
+        data = value_of(payload)
+        chain = {name: data["chain"][name] for name in _CHAIN}
         return chain, [Change.from_json(change) for change in data["changes"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EntryError(f"the entry cannot be read: {type(error).__name__}: {error}") from error
@@ -71,16 +73,6 @@ def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
 def chain_bytes(payload: bytes) -> bytes:
     """Return the part of an entry that says its chain, without reading it."""
     return payload.partition(_CHANGES)[0]
-
-
-def _decoded(payload: bytes) -> Any:
-    """Return the JSON value of an entry; a reconcile reads them by the hundred thousand."""
-    import msgspec
-
-    try:
-        return msgspec.json.decode(payload)
-    except msgspec.MsgspecError:
-        return json.loads(payload)  # more lenient, and its errors are those that people know
 
 
 def note_waiting(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Large batches into PostgreSQL: copied into a temporary table and merged from there, with the same result as one by one."""
+"""Large batches into PostgreSQL: copied, and merged from a temporary table, with the same result as one by one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ATTEMPTS = 60
 
 @pytest.fixture
 def copies(monkeypatch) -> list[str]:
-    """The tables that were copied into."""
+    """The tables that were merged into from a temporary one."""
     copied: list[str] = []
     real = postgres_module._copy
 
@@ -55,6 +55,18 @@ def test_a_large_batch_is_merged_as_single_changes_are(place_of, copies, table):
     adapter.apply(events(2))
     check(adapter)
     assert adapter.count_owed() == ATTEMPTS
+    adapter.close()
+
+
+def test_changes_that_are_all_new_are_copied_straight_into_the_history(place_of, copies):
+    adapter = place_of("postgres").adapter()
+    adapter.load()
+    adapter.apply(events(5))
+    assert copies == [adapter.statements.name]
+    check(adapter)
+    adapter.apply(events(6))
+    assert copies[1:] == [adapter.statements.history_name, adapter.statements.name], "what is known is left out"
+    check(adapter)
     adapter.close()
 
 
