@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ _PAGE = 2000
 
 
 def report(count: int, rounds: int) -> int:
-    """Print the ratios; return how many are below 0.5.
+    """Print the ratios and the greatest memory; return how many ratios are below 0.5.
 
     :param count: records, each with three changes.
     """
@@ -29,16 +31,24 @@ def report(count: int, rounds: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-reconcile-"))
     found: dict[str, list[float]] = {"a journal": [], "an SQLite fallback": []}
     try:
-        attempts = list(_attempts(count))
         for number in range(rounds):
             kinds = ("raw", "journal", "fallback")
             names = [f"postgres@{CONN_ID}||{DATABASE}||public||{kind}{number}" for kind in kinds]
-            raw = _raw(names[0], attempts)
-            found["a journal"].append(raw / _from_journal(names[1], attempts, folder / f"j{number}"))
-            found["an SQLite fallback"].append(raw / _from_fallback(names[2], attempts, folder / f"f{number}"))
+            raw = _raw(names[0], count)
+            print(f"  raw: {count / raw:,.0f} records and {3 * count / raw:,.0f} events a second", flush=True)
+            journal, peak_journal = _from_journal(names[1], count, folder / f"j{number}")
+            fallback, peak_fallback = _from_fallback(names[2], count, folder / f"f{number}")
+            found["a journal"].append(raw / journal)
+            found["an SQLite fallback"].append(raw / fallback)
+            print(
+                f"  from a journal {raw / journal:.2f} of that, peak {peak_journal} MB; "
+                f"from an SQLite fallback {raw / fallback:.2f}, peak {peak_fallback} MB",
+                flush=True,
+            )
             for kind in kinds:
                 server.run(f"DROP TABLE {kind}{number}, {kind}{number}_history")
-            print(f"  raw: {count / raw:,.0f} records and {3 * count / raw:,.0f} events a second", flush=True)
+            shutil.rmtree(folder / f"j{number}")
+            shutil.rmtree(folder / f"f{number}")
     finally:
         handle.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +101,27 @@ def _adapter(location: str) -> Any:
     return made
 
 
-def _raw(location: str, attempts: list[list[Any]]) -> float:
+def _pages(count: int) -> Iterator[list[list[Any]]]:
+    """Yield the changes of attempts, a page of attempts at a time, so that no side is measured beside all of them."""
+    attempts = _attempts(count)
+    while page := list(itertools.islice(attempts, _PAGE)):
+        yield page
+
+
+@contextmanager
+def _at_rest() -> Iterator[Callable[[], int]]:
+    """Let the disk come to rest, and give the greatest memory of this process since then, in MB."""
+    os.sync()
+    Path("/proc/self/clear_refs").write_text("5")
+
+    def peak() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+    yield peak
+
+
+def _raw(location: str, count: int) -> float:
     """COPY rows that are ready into temporary tables, and upsert from them; the seconds that takes."""
     from airflow_provider_pipetrack.records.merge import fold
     from airflow_provider_pipetrack.records.rows import history_row, record_row
@@ -99,48 +129,53 @@ def _raw(location: str, attempts: list[list[Any]]) -> float:
 
     adapter = _adapter(location)
     made = adapter.statements
-    rows = [record_row(fold(changes), (), native_times=True) for changes in attempts]
-    events = [history_row(change, native_times=True) for changes in attempts for change in changes]
-    started = time.perf_counter()
-    for begin in range(0, len(rows), _PAGE):
+    os.sync()
+    seconds = 0.0
+    for page in _pages(count):
+        rows = [record_row(fold(changes), (), native_times=True) for changes in page]
+        events = [history_row(change, native_times=True) for changes in page for change in changes]
+        started = time.perf_counter()
         with adapter._transaction() as connection, connection.cursor() as cursor:
-            some = events[3 * begin : 3 * (begin + _PAGE)]
-            _copy(cursor, made.history_name, made.history_columns, some, made.remember_from)
-            _copy(cursor, made.name, made.columns, rows[begin : begin + _PAGE], made.upsert_from)
-    seconds = time.perf_counter() - started
+            _copy(cursor, made.history_name, made.history_columns, events, made.remember_from)
+            _copy(cursor, made.name, made.columns, rows, made.upsert_from)
+        seconds += time.perf_counter() - started
     adapter.close()
     return seconds
 
 
-def _from_journal(location: str, attempts: list[list[Any]], folder: Path) -> float:
+def _from_journal(location: str, count: int, folder: Path) -> tuple[float, int]:
+    """Drain a journal; the seconds that takes, and the greatest memory in MB."""
     from airflow_provider_pipetrack.tracking.shared import entry_payload, own_journal
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
     _adapter(location).close()
     with TrackingStore([location], journal_dir=folder, deadline=60.0) as store:
         journal = own_journal(store.journal_folder)
-        for changes in attempts:
-            for change in changes:
+        for page in _pages(count):
+            for change in itertools.chain.from_iterable(page):
                 journal.append(entry_payload(store.chain(), [change]), durable=False)
-        started = time.perf_counter()
-        summary = store.reconcile()
-        seconds = time.perf_counter() - started
-        assert (summary.drained, summary.waiting) == (3 * len(attempts), 0), summary
-    return seconds
+        return _reconciled(store, "drained", 3 * count)
 
 
-def _from_fallback(location: str, attempts: list[list[Any]], folder: Path) -> float:
+def _from_fallback(location: str, count: int, folder: Path) -> tuple[float, int]:
+    """Bring home what a fallback holds; the seconds that takes, and the greatest memory in MB."""
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
     _adapter(location).close()
     folder.mkdir(parents=True)
     with TrackingStore([location, f"sqlite||{folder}/fallback.db||t"], journal_dir=folder, deadline=60.0) as store:
         fallback = store.legs[1].adapter
-        for begin in range(0, len(attempts), _PAGE):
-            some = [change for changes in attempts[begin : begin + _PAGE] for change in changes]
-            fallback.apply(some, owed=[store.legs[0].name])
+        for page in _pages(count):
+            fallback.apply(list(itertools.chain.from_iterable(page)), owed=[store.legs[0].name])
+        return _reconciled(store, "healed", count)
+
+
+def _reconciled(store: Any, what: str, expected: int) -> tuple[float, int]:
+    with _at_rest() as peak:
+        told: list[int] = []
         started = time.perf_counter()
-        summary = store.reconcile()
+        summary = store.reconcile(progress=told.append)
         seconds = time.perf_counter() - started
-        assert (summary.healed, summary.still_owed) == (len(attempts), 0), summary
-    return seconds
+        assert (getattr(summary, what), summary.waiting, summary.still_owed) == (expected, 0, 0), summary
+        assert (told, told[-1]) == (sorted(told), expected), "what is told of the progress is true"
+        return seconds, peak()
