@@ -71,6 +71,6 @@ def tell_overdue(stores: Iterable[TrackingStore], states: AskStates) -> int:
             for record in records:
                 of_run = answered.get(record["run_id"], {})
                 if state_of(record["task_id"], record["map_index"], of_run) in _WITHOUT_PROCESS:
-                    tell_by_record("overdue", record)
+                    tell_by_record("overdue", record, store)
                     told += 1
     return told

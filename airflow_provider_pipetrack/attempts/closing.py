@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.announce import announced, announced_index
@@ -15,6 +16,7 @@ from airflow_provider_pipetrack.attempts.telling import tell_by_record, tell_fai
 from airflow_provider_pipetrack.attempts.verdicts import RETRIED, SUPERSEDED, closing_changes, timed, without_record
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
+from airflow_provider_pipetrack.notifications.stored import stored_config
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_open
@@ -184,14 +186,22 @@ def _close_run(
         return 0
     known = dict.fromkeys(name for r in still_open for name in (r["pipeline_id"], dag_id) if name)
     records = store.read_run(dag_id, run_id, known).records
-    changes = list(closing_changes(records, states, by="reconcile", run_ended=False))
+    owes = partial(_owes_rollback, store)
+    changes = list(closing_changes(records, states, by="reconcile", run_ended=False, owes_rollback=owes))
     store.submit(changes, durable=True)
     for change in changes:
         columns = change.columns
         log.info("Closed %s: %s", change.record_id, columns["error_message"] or columns["decision"])
         if _is_final_failure(columns):
-            tell_by_record("failed", columns)
+            tell_by_record("failed", columns, store)
+            if columns.get("transfer_start_timestamp") is not None and _owes_rollback(store, columns):
+                tell_by_record("rollback_owed", columns, store)
     return len(changes)
+
+
+def _owes_rollback(store: TrackingStore, record: Mapping[str, Any]) -> bool:
+    """Return whether a record's transfer would have to be rolled back, by the configuration kept with it."""
+    return record["task_id"] in stored_config([store], record).rollbacks
 
 
 def _tell(binding: Binding, changes: Iterable[Change]) -> None:
@@ -206,7 +216,8 @@ def _tell(binding: Binding, changes: Iterable[Change]) -> None:
 
 def _is_final_failure(columns: Mapping[str, Any]) -> bool:
     """Return whether an attempt failed and no other follows it."""
-    followed = columns["error_message"] == SUPERSEDED or columns["decision"] == RETRIED
+    # What is owed may be said behind it.
+    followed = columns["error_message"] == SUPERSEDED or str(columns["decision"] or "").startswith(RETRIED)
     return bool(columns["transfer_status"] == FAILED and not followed)
 
 

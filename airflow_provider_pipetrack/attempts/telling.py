@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 
 def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
@@ -20,13 +23,12 @@ def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
     raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record)
 
 
-def tell_by_record(kind: str, record: Mapping[str, Any]) -> None:
-    """Raise an alert to the addresses that stand in a record, where the pipeline itself is not at hand."""
+def tell_by_record(kind: str, record: Mapping[str, Any], store: TrackingStore) -> None:
+    """Raise an alert where the pipeline itself is not at hand: by the record, and the configuration kept with it."""
     from airflow_provider_pipetrack.notifications.alerts import raise_alert
-    from airflow_provider_pipetrack.notifications.targets import AlertTargets
+    from airflow_provider_pipetrack.notifications.stored import targets_by_records
 
-    addresses = record.get("transfer_process_email_alerts") or ()
-    raise_alert(AlertTargets(emails=tuple(map(str, addresses))), kind, record)
+    raise_alert(targets_by_records([store], [record]), kind, record)
 
 
 def tell_failed(spec: Spec, record: Mapping[str, Any], *, owes_rollback: bool) -> None:

@@ -98,7 +98,9 @@ def closing_changes(
             verdict = _verdict(record, states, run_ended=run_ended, reason=reason)
         if verdict is not None:
             outcome = verdict.outcome
-            if outcome.status == FAILED and record["transfer_status"] == IN_PROGRESS and owes_rollback(record):
+            begun = outcome.status == FAILED and record["transfer_status"] == IN_PROGRESS
+            # A later attempt that has begun has paid what was owed.
+            if begun and outcome.error_message != SUPERSEDED and owes_rollback(record):
                 outcome = replace(outcome, decision="; ".join(filter(None, (outcome.decision, ROLLBACK_OWED))))
             yield verdict_change(record, timed(record, outcome), by=by, authority=verdict.authority)
 

@@ -39,7 +39,7 @@ async def tell_late_run(context: Mapping[str, Any], seconds: float) -> None:
 def _tell(dag_id: str, run_id: str, seconds: float) -> bool:
     """Tell of a late run; return False when no record says whom to tell."""
     from airflow_provider_pipetrack.notifications.alerts import finish_alerts, raise_alert
-    from airflow_provider_pipetrack.notifications.targets import AlertTargets
+    from airflow_provider_pipetrack.notifications.stored import targets_by_records
     from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
 
     try:
@@ -48,9 +48,8 @@ def _tell(dag_id: str, run_id: str, seconds: float) -> bool:
         known = records or [record for store in stores for record in _earlier(store, dag_id)]
         if not known:
             return False
-        addresses = [address for record in known for address in record.get("transfer_process_email_alerts") or ()]
         late = _described(dag_id, run_id, seconds, records, str(known[0]["pipeline_id"]))
-        raise_alert(AlertTargets(emails=tuple(dict.fromkeys(addresses))), "overdue", late)
+        raise_alert(targets_by_records(stores, known), "overdue", late)
         finish_alerts()
     except Exception:
         log.exception("pipetrack could not tell anybody that run %s of %s is late", run_id, dag_id)

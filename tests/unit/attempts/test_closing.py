@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_pipetrack import maintenance
 from airflow_provider_pipetrack.attempts import closing
 from airflow_provider_pipetrack.attempts.closing import close_stale
-from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.attempts.versions import version_of
+from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.notifications import alerts, late_run
 from airflow_provider_pipetrack.notifications.late_run import tell_late_run
 from airflow_provider_pipetrack.notifications.message import compose
@@ -21,6 +22,7 @@ from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
 from airflow_provider_pipetrack.tracking import pool as stores
 from airflow_provider_pipetrack.tracking import upkeep
+from airflow_provider_pipetrack.tracking.configs import keep_config
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
@@ -276,7 +278,7 @@ def overdue(name, **more):
 
 def test_maintenance_tells_of_what_is_late_without_a_process(store, monkeypatch):
     told = []
-    monkeypatch.setattr(maintenance, "tell_by_record", lambda kind, record: told.append((kind, record["task_id"])))
+    monkeypatch.setattr(maintenance, "tell_by_record", lambda kind, record, _: told.append((kind, record["task_id"])))
     write(store, *map(overdue, ("waits", "pokes", "runs", "gone")), started("in_time"))
     states = airflow(waits="deferred", pokes="up_for_reschedule", runs="running", gone=None, in_time="deferred")
     assert maintenance.tell_overdue([store], states) == 2
@@ -315,3 +317,95 @@ def test_a_late_run_that_has_not_begun_is_told_by_what_earlier_runs_say(store, m
     assert (emails, record["run_id"], record["decision"]) == (
         ("a@example.com",), "new", "0 of 0 transfers are completed",
     )  # fmt: skip
+
+
+TOLD = """
+alerts:
+  - {notifier: tests.integration.test_alerts.Notifier, on: [failed, rollback_owed, overdue], kwargs: {text: "{{ alert.kind }}"}}
+  - {notifier: tests.integration.test_alerts.Notifier, on: [mismatched], kwargs: {text: "{{ alert.kind }}"}}
+  - {notifier: tests.integration.test_alerts.Broken, on: [failed], kwargs: {text: a, secret: hush}}
+stage_transfers:
+  - {name: load, stage_i_details: shop, stage_i_plus_1_details: staging, rollback: shutil.rmtree, estimated_duration: 1m,
+     transfer_process_email_alerts: [a@example.com]}
+  - {name: keep, stage_i_details: shop, stage_i_plus_1_details: archive}
+"""
+
+
+@pytest.fixture
+def kept(store, monkeypatch):
+    """The store keeps the configuration of a pipeline with notifiers and a rollback; what is raised is returned."""
+    monkeypatch.setattr("airflow_provider_pipetrack.notifications.stored._known", {})
+    config = PipelineConfig.from_text(TOLD, "told.yaml")
+    keep_config(store, version_of(config))
+    raised = []
+
+    def remember(targets, kind, record):
+        raised.append(
+            (
+                kind,
+                record["task_id"],
+                targets.emails,
+                [one["notifier"] for one in targets.deliveries(kind) if "to" not in one],
+            )
+        )
+
+    monkeypatch.setattr(alerts, "raise_alert", remember)
+    return config, raised
+
+
+def of(config, name, attempt=1, ago=timedelta(0)):
+    transfer = next(row for row in config.stage_transfers if row.name == name)
+    described = Described(transfer, Content("told"), facts={"config_hash": config.config_hash})
+    key = RecordKey("d", "r", name, -1, attempt)
+    return start_change(described, key, started=utc_now() - ago, operator="x.Y", log_url=None)
+
+
+def test_notifiers_are_told_of_what_maintenance_closes_and_what_is_owed_is_said(store, kept, caplog):
+    config, raised = kept
+    write(store, of(config, "load"), of(config, "keep"))
+    assert close_stale([store], airflow(load="failed", keep="failed"), grace=NOW) == 2
+    notifier = ["tests.integration.test_alerts.Notifier"]
+    assert sorted(raised) == [
+        ("failed", "keep", (), notifier),
+        ("failed", "load", ("a@example.com",), notifier),
+        ("rollback_owed", "load", ("a@example.com",), notifier),
+    ]
+    assert the(store)["decision"] == "rollback owed: the attempt ended before it could be rolled back"
+    assert the(store, "keep")["decision"] is None
+    said = [text for text in caplog.messages if "is not told by maintenance" in text]
+    assert said == [
+        "The notifier tests.integration.test_alerts.Broken of pipeline told is not told by maintenance: its arguments "
+        "hold a secret, which is not kept with the configuration; put it into an Airflow connection"
+    ]
+    assert "hush" not in caplog.text
+
+
+def test_one_that_is_retried_is_not_told_though_it_owes(store, kept):
+    config, raised = kept
+    write(store, of(config, "load"))
+    close_stale([store], airflow(load="up_for_retry"), grace=NOW)
+    assert the(store)["decision"].startswith("Airflow retries; rollback owed")
+    assert raised == []
+
+
+def test_an_attempt_that_a_later_one_has_paid_for_owes_nothing(store, kept):
+    config, raised = kept
+    write(store, of(config, "load", 1), of(config, "load", 2))
+    close_stale([store], airflow(load="running"), grace=NOW)
+    assert (the(store)["error_message"], the(store)["decision"], raised) == ("a later attempt began", None, [])
+
+
+def test_notifiers_are_told_of_what_is_late(store, kept):
+    config, raised = kept
+    write(store, of(config, "load", ago=timedelta(hours=1)))
+    assert maintenance.tell_overdue([store], airflow(load="deferred")) == 1
+    notifier = ["tests.integration.test_alerts.Notifier"]
+    assert raised == [("overdue", "load", ("a@example.com",), notifier)]
+
+
+def test_a_store_that_does_not_say_the_configuration_leaves_the_addresses(store, kept, monkeypatch):
+    config, raised = kept
+    monkeypatch.setattr("airflow_provider_pipetrack.notifications.stored.configs_among", lambda *_: [])
+    write(store, of(config, "load"))
+    close_stale([store], airflow(load="failed"), grace=NOW)
+    assert raised == [("failed", "load", ("a@example.com",), [])]
