@@ -41,6 +41,7 @@ class SqliteAdapter(SqlAdapter):
         self.path = Path(location.parts[0])
         self._conn_id = conn_id
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[Path, tuple[int, int] | None] = (self.path, None)
         self._flush = True
 
     def load(self) -> None:
@@ -114,14 +115,21 @@ class SqliteAdapter(SqlAdapter):
             raise self._explained(error) from error
 
     def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and not self._is_opened():
+            self.close()  # what is written into a file that was removed is lost
         if self._connection is None:
             path = self._file()
             if not path.exists() or path.stat().st_size == 0:
                 self.prepare()
             # Statements come from the delivery thread and from reads on the main thread, one at a time.
             self._connection = sqlite3.connect(path, timeout=self.time_limit, check_same_thread=False)
+            self._opened = path, _identity(path)
         self._connection.execute(f"PRAGMA synchronous={'FULL' if self._flush else 'NORMAL'}")
         return self._connection
+
+    def _is_opened(self) -> bool:
+        path, identity = self._opened
+        return _identity(path) == identity
 
     def _file(self) -> Path:
         if self._conn_id is None:
@@ -157,3 +165,12 @@ class SqliteAdapter(SqlAdapter):
         yield other, f"the table has other columns than pipetrack's ({text})"
         refused = isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError))
         yield refused, f"the table {self.statements.table} does not take it: {text}"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -93,9 +93,13 @@ class Breaker:
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError:
+            # A disk without locks: that several try at once is better than that nobody does.
+            os.close(descriptor)
+            return True
         self._probe = descriptor
         return True
 

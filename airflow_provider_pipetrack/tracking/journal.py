@@ -71,6 +71,11 @@ class Slot:
         """Whether nothing waits."""
         return not self._left
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the file, so that nobody would find what is written into it."""
+        return self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0
+
     def append(self, number: int, payload: bytes) -> None:
         """Write an entry.
 
@@ -164,6 +169,8 @@ class Journal:
                 raise JournalError("the journal is just being emptied below this signal handler")
             if self._slot.size > EMPTY_ABOVE:
                 self._make_room()
+            if self._slot.is_removed:
+                self._save_removed()
             number, slot = next(self._numbers), self._slot
             slot.append(number, payload)
         if durable:
@@ -213,6 +220,19 @@ class Journal:
         self._lock = threading.RLock()
         for slot in (*self._grown, self._slot):
             slot.let_go()
+
+    def _save_removed(self) -> None:
+        """Go on in a slot that can be found, with what waits in the one that was removed."""
+        self._makes_room = True
+        try:
+            removed, self._slot = self._slot, _take_slot(self.folder, 0)
+            self._checked_size = 0
+            for entry in removed.entries():
+                self._slot.append(entry.number, entry.payload)
+            removed.let_go()
+            self._slot.sync()
+        finally:
+            self._makes_room = False
 
     def _make_room(self) -> None:
         self._makes_room = True

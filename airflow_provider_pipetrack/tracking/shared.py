@@ -91,7 +91,8 @@ def claim_waiting(folder: Path) -> bool:
     """
     marker = folder / _WAITING
     try:
-        if time.time() - marker.stat().st_mtime < _BETWEEN_TRIES:
+        # A clock that was set back must not put this off for ever.
+        if 0 <= time.time() - marker.stat().st_mtime < _BETWEEN_TRIES:
             return False
         marker.touch()
     except OSError:

@@ -46,6 +46,16 @@ def path(tmp_path):
     return tmp_path / "new folder" / "tracking.json"
 
 
+def test_a_database_that_was_removed_is_made_anew_and_not_written_where_nobody_finds_it(tmp_path):
+    adapter = made(f"sqlite||{tmp_path}/t.db")
+    adapter.apply([change("t1")])
+    for file in tmp_path.glob("t.db*"):
+        file.unlink()
+    adapter.apply([change("t2")])
+    assert names(adapter) == names(made(f"sqlite||{tmp_path}/t.db")) == ["t2"]
+    adapter.close()
+
+
 def test_each_change_is_one_line_of_json(path):
     made(f"local_file||{path}").apply([change("t1"), change("t2")])
     lines = path.read_text().splitlines()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -111,6 +114,19 @@ def test_a_clock_that_was_set_back_does_not_shut_a_location_for_ever(folder):
     assert not one.is_open()
     assert one.may_try()
     assert not Breaker(folder, "a").may_try(), "one at a time"
+
+
+def test_on_a_disk_without_locks_a_location_is_tried_again_all_the_same(folder, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    one = Breaker(folder, "a")
+    one.failed()
+    over(one)
+    assert one.may_try()
+    one.succeeded()
+    assert state(one)["failures"] == 0
 
 
 def test_without_a_folder_to_write_the_breaker_never_opens(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -412,6 +413,22 @@ def test_acknowledging_what_is_unknown_writes_nothing(folder, opened):
     one.acknowledge([999])
     assert slot(folder).stat().st_size == size
     assert payloads(one.pending()) == [b"kept"]
+
+
+def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(folder, opened):
+    one = opened(folder)
+    numbers = [one.append(b"entry %d" % number, durable=True) for number in range(3)]
+    one.acknowledge(numbers[:1])
+    shutil.rmtree(folder)
+    numbers.append(one.append(b"after", durable=True))
+    assert payloads(undelivered(folder)) == [b"entry 1", b"entry 2", b"after"]
+    one.acknowledge(numbers)
+    assert undelivered(folder) == one.pending() == []
+
+
+def test_others_on_the_host_may_not_read_what_waits(folder, opened):
+    opened(folder).append(b"private", durable=True)
+    assert all(path.stat().st_mode & 0o007 == 0 for path in (folder, slot(folder)))
 
 
 def test_a_folder_that_cannot_be_made_is_a_journal_error(tmp_path):

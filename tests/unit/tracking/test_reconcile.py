@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -207,6 +208,16 @@ def test_nothing_is_looked_for_where_nothing_waits_or_somebody_has_just_tried(si
     site.shut("a")
     store.write_tracking_record(named("t2"))
     assert store.bring_home() is None, "the location failed a moment ago"
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_bringing_home(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    store.write_tracking_record(RECORD)
+    site.open("a")
+    later = time.time() + 3600
+    os.utime(store.journal_folder / "waiting", (later, later))
+    assert store.bring_home().healed == 1
 
 
 def test_bringing_home_takes_no_longer_than_it_may(site, at_once):
