@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -109,12 +111,14 @@ class StorageAdapter:
             # A change without its start group does not know its pipeline; whatever knows better wins later.
             merged["pipeline_id"] = merged["pipeline_id"] or merged["dag_id"]
             if known is None:
-                done = self.write_tracking_record(merged)
+                done, method = self.write_tracking_record(merged), "write_tracking_record"
             else:
                 updates = {name: value for name, value in merged.items() if known.get(name) != value}
                 done = self.update_tracking_record(record_id, updates) if updates else True
+                method = "update_tracking_record"
             if not done:
-                raise StorageError(self.location, f"{type(self).__name__} did not store record {record_id}")
+                answer = f"{method} returned {reprlib.repr(done)} for record {record_id}"
+                raise StorageError(self.location, f"{answer}; it returns True once that is stored")
 
     def read_run(self, dag_id: str, run_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records of a run.
@@ -329,10 +333,27 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[Change]]:
 
 
 def complete(record: Record) -> Record:
-    """Return a user's stored record as the merge wants it: with its keys, and with times that JSON made texts of."""
+    """Return a user's stored record as the merge wants it: with its keys, and with times that are UTC.
+
+    JSON makes texts of times, and some databases give them without their zone.
+    """
     keys = {KEY_COLUMN[group]: record.get(KEY_COLUMN[group]) or "" for group in MERGED_GROUPS}
-    times = {name: clean_value(name, record[name]) for name in _TIMES if isinstance(record.get(name), str)}
+    times = {name: clean_value(name, record[name]) for name in _TIMES if not _has_zone(record.get(name))}
     return {**record, **keys, **times}
+
+
+def completed(found: Any, location: str) -> list[Record]:
+    """Return what a storage has read as complete records.
+
+    :raises StorageError: when a user's storage has returned something else than a list of records.
+    """
+    try:
+        return [complete(record) for record in found if record["record_id"]]
+    except (TypeError, KeyError, AttributeError) as error:
+        text = (
+            f"a read returned {reprlib.repr(found)}; expected a list of dicts that have record_id and the other columns"
+        )
+        raise StorageError(location, text, transient=False) from error
 
 
 def file_is_here(path: Path) -> bool:
@@ -346,6 +367,10 @@ def file_is_here(path: Path) -> bool:
 def listed(record: Record) -> Listed:
     """Return a whole record as an inventory lists it where no history is kept."""
     return Listed(str(record["record_id"]), "|".join(str(record.get(KEY_COLUMN[g]) or "") for g in MERGED_GROUPS), "")
+
+
+def _has_zone(moment: Any) -> bool:
+    return moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None)
 
 
 def _differs(folded: Record, record: Record) -> bool:

@@ -98,7 +98,9 @@ def adapter_of(made: Any, name: str) -> StorageAdapter:
     :raises StorageError: when it lacks one of the methods.
     """
     if not isinstance(made, StorageAdapter):
-        return _Wrapped(made, name)
+        # By the user's name for it, which is the one that messages show.
+        wrapped: StorageAdapter = type(type(made).__name__, (_Wrapped,), {})(made, name)
+        return wrapped
     if not getattr(made, "location", ""):
         made.location = name
     return made
@@ -121,6 +123,8 @@ class _Wrapped(StorageAdapter):
 
 def _load(path: str, location: Location) -> Any:
     module, _, name = path.rpartition(".")
+    if not module:
+        raise StorageError(location.name, f"the adapter {path!r} names no module; write module.Class", transient=False)
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:

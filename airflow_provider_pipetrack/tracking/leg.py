@@ -209,8 +209,12 @@ class Leg:
             self._abandon(adapter)
             kind = StorageError if limit >= _EVIDENCE else _GivenUpError
             raise kind(self.name, f"did not answer within {limit:.1f} s")
-        if "error" in outcome:
-            raise outcome["error"]
+        if (error := outcome.get("error")) is not None:
+            if isinstance(error, Exception):
+                raise error
+            # Such as SystemExit: in this thread it is a failure of the storage's code and ends no process.
+            text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
+            raise StorageError(self.name, masked(text), transient=False) from error
         result: T = outcome["result"]
         return result
 

@@ -12,7 +12,7 @@ from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.merge import merge, record_of
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, complete
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, completed
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
@@ -53,7 +53,7 @@ def read_merged(
     for leg in legs:
         try:
             check_visible(leg)
-            found = leg.call(ask, limit)
+            found = leg.call(lambda adapter: completed(ask(adapter), adapter.location), limit)
         except StorageError as error:
             unreachable[leg.name] = error.message
             continue
@@ -117,4 +117,4 @@ def _waiting_entries(folder: Path) -> Iterator[tuple[dict[str, Any], list[Change
 
 def _add(records: dict[str, Record], record: Record) -> None:
     known = records.get(record["record_id"])
-    records[record["record_id"]] = complete(record) if known is None else merge(known, complete(record))
+    records[record["record_id"]] = record if known is None else merge(known, record)

@@ -132,7 +132,9 @@ def test_one_function_without_the_other_is_named(functions):
 
 def test_a_refusal_is_an_error_with_the_record(functions):
     module = functions("def tracking_storage_write(r, l): return False\ndef tracking_storage_read(q, l): return []")
-    with pytest.raises(StorageError, match="FunctionsAdapter did not store record orders_dag/manual__1/load/-1/1"):
+    with pytest.raises(
+        StorageError, match="write_tracking_record returned False for record orders_dag/manual__1/load/-1/1"
+    ):
         opened("mine||x", module).apply(attempt())
 
 

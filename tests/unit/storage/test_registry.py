@@ -69,7 +69,7 @@ def test_a_class_that_cannot_be_made_or_found_is_refused_with_the_reason():
     assert f"the adapter '{USERS}.Missing' cannot be imported: AttributeError" in (
         failure("own||x", own=f"{USERS}.Missing").message
     )
-    assert "cannot be imported: ValueError" in failure("own||x", own="JustAName").message
+    assert failure("own||x", own="JustAName").message == ("the adapter 'JustAName' names no module; write module.Class")
 
 
 def test_a_type_whose_package_is_gone_is_refused():
@@ -83,7 +83,7 @@ def test_a_type_whose_package_is_gone_is_refused():
 
 def test_a_refusal_is_an_error_with_the_record():
     adapter = made("own||x", own=f"{USERS}.RefusingAdapter")
-    with pytest.raises(StorageError, match="RefusingAdapter did not store record orders/none/t1/-1/1"):
+    with pytest.raises(StorageError, match="returned False for record orders/none/t1/-1/1; it returns True"):
         adapter.apply([CHANGE])
 
 
