@@ -75,6 +75,7 @@ ui: $(INSTALLED) ## start Airflow with the demo's folder and print URL and login
 
 bench: .venv-bench/.installed ## measure speed against hand-written Dags and other factories
 	.venv-bench/bin/python benchmarks/run.py
+	.venv-bench/bin/python benchmarks/inside_tasks.py
 	.venv-bench/bin/python benchmarks/airflow_runs.py
 
 .venv-bench/.installed: pyproject.toml constraints.txt

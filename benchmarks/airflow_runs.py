@@ -53,7 +53,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Run:
-    """One Dag run.
+    """One Dag run, or its first transfers.
 
     :param makespan: seconds from its start to its end.
     :param scheduler: CPU seconds of the scheduler's own process.
@@ -65,19 +65,43 @@ class Run:
     child: float
 
 
-def measure(stack: AirflowStack, dag_id: str, run_id: str) -> Run:
-    """Run a Dag and say what it took."""
+def measure(stack: AirflowStack, dag_id: str, run_id: str, first: int | None = None) -> Run:
+    """Run a Dag and say what it took.
+
+    :param first: stop when so many transfers have ended; None for all.
+    """
     log = stack.home / "scheduler.out"
-    begin, before = log.stat().st_size, _cpu(stack)
+    begin, before, started = log.stat().st_size, _cpu(stack), time.monotonic()
     stack.trigger(dag_id, dag_run_id=run_id)
-    state = stack.wait_run(dag_id, run_id, timeout=3600)
-    assert state == "success", state
-    after = _cpu(stack)
+    if first is None:
+        state = stack.wait_run(dag_id, run_id, timeout=3600)
+        assert state == "success", state
+    else:
+        stack._wait(f"{first} transfers of {dag_id}", lambda: _ended(stack, dag_id, run_id) >= first, 3600)
+    after, makespan = _cpu(stack), time.monotonic() - started
+    if first is not None:
+        _cut(stack, dag_id, run_id)
     time.sleep(2)  # the last supervisor's last line
     with log.open("rb") as reading:
         reading.seek(begin)
         text = _COLOR.sub("", reading.read().decode(errors="replace"))
-    return Run(_makespan(stack, dag_id, run_id), after - before, _child(text))
+    if first is None:
+        makespan = _makespan(stack, dag_id, run_id)
+    return Run(makespan, after - before, _child(text))
+
+
+def _ended(stack: AirflowStack, dag_id: str, run_id: str) -> int:
+    time.sleep(1)
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?state=success&limit=1"
+    return int(stack._request("GET", path).json()["total_entries"])
+
+
+def _cut(stack: AirflowStack, dag_id: str, run_id: str) -> None:
+    """Stop a run and wait until nothing of it runs."""
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+    stack._request("PATCH", path, json={"state": "failed"}).raise_for_status()
+    running = f"{path}/taskInstances?state=running&state=queued&limit=1"
+    stack._wait("the run's end", lambda: stack._request("GET", running).json()["total_entries"] == 0, 120)
 
 
 def _makespan(stack: AirflowStack, dag_id: str, run_id: str) -> float:
@@ -113,17 +137,18 @@ def airflow(transfers: int, **environment: str) -> Iterator[AirflowStack]:
         yield stack
 
 
-def compare(transfers: int, runs: int) -> dict[str, list[Run]]:
+def compare(transfers: int, runs: int, *, first: int | None, lineage: bool) -> dict[str, list[Run]]:
     """Return the runs of each way; tracked and untracked take turns in one Airflow, behind a first run of each."""
     found: dict[str, list[Run]] = {"untracked": [], "tracked": []}
     off = {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
     with airflow(transfers, **off) as stack:
         for number in range(runs + 1):
             for dag_id in ("untracked", "tracked"):
-                run = measure(stack, dag_id, f"bench_{number}")
+                run = measure(stack, dag_id, f"bench_{number}", first)
+                print(f"  {dag_id}, {'counted' if number or runs == 0 else 'not counted'}: {run}", flush=True)
                 if number or runs == 0:
                     found[dag_id].append(run)
-    if importlib.util.find_spec("airflow.providers.openlineage") is None:
+    if not lineage or importlib.util.find_spec("airflow.providers.openlineage") is None:
         return found
     events = Path(tempfile.mkdtemp(prefix="bench-lineage-")) / "events.ndjson"
     transport = json.dumps({"type": "file", "log_file_path": str(events), "append": True})
@@ -147,15 +172,16 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=int, default=3, help="counted runs of each, behind a first one; 0 counts the first"
     )
+    parser.add_argument("--first", type=int, help="measure only until so many transfers of each run have ended")
+    parser.add_argument("--without-lineage", action="store_true", help="leave OpenLineage out")
     options = parser.parse_args()
-    found = compare(options.transfers, options.runs)
+    found = compare(options.transfers, options.runs, first=options.first, lineage=not options.without_lineage)
     base = {
         name: statistics.median(getattr(run, name) for run in found["untracked"])
         for name in vars(found["untracked"][0])
     }
-    print(
-        f"{options.transfers} empty transfers, 2 at once{'':24}{'run':>18}{'scheduler CPU':>18}{'a task process':>20}"
-    )
+    what = f"{options.transfers} empty transfers, 2 at once" + (f", the first {options.first}" if options.first else "")
+    print(f"{what:50}{'run':>18}{'scheduler CPU':>18}{'a task process':>20}")
     ratios = {}
     for name, runs in found.items():
         run, cpu, child = (statistics.median(getattr(one, part) for one in runs) for part in vars(runs[0]))
