@@ -7,7 +7,7 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -170,7 +170,8 @@ class PostgresAdapter(SqlAdapter):
     ) -> None:
         with connection.cursor() as cursor:
             if len(records) + len(events) < COPY_FROM or not _may_copy(cursor):
-                super()._merge(connection, records, events)
+                with _one_round_trip(connection):
+                    super()._merge(connection, records, events)
                 return
             cursor.execute(f"SET LOCAL statement_timeout = {COPY_TIMEOUT * 1000}")
             made = self.statements
@@ -324,6 +325,15 @@ def _copy_into(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[M
 
 def _listed(columns: Sequence[str]) -> str:
     return ", ".join(map(quoted, columns))
+
+
+def _one_round_trip(connection: Any) -> AbstractContextManager[Any]:
+    """Let what follows be sent at once and answered at once, where the driver and its library can."""
+    if not hasattr(connection, "pipeline"):  # psycopg2
+        return nullcontext()
+    from psycopg import Pipeline
+
+    return connection.pipeline() if Pipeline.is_supported() else nullcontext()
 
 
 def _may_copy(cursor: Any) -> bool:

@@ -22,7 +22,7 @@ from airflow_provider_pipetrack.tracking.frames import Entry, Found, acknowledgm
 EMPTY_ABOVE = 1_000_000
 #: A slot up to this size, in bytes, is taken as it is though nothing waits in it: to read it again takes less time
 #: than many disks need to cut a file.
-_TAKEN_AS_IT_IS = 64_000
+_TAKEN_AS_IT_IS = 32_000
 #: A living process whose slot is above this size, in bytes, and cannot be emptied goes on in another one.
 ROTATE_ABOVE = 16_000_000
 #: Largest journal of a host, in bytes; beyond it the journal counts as full and records are delivered directly.

@@ -175,7 +175,7 @@ def test_a_slot_whose_owner_was_killed_is_taken_over_with_its_entries(folder, op
     assert list(one.pending()) == []
 
 
-@pytest.mark.parametrize(("limit", "emptied"), [(64_000, False), (50, True)])
+@pytest.mark.parametrize(("limit", "emptied"), [(32_000, False), (50, True)])
 def test_a_slot_in_which_nothing_waits_is_taken_as_it_is_unless_it_has_grown(
     folder, opened, monkeypatch, limit, emptied
 ):
