@@ -163,9 +163,8 @@ def _line(what: str, times: list[float], wanted: str, beside: str) -> tuple[str,
 
 def report() -> Iterator[tuple[str, str, str]]:
     """Yield the rows of the report: what, measured, to reach."""
-    # A task process has these before execute begins: it has parsed its Dag.
-    import airflow_provider_pipetrack.dag
-    import airflow_provider_pipetrack.operators.tracked  # noqa: F401
+    # LocalExecutor's task processes have what the scheduler imports with its plugins.
+    import airflow_provider_pipetrack.plugins.pipetrack  # noqa: F401
 
     sys.dont_write_bytecode = False  # as installed: with compiled modules
     folder = Path(tempfile.mkdtemp(prefix="bench-tracking-"))
@@ -193,5 +192,6 @@ def report() -> Iterator[tuple[str, str, str]]:
 
 if __name__ == "__main__":
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="bench-home-")
     for what, measured, wanted in report():
         print(f"{what}: {measured} (to reach: {wanted})", flush=True)
