@@ -77,6 +77,8 @@ class StorageAdapter:
     can_list: ClassVar[bool] = False
     #: Longest time for one delivery, in seconds; the chain's deadline may leave less.
     time_limit: ClassVar[float] = 5.0
+    #: Seconds that the first answer may take where all is well, the login included; less is no sign of an outage.
+    cold_start: ClassVar[float] = 0.5
     #: Makes a client of the user's own, which replaces the hook's where it returns one.
     connect: Callable[[], Any] | None = None
 

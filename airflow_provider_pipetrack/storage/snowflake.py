@@ -41,6 +41,7 @@ class SnowflakeAdapter(SqlAdapter):
     """
 
     time_limit = 10.0
+    cold_start = LIMITS["login_timeout"]
     _native_times = False
     _query_dialect = "snowflake"
     statements: FoldingStatements

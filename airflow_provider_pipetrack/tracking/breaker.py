@@ -53,7 +53,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Report that the location answered."""
-        if self._state()[1]:
+        if self._state()[1] or self._silence()[0]:
             self._write(0.0, 0)
         self._release()
 
@@ -68,19 +68,29 @@ class Breaker:
         self._release()
 
     def _state(self) -> tuple[float, int]:
+        until, failures = self._read("until", "failures")
+        # A clock that was set back must not keep a location shut for ever.
+        return (until if until <= time.time() + LONGEST_PAUSE else 0.0), int(failures)
+
+    def _silence(self) -> tuple[float, float]:
+        """Return for how many seconds the location was silent when it was tried, and when that was last so."""
+        silent, last = self._read("silent", "last")
+        return (silent, last) if 0.0 <= time.time() - last < LONGEST_PAUSE else (0.0, 0.0)
+
+    def _read(self, *names: str) -> tuple[float, float]:
         try:
             data = json.loads(self.path.read_text())
-            until, failures = float(data["until"]), int(data["failures"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0.0, 0
-        # A clock that was set back must not keep a location shut for ever.
-        return (until if until <= time.time() + LONGEST_PAUSE else 0.0), failures
+            first, second = (float(data.get(name, 0.0)) for name in names)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return 0.0, 0.0
+        return first, second
 
-    def _write(self, until: float, failures: int) -> None:
+    def _write(self, until: float, failures: int, silent: float = 0.0) -> None:
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
+        state = {"until": until, "failures": failures, "silent": silent, "last": time.time()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
-            fresh.write_text(json.dumps({"until": until, "failures": failures}))
+            fresh.write_text(json.dumps(state))
             fresh.replace(self.path)
         except OSError:
             with suppress(OSError):
@@ -106,6 +116,20 @@ class Breaker:
     def undecided(self) -> None:
         """Report that nothing was learned about the location."""
         self._release()
+
+    def silent(self, seconds: float, enough: float) -> None:
+        """Report that the location was silent for a time in which it need not have answered.
+
+        :param enough: the seconds of such silence, with no answer between, that count as a failure. Those of processes
+            that wait at the same time count once.
+        """
+        before, last = self._silence()
+        total = before + min(seconds, time.time() - last)
+        if total >= enough:
+            self.failed()
+        else:
+            self._write(*self._state(), total)
+            self._release()
 
     def forget_after_fork(self) -> None:
         """Let go of the right to try in a child process, which would keep it from everybody else."""

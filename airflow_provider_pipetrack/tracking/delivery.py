@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import threading
@@ -75,11 +76,17 @@ class Batch:
 
 
 def deliver(
-    legs: Sequence[Leg], mode: str, changes: Sequence[Change], deadline: float, *, patient: bool = False
+    legs: Sequence[Leg],
+    mode: str,
+    changes: Sequence[Change],
+    deadline: float | Callable[[], float | None],
+    *,
+    patient: bool = False,
 ) -> Delivered:
     """Bring changes to the first location that takes them, or in ``mirror`` mode to all.
 
-    :param deadline: when to give up, by the monotonic clock; the legs share what is left of it.
+    :param deadline: when to give up, by the monotonic clock; the legs share what is left of it. Or what gives it: None
+        while nobody waits, and as long as that is so each location may take all that its type may.
     :param patient: True for work that no task waits for: each location may take all the time that is left.
     """
     failures: dict[str, str] = {}
@@ -90,7 +97,7 @@ def deliver(
         if keepers and mode != "mirror":
             break
         try:
-            _bring(leg, changes, list(failures), _limit(legs, position, deadline, patient=patient), patient=patient)
+            _bring(leg, changes, list(failures), _Turn(legs, position, deadline, patient=patient))
             keepers.append(leg)
             noted |= set(failures) if leg.keeps_owed else set()
         except StorageError as error:
@@ -104,37 +111,68 @@ def deliver(
     released = noted >= set(failures)
     if not released and mode == "mirror":
         # A location that failed after the last success is in nobody's notes yet.
-        released = _note(keepers, changes, list(failures), _limit(legs, len(legs) - 1, deadline, patient=patient))
+        released = _note(keepers, changes, list(failures), _Turn(legs, len(legs) - 1, deadline, patient=True))
     return Delivered(confirmed=True, released=released, failures=failures)
 
 
-def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], limit: float, *, patient: bool) -> None:
-    leg.call(lambda adapter: adapter.apply(changes, owed=owed), limit, patient=patient)
+class _Turn:
+    """How long one location may take, in its place in the chain."""
+
+    def __init__(
+        self, legs: Sequence[Leg], position: int, deadline: float | Callable[[], float | None], *, patient: bool
+    ) -> None:
+        self.patient = patient
+        self._left = len(legs) - position
+        self._most = _longest(legs[position])
+        self._deadline = deadline if callable(deadline) else lambda: deadline
+        self._end: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """Seconds for the location, as far as that is known at the beginning."""
+        end = self._share()
+        if end is None:
+            return self._most
+        left = end - time.monotonic()
+        return left if self.patient else min(self._most, left)
+
+    @property
+    def until(self) -> Callable[[], float] | None:
+        """What says when the location has to end although it could go on; None when that is known already."""
+        return None if self._share() is not None else lambda: self._share() or math.inf
+
+    def _share(self) -> float | None:
+        """Return when the location's part of the deadline ends; None while there is no deadline."""
+        deadline = self._deadline() if self._end is None else None
+        if deadline is not None:
+            now = time.monotonic()
+            least = LAST_LEG if self._left == 1 else _SHORTEST_LEG
+            self._end = now + max(least, (deadline - now) / (1 if self.patient else self._left))
+        return self._end
 
 
-def _note(keepers: Sequence[Leg], changes: Sequence[Change], owed: Sequence[str], limit: float) -> bool:
+def _longest(leg: Leg) -> float:
+    try:
+        return leg.adapter.time_limit
+    except StorageError:
+        return LAST_LEG
+
+
+def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn) -> None:
+    leg.call(lambda adapter: adapter.apply(changes, owed=owed), turn.limit, patient=turn.patient, until=turn.until)
+
+
+def _note(keepers: Sequence[Leg], changes: Sequence[Change], owed: Sequence[str], turn: _Turn) -> bool:
     """Let a location that has the changes know which others lack them; return whether it does."""
     notes = next((leg for leg in keepers if leg.keeps_owed), None)
     if notes is None:
         return False
     try:
-        _bring(notes, changes, owed, limit, patient=True)
+        _bring(notes, changes, owed, turn)
     except StorageError as error:
         log.warning("pipetrack: %s", error)
         return False
     return True
-
-
-def _limit(legs: Sequence[Leg], position: int, deadline: float, *, patient: bool) -> float:
-    left = max(0.0, deadline - time.monotonic())
-    remaining = len(legs) - position
-    least = LAST_LEG if remaining == 1 else _SHORTEST_LEG
-    if patient:
-        return max(least, left)
-    try:
-        return min(legs[position].adapter.time_limit, max(least, left / remaining))
-    except StorageError:
-        return least
 
 
 class Delivery:
@@ -154,6 +192,8 @@ class Delivery:
         self._held: list[Batch] = []
         self._waiting = 0
         self._complete = True
+        self._awaited: float | None = None
+        self._outlasted_a_fork = False
         self._thread: threading.Thread | None = None
         _LIVING.add(self)
 
@@ -170,8 +210,10 @@ class Delivery:
     def _put(self, batch: Batch) -> None:
         with self._idle:
             if self._waiting == 0:
-                self._complete = True
+                self._complete, self._awaited, self._outlasted_a_fork = True, None, False
             self._waiting += 1
+        if batch.urgent:
+            self._await(batch.deadline)
         self._queue.put(batch)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="pipetrack delivery", daemon=True)
@@ -182,16 +224,18 @@ class Delivery:
         held, self._held = self._held, []
         for batch in held:
             self._put(replace(batch, deadline=time.monotonic() + seconds))
+        self._await(time.monotonic() + seconds)
         self._hurry()
         with self._idle:
             done = self._idle.wait_for(lambda: self._waiting == 0, seconds)
             return done and self._complete
 
     def wait_until_idle(self, seconds: float) -> None:
-        """Wait until nothing is under way; what is held stays held."""
+        """Wait until nothing is under way; what is held stays held. What has outlasted that once is not waited for."""
         self._hurry()
         with self._idle:
-            self._idle.wait_for(lambda: self._waiting == 0, seconds)
+            if not self._outlasted_a_fork:
+                self._outlasted_a_fork = not self._idle.wait_for(lambda: self._waiting == 0, seconds)
 
     def wait(self, batch: Batch, seconds: float) -> bool:
         """Wait until a batch is delivered or given up; return whether it was confirmed."""
@@ -208,6 +252,11 @@ class Delivery:
         if self._thread is not None and self._thread.is_alive():
             self._queue.put(_Signal.STOP)
             self._thread.join(1.0)
+
+    def _await(self, deadline: float) -> None:
+        """Note that somebody waits until then: what is under way has to share that time, too."""
+        with self._idle:
+            self._awaited = max(deadline, self._awaited or deadline)
 
     def _hurry(self) -> None:
         """Let nothing wait for others to go with it."""
@@ -249,7 +298,9 @@ class Delivery:
 
     def _deliver(self, batches: Sequence[Batch]) -> None:
         changes = [change for batch in batches for change in batch.changes]
-        delivered = deliver(self._legs, self._mode, changes, max(batch.deadline for batch in batches))
+        deadline = max(batch.deadline for batch in batches)
+        is_awaited = any(batch.urgent for batch in batches)
+        delivered = deliver(self._legs, self._mode, changes, deadline if is_awaited else lambda: self._awaited)
         if delivered.refused and len(batches) > 1:
             # One of them may be what nobody takes; the others must not suffer for it.
             for batch in batches:

@@ -32,6 +32,14 @@ class _GivenUpError(StorageError):
     """The location was given up for a reason that says nothing about it."""
 
 
+class _SilentError(_GivenUpError):
+    """The location was given up before it had the time that a first answer may take."""
+
+    def __init__(self, location: str, message: str, *, seconds: float) -> None:
+        super().__init__(location, message)
+        self.seconds = seconds
+
+
 class Leg:
     """A location that can be called.
 
@@ -50,6 +58,7 @@ class Leg:
         self._adapters = adapters
         self._breaker = Breaker(breakers, self.name)
         self._adapter: StorageAdapter | None = None
+        self._answered = False
         self._lock = threading.Lock()
 
     @property
@@ -114,13 +123,23 @@ class Leg:
         """Whether nobody on this host tries the location for now."""
         return self._breaker.is_open()
 
-    def call(self, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool = False) -> T:
+    def call(
+        self,
+        work: Callable[[StorageAdapter], T],
+        limit: float,
+        *,
+        patient: bool = False,
+        until: Callable[[], float] | None = None,
+    ) -> T:
         """Return ``work(adapter)``, or give up after ``limit`` seconds.
 
         What hangs is abandoned: its socket is shut, and the next call gets a new adapter. Loading the storage's client
-        is not counted, so that a cold start is no failure.
+        is not counted, and neither is a first answer that takes no longer than the storage's ``cold_start``, so that a
+        cold start is no failure.
 
         :param patient: True for work that no task waits for: it does not give up because others have.
+        :param until: for work that goes on while a task does something else: says, again and again, when to give up
+            even so, by the monotonic clock.
         :raises StorageError: when the location refused, failed, did not answer, or is left alone for a while.
         """
         if self._breaker.is_open():
@@ -128,10 +147,10 @@ class Leg:
         adapter = self._ready()
         if not self._breaker.may_try():
             raise self._left_alone()
-        if self._breaker.is_probing and not patient:
+        if self._breaker.is_probing and not patient and until is None:
             # Whoever tries after a pause pays for all; a location that is well again answers soon.
             limit = min(limit, adapter.time_limit / _PROBE_PART)
-        return self._judged(adapter, work, limit, patient=patient)
+        return self._judged(adapter, work, limit, patient=patient, until=until)
 
     def knock(self, *, writing: bool = False) -> None:
         """Ask a location for a sign of life even if it is left alone, so that all on this host know how it is.
@@ -145,10 +164,19 @@ class Leg:
             self._judged(adapter, lambda adapter: adapter.check_writing(), adapter.time_limit, patient=True)
 
     def _judged(
-        self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool
+        self,
+        adapter: StorageAdapter,
+        work: Callable[[StorageAdapter], T],
+        limit: float,
+        *,
+        patient: bool,
+        until: Callable[[], float] | None = None,
     ) -> T:
         try:
-            result = self._bounded(adapter, work, limit, patient=patient)
+            result = self._bounded(adapter, work, limit, patient=patient, until=until)
+        except _SilentError as error:
+            self._breaker.silent(error.seconds, adapter.cold_start)
+            raise
         except _GivenUpError:
             self._breaker.undecided()
             raise
@@ -163,11 +191,13 @@ class Leg:
             text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
             raise StorageError(self.name, masked(text), transient=False) from error
         self._breaker.succeeded()
+        self._answered = True
         return result
 
     def close(self) -> None:
         """Close the adapter."""
         adapter, self._adapter = self._adapter, None
+        self._answered = False
         if adapter is not None:
             adapter.close()
 
@@ -186,7 +216,13 @@ class Leg:
         return adapter
 
     def _bounded(
-        self, adapter: StorageAdapter, work: Callable[[StorageAdapter], T], limit: float, *, patient: bool
+        self,
+        adapter: StorageAdapter,
+        work: Callable[[StorageAdapter], T],
+        limit: float,
+        *,
+        patient: bool,
+        until: Callable[[], float] | None,
     ) -> T:
         outcome: dict[str, Any] = {}
 
@@ -199,16 +235,15 @@ class Leg:
 
         thread = threading.Thread(target=run, name=f"pipetrack: {self.location.type}", daemon=True)
         thread.start()
-        end = time.monotonic() + limit
-        while thread.is_alive() and (left := end - time.monotonic()) > 0:
+        started = time.monotonic()
+        end = started + limit
+        while thread.is_alive() and (left := min(end, until() if until else end) - time.monotonic()) > 0:
             thread.join(min(left, _LOOK_AROUND))
             if thread.is_alive() and not patient and not self._breaker.is_probing and self._breaker.is_open():
                 self._abandon(adapter)
                 raise _GivenUpError(self.name, "does not answer, as another process has found")
         if thread.is_alive():
-            self._abandon(adapter)
-            kind = StorageError if limit >= _EVIDENCE else _GivenUpError
-            raise kind(self.name, f"did not answer within {limit:.1f} s")
+            raise self._given_up(adapter, time.monotonic() - started)
         if (error := outcome.get("error")) is not None:
             if isinstance(error, Exception):
                 raise error
@@ -218,8 +253,20 @@ class Leg:
         result: T = outcome["result"]
         return result
 
+    def _given_up(self, adapter: StorageAdapter, seconds: float) -> StorageError:
+        """Break off what does not answer; return the error, which says what is known of the location by that."""
+        is_cold = not self._answered
+        self._abandon(adapter)
+        text = f"did not answer within {seconds:.1f} s"
+        if seconds < _EVIDENCE:
+            return _GivenUpError(self.name, text)
+        if is_cold and seconds < adapter.cold_start:
+            return _SilentError(self.name, text, seconds=seconds)
+        return StorageError(self.name, text)
+
     def _abandon(self, adapter: StorageAdapter) -> None:
         self._adapter = None
+        self._answered = False
         self._lock = threading.Lock()
         try:
             adapter.abandon()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.tracking import breaker as breaker_module
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -232,6 +233,27 @@ def test_a_first_storage_that_fails_before_one_that_does_not(mode, fault, place_
         assert len(store.read_tracking_records("orders")) == WRITES
     place.recover()
     heal_and_check([place.text, second], tmp_path / "j", place.text)
+
+
+def test_a_snowflake_whose_login_takes_long_is_not_passed_over(place_of, tmp_path):
+    place = place_of("snowflake")
+    others = [f"sqlite||{tmp_path}/{name}.db||t" for name in "bcd"]
+    _prepare([place.text], tmp_path)
+    place.proxy.mode, place.proxy.delay = "slow", 0.1
+    with TrackingStore([place.text, *others], journal_dir=tmp_path / "j", deadline=DEADLINE) as store:
+        started = time.monotonic()
+        assert store.submit([change_from_record({**record(0), "transfer_status": "in_progress"})], durable=False)
+        while undelivered(store.journal_folder) and time.monotonic() - started < 20.0:
+            time.sleep(0.02)
+        assert time.monotonic() - started > DEADLINE / 4, "the login is shorter than its share of the deadline"
+        opened = store.legs[0].adapter._connection
+        place.proxy.mode = "pass"
+        assert store.write_tracking_record(record(0)) is True
+        assert undelivered(store.journal_folder) == []
+        assert store.legs[0].adapter._connection is opened is not None, "the end has to log in again"
+        assert not any(leg.adapter.is_here() for leg in store.legs[1:]), "it went to another location"
+        (found,) = store.read_tracking_records("orders")
+        assert found["transfer_status"] == "completed"
 
 
 def _prepare(locations: list[str], tmp_path) -> None:

@@ -1,0 +1,134 @@
+"""A location whose first answer takes long, such as a login: it has the time for that while the transfer runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking import delivery as delivery_module
+from airflow_provider_pipetrack.tracking.breaker import Breaker
+from tests.unit.tracking.site import RECORD, RECORD_ID
+
+DEADLINE = 0.8
+
+
+class Cold(StorageAdapter):
+    """Answers at once, but for its first answer."""
+
+    time_limit = 10.0
+    cold_start = 5.0
+    login = 0.7
+    logins: list = []
+    taken: list = []
+    away: threading.Event
+
+    def apply(self, changes, *, owed=()):
+        if self not in self.logins:
+            self.logins.append(self)
+            self.away.wait(self.login)
+        self.taken.append([change.record_id for change in changes])
+
+    def read_tracking_records(self, pipeline_id):
+        return []
+
+
+@pytest.fixture(autouse=True)
+def cold(monkeypatch):
+    monkeypatch.setattr(delivery_module, "_LINGER", 0.0)
+    Cold.logins, Cold.taken, Cold.away = [], [], threading.Event()
+    yield Cold
+    Cold.away.set()
+
+
+@pytest.fixture
+def chain(site):
+    """A store whose first of four locations is cold: a quarter of the deadline is less than its login needs."""
+    return site.store("cold||x", "b", "c", "d", adapters={"cold": Cold}, deadline=DEADLINE)
+
+
+def change(name: str) -> Change:
+    return change_from_record({**RECORD, "transfer_unique_id": name})
+
+
+def settled(site) -> bool:
+    end = time.monotonic() + 20.0
+    while site.waiting() and time.monotonic() < end:
+        time.sleep(0.02)
+    return site.waiting() == 0
+
+
+def test_a_slow_login_is_waited_for_while_the_transfer_runs_and_the_end_finds_it_open(site, chain):
+    chain.submit([change("start")], durable=False)
+    assert settled(site)
+    chain.submit([change("end")], durable=True)
+    assert chain.flush() is True
+    assert Cold.taken == [["orders/none/start/-1/1"], ["orders/none/end/-1/1"]]
+    assert len(Cold.logins) == 1, "the end logs in a second time"
+    assert site.ids("b") == []
+
+
+def test_an_end_waits_no_longer_for_a_start_that_hangs_than_for_itself(site, chain, monkeypatch):
+    monkeypatch.setattr(Cold, "login", 60.0)
+    chain.submit([change("start")], durable=False)
+    chain.submit([change("t1")], durable=True)
+    started = time.monotonic()
+    assert chain.flush() is True
+    assert time.monotonic() - started < DEADLINE + 0.5
+    assert sorted(site.ids("b")) == ["orders/none/start/-1/1", RECORD_ID]
+    assert [record["owed"] for record in site.alone("b").read_tracking_records("orders")] == [["cold||x"]] * 2
+
+
+def test_a_login_that_was_cut_short_opens_no_breaker_but_silence_as_long_as_a_login_does(site, monkeypatch):
+    monkeypatch.setattr(Cold, "login", 60.0)
+    monkeypatch.setattr(Cold, "cold_start", 1.5)
+    shut = []
+    for number in range(3):
+        with site.store("cold||x", "b", adapters={"cold": Cold}, deadline=1.4) as store:
+            assert store.write_tracking_record({**RECORD, "transfer_unique_id": f"t{number}"})
+            shut.append(store.legs[0].is_left_alone)
+    assert shut == [False, False, True], "0.7 s each, and 1.5 s are silence enough"
+    assert len(site.ids("b")) == 3
+
+
+def test_a_background_delivery_holds_up_one_fork_and_no_second(site, chain, monkeypatch):
+    monkeypatch.setattr(Cold, "login", 60.0)
+    monkeypatch.setattr(delivery_module, "_BEFORE_FORK", 0.4)
+    chain.submit([change("start")], durable=False)
+
+    def fork_seconds() -> float:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        return time.monotonic() - started
+
+    assert fork_seconds() >= 0.4
+    assert fork_seconds() < 0.4
+
+
+@pytest.mark.parametrize(("pause", "opens"), [(0.0, True), (100.0, False)])
+def test_silences_add_up_unless_they_lie_far_apart(tmp_path, pause, opens):
+    one = Breaker(tmp_path, "a")
+    one.silent(3.0, 5.0)
+    state = json.loads(one.path.read_text())
+    one.path.write_text(json.dumps({**state, "last": state["last"] - 3.0 - pause}))
+    assert not one.is_open()
+    one.silent(3.0, 5.0)
+    assert one.is_open() is opens
+
+
+def test_silences_at_the_same_time_count_once_and_an_answer_ends_them(tmp_path):
+    one = Breaker(tmp_path, "a")
+    for _ in range(10):
+        one.silent(3.0, 5.0)
+    assert not one.is_open()
+    one.succeeded()
+    assert json.loads(one.path.read_text())["silent"] == 0.0
