@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -346,6 +347,23 @@ def test_a_living_process_goes_on_in_another_slot_and_acknowledges_across_both(f
     one.acknowledge(numbers[6:])
     one.close()
     assert [path.stat().st_size for path in sorted(folder.iterdir())] == [0, 0, 0]
+
+
+def test_what_must_survive_a_power_failure_is_on_the_disk_before_it_has_a_number(folder, opened, monkeypatch):
+    synced: list[list[bytes]] = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(payloads(undelivered(folder))))
+    one = opened(folder)
+    one.append(b"start", durable=False)
+    assert synced == []
+    one.append(b"end", durable=True)
+    assert synced == [[b"start", b"end"]]
+
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(JournalError, match=r"the journal in .* cannot be written: Input/output error"):
+        one.append(b"lost", durable=True)
 
 
 def test_idle_slots_are_held_some_at_a_time_by_what_they_hold(folder, monkeypatch):

@@ -194,6 +194,23 @@ def test_mirror_keeps_in_the_journal_what_no_location_can_note(site):
     assert (site.ids(first), site.ids(second), site.waiting()) == ([RECORD_ID], [RECORD_ID], 0)
 
 
+def test_mirror_keeps_in_the_journal_what_a_location_failed_to_note(site):
+    class Forgetful(StorageAdapter):
+        keeps_owed = True
+
+        def apply(self, changes, *, owed=()):
+            if owed:
+                raise OSError("no note today")
+
+        def read_tracking_records(self, pipeline_id):
+            return []
+
+    site.shut("b")
+    store = site.store("forgetful||x", "b", mode="mirror", adapters={"forgetful": Forgetful})
+    assert store.write_tracking_record(RECORD) is True
+    assert site.waiting() == 1, "nobody knows that b lacks it"
+
+
 def test_reading_merges_what_the_locations_know_of_a_record(site):
     site.store("a").write_tracking_record(RECORD)
     second = site.store("b")
