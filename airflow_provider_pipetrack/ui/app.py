@@ -61,18 +61,27 @@ def _not_found(rest: str) -> None:
 
 
 class _Headers:
-    """Sends :data:`_HEADERS` with every answer."""
+    """Sends :data:`_HEADERS` with every answer, and says that none is kept that does not say otherwise.
+
+    Whoever asks for the headers alone gets those of the answer.
+    """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers_alone = scope.get("method") == "HEAD"
+
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                headers.setdefault("Cache-Control", "no-store")
+            elif headers_alone and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        await self.app({**scope, "method": "GET"} if headers_alone else scope, receive, send_with_headers)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_pipetrack.records.columns import BY_NAME
@@ -63,10 +63,10 @@ class _AskedOfATime(_Asked):
 
     @field_validator("since", "until")
     @classmethod
-    def _is_a_moment(cls, text: str | None) -> str | None:
+    def _is_a_moment(cls, text: str | None, info: ValidationInfo) -> str | None:
         if text is not None:
             try:
-                read_moment(text, datetime.now(timezone.utc))
+                read_moment(text, datetime.now(timezone.utc), end=info.field_name == "until")
             except ValueError as error:
                 raise PydanticCustomError("moment", "{words}", {"words": str(error)}) from None
         return text

@@ -73,6 +73,10 @@ def test_health_says_what_waits(client):
     [
         ("runs?status=bar", "Input should be 'pending', 'in_progress', 'completed' or 'failed'"),
         ("runs?since=tomorrow", "expected a date (2025-01-31), a time (2025-01-31T06:00) or a distance back (24h)"),
+        (
+            "transfers?until=9999-12-31",
+            "expected a date (2025-01-31), a time (2025-01-31T06:00) or a distance back (24h)",
+        ),
         ("runs?limit=0", "greater than or equal to 1"),
         ("runs?limit=100000", "less than or equal to 1000"),
         ("runs?offset=-1", "greater than or equal to 0"),
@@ -112,6 +116,18 @@ def test_a_dag_that_may_not_be_read_is_one_that_does_not_exist(visitor, store):
 def test_what_does_not_exist_and_what_writes_is_refused_in_json(client):
     assert get(client, "nothing", 404) == {"detail": "There is no such page."}
     assert client.post(f"{API}/runs").status_code == 404
+
+
+def test_no_answer_is_kept_by_a_cache_between(client):
+    for path in ("runs", "nothing", "api/v1/runs", "api/v1/nothing", "runs?export=runs"):
+        assert client.get(path).headers["Cache-Control"] == "no-store"
+    assert client.get("static/pipetrack.css").headers["Cache-Control"] == "private, max-age=86400"
+
+
+@pytest.mark.parametrize("path", ["", "runs?export=runs", "api/v1/runs", "no/such/page"])
+def test_the_headers_alone_are_those_of_the_answer(client, path):
+    whole, alone = client.get(path), client.head(path)
+    assert (alone.status_code, alone.headers, alone.content) == (whole.status_code, whole.headers, b"")
 
 
 def test_the_api_is_described(client):
