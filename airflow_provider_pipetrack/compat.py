@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -238,6 +239,23 @@ def serialize(dag: Any) -> None:
     serialization.to_dict(dag)
 
 
+def prepared_for_mapping(decorator: Any, prepare: Any) -> Any:
+    """Return a task decorator whose mapped tasks have the arguments that ``prepare`` makes of those it was given.
+
+    :param decorator: what ``task_decorator_factory`` returns.
+    """
+    kind = type(decorator)
+
+    class Prepared(kind):  # type: ignore[misc,valid-type]
+        def _expand(self, *args: Any, **kwargs: Any) -> Any:
+            mapped = copy.copy(self)
+            mapped.kwargs = dict(prepare(self.kwargs))
+            return kind._expand(mapped, *args, **kwargs)  # noqa: SLF001
+
+    decorator.__class__ = Prepared
+    return decorator
+
+
 def current_dag() -> Any:
     """Return the Dag of the ``with DAG(…)`` block we are in, or None."""
     from airflow.sdk.definitions._internal.contextmanager import DagContext
@@ -250,19 +268,6 @@ def current_task_group(dag: Any) -> Any:
     from airflow.sdk.definitions._internal.contextmanager import TaskGroupContext
 
     return TaskGroupContext.get_current(dag)
-
-
-#: The schedules that Airflow knows by a name.
-SCHEDULE_PRESETS = (
-    "@once",
-    "@continuous",
-    "@hourly",
-    "@daily",
-    "@weekly",
-    "@monthly",
-    "@quarterly",
-    "@yearly",
-)
 
 
 def is_cron(text: str) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
 from airflow_provider_pipetrack.attempts.outlets import named_asset
+from airflow_provider_pipetrack.config.defaults import slug
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
     from airflow_provider_pipetrack.config import StageTransfer
+
+#: Fields of a transfer that the Dag itself says: by its tasks and their edges.
+_SAID_BY_THE_DAG = ("operator", "python_callable", "expand", "depends_on")
 
 #: Transfers of ``@task.tracked`` functions, whose Dag is not known when they are declared; by their name.
 _DECLARED: dict[str, tuple[StageTransfer | Mapping[str, Any] | None, str | None]] = {}
@@ -25,23 +31,34 @@ def spec_from(
 ) -> Spec:
     """Return the specification of a task's transfer.
 
-    :param task_arguments: the task's arguments; they fill what ``transfer`` leaves open.
+    :param task_arguments: the task's arguments, those of ``default_args`` included; they fill what ``transfer`` leaves
+        open.
     :raises ConfigError: names every mistake in ``transfer``.
     """
     return Spec(_model(transfer or {}, task_arguments), pipeline_id or "")
+
+
+def declared_spec(name: str, task_arguments: Mapping[str, Any]) -> Spec:
+    """Return the specification of a task of a decorated function, which has declared its transfer under ``name``."""
+    transfer, pipeline_id = _DECLARED[name]
+    return spec_from(transfer, task_arguments, pipeline_id=pipeline_id)
 
 
 def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
     """Return the specification of a task, which it declared under ``name``.
 
     :param task_id: the task, when it has another name; a decorated function may become several tasks.
-    :raises KeyError: when nothing was declared under that name.
+    :raises PipetrackError: when nothing was declared under that name.
     """
     specs = binding_of(dag).specs
     place = task_id or name
     if place not in specs and name in _DECLARED:
-        transfer, pipeline_id = _DECLARED[name]
-        specs[place] = spec_from(transfer, {"task_id": place}, pipeline_id=pipeline_id)
+        specs[place] = declared_spec(name, {"task_id": place})
+    if place not in specs:
+        raise PipetrackError(
+            f"{place}: the Dag {dag.dag_id} has no transfer {name!r}; give its fields, such as "
+            "transfer={'stage_i_details': 'raw', 'stage_i_plus_1_details': 'clean'}"
+        )
     return specs[place]
 
 
@@ -52,44 +69,79 @@ def is_declared(name: str) -> bool:
 
 def complete_binding(dag: DAG) -> Binding:
     """Return the Dag's binding with the mapped tasks of decorated functions, which no constructor has announced."""
+    specs = binding_of(dag).specs
     for task in dag.tasks:
-        name = (getattr(task, "partial_kwargs", None) or {}).get("transfer")
-        if isinstance(name, str) and name in _DECLARED:
-            declare(dag, name, task.task_id)
+        partial: Mapping[str, Any] = getattr(task, "partial_kwargs", None) or {}
+        name = partial.get("transfer")
+        if isinstance(name, str) and name in _DECLARED and task.task_id not in specs:
+            specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id})
     return binding_of(dag)
 
 
-def declared_name(dag: DAG, arguments: MutableMapping[str, Any]) -> str:
-    """Keep a mapped task's transfer with its Dag, and return the name under which the task finds it again.
+def declare_mapped(dag: DAG, arguments: MutableMapping[str, Any], inherited: Mapping[str, Any]) -> None:
+    """Keep a mapped task's transfer with its Dag; its arguments then have the name under which it is found again.
 
+    :param arguments: what is given to ``partial()``; what the transfer asks of the task is added.
+    :param inherited: what the task's ``default_args`` say.
     :raises TypeError: when the transfer names an asset, of which every index would emit its own event.
     """
-    transfer = arguments.get("transfer")
+    transfer, pipeline_id = arguments.get("transfer"), arguments.pop("pipeline_id", None)
     if isinstance(transfer, str):
-        return transfer
-    name = str(arguments.get("task_id"))
-    group = _current_group(dag)
-    task_id = group.child_id(name) if group is not None else name
-    spec = spec_from(transfer, arguments, pipeline_id=arguments.get("pipeline_id"))
+        return
+    task_id = whole_task_id(arguments, dag)
+    spec = spec_from(transfer, {**inherited, **arguments, "task_id": task_id}, pipeline_id=pipeline_id)
     if named_asset(spec.transfer) is not None:
         raise TypeError(f"{task_id}: a mapped task has no single end to say that transfer['asset'] is ready")
     binding_of(dag).specs.setdefault(task_id, spec)
-    return task_id
+    for argument, value in asked_of_the_task(spec.transfer).items():
+        arguments.setdefault(argument, value)
+    arguments["transfer"] = task_id
 
 
-def declare_function(name: str, transfer: StageTransfer | Mapping[str, Any] | None, pipeline_id: str | None) -> str:
-    """Keep the transfer of a decorated function, and return the name under which its tasks find it."""
-    _DECLARED[name] = (transfer, pipeline_id)
+def declare_function(function: str, transfer: StageTransfer | Mapping[str, Any] | None, pipeline_id: str | None) -> str:
+    """Keep the transfer of a decorated function, and return the name under which its tasks find it.
+
+    :param function: the function's whole name; one that is defined several times, as in a loop over Dags, has a
+        transfer each time.
+    """
+    declared = (transfer, pipeline_id)
+    names = itertools.chain([function], (f"{function}#{number}" for number in itertools.count(2)))
+    name = next(name for name in names if _DECLARED.get(name, declared) == declared)
+    _DECLARED[name] = declared
     return name
+
+
+def whole_task_id(arguments: Mapping[str, Any], dag: DAG | None = None) -> str:
+    """Return the id that a task with these arguments will have, its task groups included.
+
+    :param dag: the Dag when it is known; else the one in ``arguments`` or of the ``with`` block.
+    """
+    from airflow_provider_pipetrack.compat import current_dag, current_task_group, is_unmapping
+
+    name = str(arguments.get("task_id"))
+    dag = dag or arguments.get("dag") or current_dag()
+    if dag is None or is_unmapping(arguments):
+        return name
+    group = arguments.get("task_group") or current_task_group(dag)
+    return str(group.child_id(name)) if group is not None else name
+
+
+def asked_of_the_task(transfer: StageTransfer) -> dict[str, Any]:
+    """Return the task's arguments that the transfer of a hand-written Dag asks for, by the fields that are given."""
+    fields = transfer.model_fields_set
+    return {name: value for name, (field, value) in transfer.task_arguments().items() if field in fields}
 
 
 def _model(fields: StageTransfer | Mapping[str, Any], task_arguments: Mapping[str, Any]) -> StageTransfer:
     from airflow_provider_pipetrack.config import StageTransfer, transfer_from_mapping
+    from airflow_provider_pipetrack.config.transfer import MAX_NAME
 
     if isinstance(fields, StageTransfer):
         return fields
     filled = dict(fields)
-    filled.setdefault("name", str(task_arguments.get("task_id", "transfer")))
+    _refuse_what_the_dag_says(filled, str(task_arguments.get("task_id", "")))
+    # The task's own id stands in the record; a name has fewer letters to choose from.
+    filled.setdefault("name", slug(str(task_arguments.get("task_id", "")), MAX_NAME) or "transfer")
     filled.setdefault("audit_enabled", False)
     if isinstance(task_arguments.get("retries"), int):
         filled.setdefault("max_retry_attempts", task_arguments["retries"])
@@ -98,7 +150,9 @@ def _model(fields: StageTransfer | Mapping[str, Any], task_arguments: Mapping[st
     return transfer_from_mapping(filled)
 
 
-def _current_group(dag: DAG) -> Any:
-    from airflow_provider_pipetrack.compat import current_task_group
-
-    return current_task_group(dag)
+def _refuse_what_the_dag_says(fields: Mapping[str, Any], task_id: str) -> None:
+    said = [name for name in _SAID_BY_THE_DAG if fields.get(name) is not None]
+    said += ["transfer_enabled"] if fields.get("transfer_enabled") is False else []
+    if said:
+        message = "acts in pipeline files only; here the Dag says it, by its tasks and what they wait for"
+        raise ConfigError(Problem("<python>", 0, 0, f"{task_id}: transfer.{name}", message) for name in said)

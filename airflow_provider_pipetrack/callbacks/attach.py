@@ -20,23 +20,34 @@ _HOOKED = "_pipetrack_hooked"
 _DAG_CALLBACKS = ("on_success_callback", "on_failure_callback")
 
 
-def with_task_callbacks(kwargs: Mapping[str, Any], dag: DAG | None = None) -> dict[str, Any]:
+def with_task_callbacks(kwargs: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
     """Return a task's arguments with our callbacks behind those that the user gave, here or in ``default_args``.
 
     :param kwargs: arguments of an operator, of its ``partial`` or of a task decorator.
-    :param dag: the Dag when it is known; else the one in ``kwargs`` or of the ``with`` block.
+    :param inherited: what the task's ``default_args`` say, as :func:`inherited_arguments` finds it.
     """
-    from airflow_provider_pipetrack.compat import current_dag
-
-    dag = dag or kwargs.get("dag") or current_dag()
-    inherited: Mapping[str, Any] = dag.default_args if dag is not None else {}
-    if kwargs.get("default_args"):
-        inherited = {**inherited, **kwargs["default_args"]}
     arguments = dict(kwargs)
     for name, ours in _TASK_CALLBACKS.items():
         theirs = as_list(kwargs.get(name, inherited.get(name)))
         arguments[name] = theirs if ours in theirs else [*theirs, ours]
     return arguments
+
+
+def inherited_arguments(kwargs: Mapping[str, Any], dag: DAG | None = None) -> Mapping[str, Any]:
+    """Return the ``default_args`` that count for a task: those of its Dag, of its task group, and its own.
+
+    :param kwargs: the task's arguments.
+    :param dag: the Dag when it is known; else the one in ``kwargs`` or of the ``with`` block.
+    """
+    from airflow_provider_pipetrack.compat import current_dag, current_task_group
+
+    dag = dag or kwargs.get("dag") or current_dag()
+    own = kwargs.get("default_args") or {}
+    if dag is None:
+        return own
+    group = kwargs.get("task_group") or current_task_group(dag)
+    of_group = group.default_args if group is not None else {}
+    return {**dag.default_args, **of_group, **own} if of_group or own else dag.default_args
 
 
 def hook_dag(dag: DAG) -> None:

@@ -139,6 +139,18 @@ class StageTransfer(Model):
         estimate = parse_duration(self.estimated_duration)
         return None if estimate is None else estimate.total_seconds()
 
+    def task_arguments(self) -> dict[str, tuple[str, Any]]:
+        """Return the arguments of an Airflow task that the fields say, each with its field."""
+        said = {
+            "retries": ("max_retry_attempts", self.max_retry_attempts),
+            "owner": ("transfer_process_owner_name", self.transfer_process_owner_name or None),
+            "retry_delay": ("retry_delay", self.retry_delay),
+            "execution_timeout": ("execution_timeout", self.execution_timeout),
+            "pool": ("pool", self.pool),
+            "max_active_tis_per_dag": ("can_process_be_parallelized", None if self.can_process_be_parallelized else 1),
+        }
+        return {name: (field, value) for name, (field, value) in said.items() if value is not None}
+
     @property
     def is_continuous(self) -> bool:
         """Whether the transfer never ends, so that nobody waits for it."""

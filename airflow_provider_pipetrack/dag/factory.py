@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, BaseOperator, XComArg
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
-from airflow_provider_pipetrack.compat import SCHEDULE_PRESETS, connect, is_cron
+from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.checks import Mistake, mapped_reference
 from airflow_provider_pipetrack.config.durations import parse_duration
@@ -20,14 +20,17 @@ from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, mapped_over, plan_graph
-from airflow_provider_pipetrack.dag.operators import arguments_of, find_operator, operator_mistakes
+from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
+from airflow_provider_pipetrack.operators.arguments import arguments_of
 from airflow_provider_pipetrack.operators.tracked import tracked
 
 #: Start of Dags that name none, so that a schedule works without one.
 DEFAULT_START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TAG = "pipetrack"
+#: The schedules that Airflow knows by a name.
+SCHEDULE_PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _PASSED_ON = (
     "params",
     "owner_links",
@@ -130,7 +133,8 @@ class _Factory:
 
     def _transfer_task(self, transfer: StageTransfer) -> Any:
         operator, arguments = _operator_of(self.config, transfer)
-        arguments = {**arguments, **_task_arguments(transfer), "task_id": transfer.name, "dag": self.dag}
+        said = {name: value for name, (_, value) in transfer.task_arguments().items()}
+        arguments = {**arguments, **said, "task_id": transfer.name, "dag": self.dag}
         arguments["transfer"] = transfer.name  # found again in the Dag's binding
         mapped = self._mapped_arguments(transfer) if transfer.expand else {}
         by_default = self.config.dag.default_args and not (transfer.operator_args or mapped)
@@ -235,20 +239,6 @@ def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[
     from airflow_provider_pipetrack.operators.marker import MarkerOperator
 
     return MarkerOperator, {}
-
-
-def _task_arguments(transfer: StageTransfer) -> dict[str, Any]:
-    """Return the arguments of every Airflow task that a transfer sets."""
-    arguments: dict[str, Any] = {"retries": transfer.max_retry_attempts}
-    if transfer.transfer_process_owner_name:
-        arguments["owner"] = transfer.transfer_process_owner_name
-    for name in ("retry_delay", "execution_timeout", "pool"):
-        value = getattr(transfer, name)
-        if value is not None:
-            arguments[name] = value
-    if not transfer.can_process_be_parallelized:
-        arguments["max_active_tis_per_dag"] = 1
-    return arguments
 
 
 def _dag_arguments(config: PipelineConfig) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_pipetrack.config.checks import Mistake
 from airflow_provider_pipetrack.config.problems import suggest
-from airflow_provider_pipetrack.dag.task_arguments import NOT_TO_GIVE, task_argument_mistakes
+from airflow_provider_pipetrack.dag.task_arguments import NOT_TO_GIVE, task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.operators.arguments import arguments_of
 
 
 class OperatorError(PipetrackError):
@@ -49,19 +50,6 @@ def find_operator(path: str) -> type[BaseOperator]:
     raise OperatorError(f"{path!r} is no Airflow operator")
 
 
-@functools.cache
-def arguments_of(operator: type[BaseOperator]) -> frozenset[str]:
-    """Return the names of all arguments of an operator, those of every task included."""
-    names: set[str] = set()
-    for base in operator.__mro__:
-        init = base.__dict__.get("__init__")
-        if init is None or base is object:
-            continue
-        parameters = inspect.signature(init).parameters.values()
-        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return frozenset(names - {"self"})
-
-
 def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any) -> Iterator[Mistake]:
     """Yield everything that is wrong with a transfer's operator and with the names of its arguments.
 
@@ -80,8 +68,9 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
     known = arguments_of(operator)
     for key, names in (("operator_args", arguments), ("expand", mapped)):
         yield from task_argument_mistakes(names, key)
-        for name in names:
-            if name not in known and name not in NOT_TO_GIVE:
+        unknown = [name for name in names if name not in known and name not in NOT_TO_GIVE]
+        if unknown and not (key == "operator_args" and _takes(operator, arguments)):
+            for name in unknown:
                 yield (key, name), f"{operator.__name__} has no argument {name!r}", suggest(name, known)
     for name in sorted({*arguments} & {*mapped}):
         yield ("expand", name), f"{name!r} stands under operator_args too; it has one value or one for each index", ""
@@ -92,6 +81,15 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _takes(operator: type[BaseOperator], arguments: Mapping[str, Any]) -> bool:
+    """Return whether an operator takes arguments that it does not name: it may find them among its ``**kwargs``."""
+    try:
+        operator(task_id="tried", **task_arguments(arguments))
+    except Exception:  # noqa: BLE001  it is somebody else's operator
+        return False
+    return True
 
 
 @functools.cache

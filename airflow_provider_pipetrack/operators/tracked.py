@@ -16,11 +16,19 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
-from airflow_provider_pipetrack.attempts.declare import declare, declared_name, is_declared, spec_from
+from airflow_provider_pipetrack.attempts.declare import (
+    asked_of_the_task,
+    declare,
+    declare_mapped,
+    declared_spec,
+    is_declared,
+    spec_from,
+    whole_task_id,
+)
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
 from airflow_provider_pipetrack.attempts.versions import check_version
-from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, with_task_callbacks
+from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, inherited_arguments, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import finish, record_skip
 from airflow_provider_pipetrack.compat import (
     CONTROL_FLOW,
@@ -32,6 +40,7 @@ from airflow_provider_pipetrack.compat import (
     is_unmapping,
     plain_constructor,
 )
+from airflow_provider_pipetrack.operators.arguments import unknown_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -52,7 +61,13 @@ class _TrackedMeta(type(BaseOperator)):  # type: ignore[misc]
         if cls is not TrackedOperator:
             return super().__call__(*args, **kwargs)
         operator, arguments = choose_operator(kwargs)
-        return tracked(operator)(*args, **arguments)
+        try:
+            return tracked(operator)(*args, **arguments)
+        except TypeError as error:
+            reason = unknown_arguments(operator, set(arguments) - {"transfer", "pipeline_id"})
+            if not reason:
+                raise
+            raise TypeError(reason) from error
 
 
 class _TrackedPartial:
@@ -70,15 +85,17 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
     :param operator: the operator class to run, for example ``BashOperator``; give this or ``python_callable``.
     :param operator_args: its arguments; they may also be given directly.
     :param python_callable: a function to run, as with ``PythonOperator``; ``operator_args`` are its ``op_kwargs``.
+        Beside ``operator`` it is that operator's own argument.
     :param transfer: the name of a transfer of this Dag, or the transfer's fields as in a pipeline file, such as
-        ``{"stage_i_details": "raw", "stage_i_plus_1_details": "clean"}``. ``task_id``, ``retries`` and ``owner``
-        of the task fill ``name``, ``max_retry_attempts`` and ``transfer_process_owner_name`` where they are not given.
+        ``{"stage_i_details": "raw", "stage_i_plus_1_details": "clean"}``. Fields that are given set the task's
+        ``retries``, ``owner``, ``retry_delay``, ``execution_timeout``, ``pool`` and ``max_active_tis_per_dag``, unless
+        the task has its own. Where they are not given, ``retries`` and ``owner`` of the task, or of ``default_args``,
+        fill ``max_retry_attempts`` and ``transfer_process_owner_name``.
     :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given.
 
     All other arguments are those of the operator and of every Airflow task.
 
-    :raises TypeError: when neither or both of ``operator`` and ``python_callable`` are given, or an argument is
-        unknown to the operator.
+    :raises TypeError: when ``operator`` is no operator class, or an argument is unknown to it or given twice.
     :raises ConfigError: when ``transfer`` has mistakes; all of them are named.
     """
 
@@ -149,7 +166,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         hook_dag(dag)
         if self._pipetrack_spec is not None:
             binding_of(dag).specs.setdefault(self.task_id, self._pipetrack_spec)
-        elif self._pipetrack_name is not None and is_declared(self._pipetrack_name):
+        elif self._pipetrack_name is not None:
             self._pipetrack_spec = declare(dag, self._pipetrack_name, self.task_id)
 
     def _declare_asset(self, transfer: StageTransfer) -> None:
@@ -189,18 +206,18 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 def choose_operator(kwargs: Mapping[str, Any]) -> tuple[type[BaseOperator], dict[str, Any]]:
     """Return the operator class that the arguments of ``TrackedOperator`` ask for, and its arguments.
 
-    :raises TypeError: when they ask for none, for two, or for something that is no operator.
+    :raises TypeError: when they ask for something that is no operator, or give an argument twice.
     """
     operator, function = kwargs.get("operator"), kwargs.get("python_callable")
     extra = dict(kwargs.get("operator_args") or {})
     arguments = {name: value for name, value in kwargs.items() if name not in _OWN_ARGUMENTS}
-    if operator is not None and function is not None:
-        raise TypeError("TrackedOperator takes operator= or python_callable=, not both")
     if function is not None:
+        arguments["python_callable"] = function
+    if function is not None and operator is None:
         from airflow.providers.standard.operators.python import PythonOperator
 
-        return PythonOperator, {**arguments, "python_callable": function, **({"op_kwargs": extra} if extra else {})}
-    if operator is None:
+        operator, extra = PythonOperator, {"op_kwargs": extra} if extra else {}
+    elif operator is None:
         from airflow_provider_pipetrack.operators.marker import MarkerOperator
 
         operator = MarkerOperator
@@ -248,9 +265,14 @@ def _tracked(operator: type[BaseOperator]) -> type[Any]:
     shown = getattr(operator, "custom_operator_name", None)
     if shown:
         namespace["custom_operator_name"] = f"Tracked {shown}"
-    generated: type[Any] = _TrackedMeta(name, (TrackedOperator, operator), namespace)
+    generated: type[Any] = _metaclass_with(type(operator))(name, (TrackedOperator, operator), namespace)
     generated.__signature__ = _signature(operator)
     return generated
+
+
+def _metaclass_with(other: type[type]) -> type[_TrackedMeta]:
+    """Return our metaclass, together with the one of an operator that has its own."""
+    return _TrackedMeta if issubclass(_TrackedMeta, other) else type("_TrackedMeta", (_TrackedMeta, other), {})
 
 
 def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
@@ -263,14 +285,21 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
         pipeline_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(transfer, str):
+        inherited = inherited_arguments(kwargs)
+        if isinstance(transfer, str) and not is_declared(transfer):
             object.__setattr__(self, "_pipetrack_name", transfer)
         else:
-            spec = spec_from(transfer, kwargs, pipeline_id=pipeline_id)
+            known = {**inherited, **kwargs, "task_id": whole_task_id(kwargs)}
+            spec = (
+                declared_spec(transfer, known)
+                if isinstance(transfer, str)
+                else spec_from(transfer, known, pipeline_id=pipeline_id)
+            )
             object.__setattr__(self, "_pipetrack_spec", spec)
-        operator.__init__(self, **with_task_callbacks(kwargs))
-        if self._pipetrack_spec is not None and not is_unmapping(kwargs):
-            self._declare_asset(self._pipetrack_spec.transfer)
+            kwargs = {**asked_of_the_task(spec.transfer), **kwargs}
+        operator.__init__(self, **with_task_callbacks(kwargs, inherited))
+        if self._pipetrack_name is None and not is_unmapping(kwargs):
+            self._declare_asset(self.pipetrack_spec.transfer)
 
     made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id"))
     return made
@@ -296,6 +325,6 @@ def _partial(owner: type[Any], /, **kwargs: Any) -> Any:
     if dag is None:
         raise AirflowException(f"{owner.__name__}.partial() needs a Dag: call it inside `with DAG(…)` or pass dag=")
     hook_dag(dag)
-    kwargs["transfer"] = declared_name(dag, kwargs)
-    kwargs.pop("pipeline_id", None)
-    return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, dag=dag))
+    inherited = inherited_arguments(kwargs, dag)
+    declare_mapped(dag, kwargs, inherited)
+    return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, inherited))

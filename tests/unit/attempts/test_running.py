@@ -6,6 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task, task_group
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
@@ -274,8 +275,14 @@ def test_states_are_found_by_task_and_index(task, index, state):
 
 
 def test_operator_arguments_are_checked():
-    with pytest.raises(TypeError, match="operator= or python_callable=, not both"):
-        TrackedOperator(task_id="a", operator=AuditSensor, python_callable=print)
+    with pytest.raises(TypeError, match="^BashOperator has no argument 'python_callable'$"):
+        TrackedOperator(task_id="a", operator=BashOperator, bash_command="x", python_callable=print)
+    with pytest.raises(
+        TypeError, match=r"^BashOperator has no argument 'bash_comand' \(did you mean 'bash_command'\?\)$"
+    ):
+        TrackedOperator(task_id="a", operator=BashOperator, bash_comand="x")
+    with pytest.raises(TypeError, match="given both directly and in operator_args: op_kwargs"):
+        TrackedOperator(task_id="a", python_callable=print, operator_args={"a": 1}, op_kwargs={"b": 1})
     with pytest.raises(TypeError, match="operator=<class 'dict'>: expected an operator class"):
         TrackedOperator(task_id="a", operator=dict)
     with pytest.raises(TypeError, match="given both directly and in operator_args: retries"):
@@ -285,8 +292,6 @@ def test_operator_arguments_are_checked():
 
 
 def test_a_tracked_class_is_made_once_and_is_both():
-    from airflow.providers.standard.operators.bash import BashOperator
-
     from airflow_provider_pipetrack import tracked
 
     kind = tracked(BashOperator)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, BaseNotifier
+from airflow.sdk import DAG, BaseNotifier, BaseOperator
 from airflow.serialization import serialized_objects
 
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
@@ -217,6 +218,22 @@ def test_wrong_arguments_of_the_dag_are_named_with_their_place(settings, expecte
     with pytest.raises(ConfigError) as raised:
         dag_of(f"dag: {{{settings}}}\nstage_transfers: [{{name: a, can_process_be_parallelized: false}}]\n")
     assert any(str(problem).startswith(f"orders.yaml:{expected}") for problem in raised.value.problems), raised.value
+
+
+class TakesWhatItFinds(BaseOperator):
+    """Finds an argument among its ``**kwargs``, as many operators do."""
+
+    def __init__(self, **kwargs):
+        self.table = kwargs.pop("table", None)
+        super().__init__(**kwargs)
+
+
+def test_an_argument_that_an_operator_does_not_name_but_takes_is_no_mistake(monkeypatch):
+    monkeypatch.setitem(sys.modules, "company_operators", SimpleNamespace(Load=TakesWhatItFinds))
+    row = "stage_transfers: [{name: a, operator: company_operators.Load, operator_args: {%s: orders}}]\n"
+    assert dag_of(row % "table").get_task("a").table == "orders"
+    with pytest.raises(ConfigError, match=r"operator_args\.tabel: TakesWhatItFinds has no argument 'tabel'"):
+        dag_of(row % "tabel")
 
 
 def test_durations_and_dates_of_tasks_are_written_as_everywhere():
