@@ -56,13 +56,15 @@ class Checker:
         self.folder = folder
         self.problems: list[Problem] = list(document.problems)
         self._seen: set[tuple[int, int, str]] = set()
+        self._unread = {(problem.line, problem.column) for problem in document.problems}
         self._functions_broken = False
 
     def add(self, path: KeyPath, message: str, suggestion: str = "", *, key: bool = False) -> None:
         """Add a problem, at the defaults block when the value comes from there; the same problem only once."""
         problem = self.document.problem(self._written_path(path), message, suggestion, key=key)
         place = (problem.line, problem.column, message)
-        if place not in self._seen:
+        # A value that could not even be read has been named.
+        if place not in self._seen and (key or place[:2] not in self._unread):
             self._seen.add(place)
             self.problems.append(problem)
 
@@ -131,7 +133,7 @@ class Checker:
                 functions.load()
             except FunctionError as error:
                 self._functions_broken = True
-                self.add(("user_functions",), error.message)
+                self.add(("user_functions",), error.message, error.suggestion)
         return functions
 
     def _check_names(self, rows: Iterable[tuple[int, Row]]) -> None:

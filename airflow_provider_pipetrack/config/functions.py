@@ -90,7 +90,9 @@ class UserFunctions:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's module
                 text = f"{type(error).__name__}: {error}"
-                raise FunctionError(f"{self.module!r} cannot be imported: {text}") from None
+                beside = (self.folder or Path()) / f"{self.module}.py"
+                meant = beside.name if path is None and beside.is_file() else ""
+                raise FunctionError(f"{self.module!r} cannot be imported: {text}", meant) from None
         return self._loaded
 
 

@@ -227,11 +227,12 @@ class PipelineConfig(Model):
 
     @property
     def dag_id(self) -> str:
-        """The Dag's id: as given, else the slug of the pipeline's id; of the file's stem when that is a template."""
+        """The Dag's id: as given, else the slug of the pipeline's id; of the file's stem when that gives none."""
         if self.dag.dag_id:
             return self.dag.dag_id
         given = self.pipeline_metadata.pipeline_id
-        return slug(self._name if not given or "{{" in given or "{%" in given else given) or "pipeline"
+        is_template = "{{" in given or "{%" in given
+        return ("" if is_template else slug(given)) or slug(self._name) or "pipeline"
 
     @cached_property
     def functions(self) -> UserFunctions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,13 +88,29 @@ def _sentence(detail: Any) -> str:
         return f"expected {words[limits[kind]]} {context[limits[kind]]:g}, not {short(given)}"
     sentence = _WORDS.get(kind)
     if sentence is None:
-        return f"{short(given)} is not allowed: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
-    return sentence if kind == "missing" else f"{sentence}, not {short(given)}"
+        return f"{short(given)} is not allowed: {_reason(detail, context)}"
+    hint = _quoting_hint(given) if kind == "string_type" else ""
+    return sentence if kind == "missing" else f"{sentence}, not {short(given)}{hint}"
+
+
+def _reason(detail: Any, context: Any) -> str:
+    if detail["type"] != "string_pattern_mismatch":
+        return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    letters = "letters from a to z" if "A-Za-z" in context["pattern"] else "letters"
+    return f"only {letters}, digits, '_', '.' and '-' may stand here"
+
+
+def _quoting_hint(given: Any) -> str:
+    if isinstance(given, bool):
+        return "; words such as on, off, yes and no need quotes"
+    return "; put it in quotes" if isinstance(given, (int, float, datetime)) else ""
 
 
 def short(value: Any) -> str:
-    """Return a value for a message, cut when it is long."""
-    text = repr(value)
+    """Return a value for a message, as a file has it, cut when it is long."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = value.isoformat(" ") if isinstance(value, datetime) else repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from airflow_provider_pipetrack.config.plain import NotPlain, PlainValues
-from airflow_provider_pipetrack.config.problems import Path, path_text
+from airflow_provider_pipetrack.config.problems import Path, path_text, short
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 #: Largest pipeline file, in bytes.
@@ -29,7 +29,10 @@ _MAX_DEPTH = 60
 _PREFIX = "tag:yaml.org,2002:"
 _ANY_PIPELINE = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))
+#: Halves of a pair of escapes, which stand for one letter in JSON and for none in YAML; and all other escapes.
+_JSON_ONLY = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
 _NO_VALUE = (ValueError, KeyError, AttributeError, OverflowError)
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -107,13 +110,10 @@ def read(text: str | bytes, file: str, *, is_json: bool = False) -> Document:
     content = _decode(text, file)
     if not content.strip():
         raise ConfigError([Problem(file, 1, 1, "", "the file is empty; a pipeline needs stage_transfers")])
-    if is_json:
-        _check_json(content, file)
-        content = content.replace("\t", " ")
-    data = _plain_values(content)
+    data = _json_values(content, file) if is_json else _plain_values(content)
     if data is not None:
-        return Document(file, data, lambda: _compose(content, file))
-    root = _compose(content, file)
+        return Document(file, data, lambda: _compose_again(content, file, is_json=is_json))
+    root = _compose(_json_as_yaml(content) if is_json else content, file)
     builder = _Builder(file)
     data = builder.build(root, (), 0)
     return Document(file, data, lambda: root, builder.problems)
@@ -133,14 +133,56 @@ def _decode(text: str | bytes, file: str) -> str:
         raise ConfigError([Problem(file, line, column, "", "the file is not UTF-8 text")]) from None
 
 
-def _check_json(content: str, file: str) -> None:
+def _json_values(content: str, file: str) -> Any:
+    """Return the values of JSON text; None when a key appears twice, which the reader of YAML names with its place."""
     try:
-        json.loads(content)
+        data = json.loads(content, object_pairs_hook=_unique, parse_constant=str, parse_float=_finite)
+        return _shallow(data, _MAX_DEPTH)
+    except NotPlain:
+        return None
     except json.JSONDecodeError as error:
         message = f"malformed JSON: {error.msg[:1].lower()}{error.msg[1:]}"
         raise ConfigError([Problem(file, error.lineno, error.colno, "", message)]) from None
     except (RecursionError, ValueError):
         raise ConfigError([Problem(file, 1, 1, "", "malformed JSON: nested too deeply or a number too long")]) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise NotPlain
+    return found
+
+
+def _finite(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _shallow(data: Any, left: int) -> Any:
+    """Return ``data``, which may be nested only so deeply."""
+    if not left:
+        raise RecursionError
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        _shallow(value, left - 1)
+    return data
+
+
+def _json_as_yaml(content: str) -> str:
+    """Return JSON text such that YAML reads it with all values in their places, if not with every letter."""
+    return _JSON_ONLY.sub(
+        lambda found: "\\u003f" if len(found.group()) > 2 else found.group(), content.replace("\t", " ")
+    )
+
+
+def _compose_again(content: str, file: str, *, is_json: bool) -> yaml.Node | None:
+    """Return the nodes of a text that was read already; None where only JSON can read it."""
+    if not is_json:
+        return _compose(content, file)
+    try:
+        return _compose(_json_as_yaml(content), file)
+    except ConfigError:
+        return None
 
 
 def _plain_values(content: str) -> Any:
@@ -184,6 +226,8 @@ def _compose(content: str, file: str) -> yaml.Node:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         reason = " ".join(part for part in (error.context, error.problem) if part)
+        if mark and "\t" in "".join(content.splitlines()[mark.line : mark.line + 1])[: mark.column + 1]:
+            reason += "; indent with spaces instead of tabs"
         raise ConfigError([Problem(file, *place, "", f"malformed YAML: {reason}")]) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = content.count("\n", 0, getattr(error, "position", 0)) + 1
@@ -254,7 +298,7 @@ class _Builder:
         try:
             return _constructed(kind, node)
         except _NO_VALUE:
-            self._add(node, path, f"{node.value!r} is no {kind}")
+            self._add(node, path, f"{short(node.value)} is no {_KINDS.get(kind, kind)}")
             return node.value
 
     def _check_tag(self, node: yaml.Node, path: Path, kind: str) -> None:
@@ -292,7 +336,10 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, y
             if key_node.value == step:
                 return key_node, value_node
         merged = (value for key, value in node.value if key.tag == f"{_PREFIX}merge")
-        return next((found for value in merged if (found := _child(value, step)) is not None), None)
+        parts = (
+            part for value in merged for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])
+        )
+        return next((found for part in parts if (found := _child(part, step)) is not None), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and 0 <= step < len(node.value):
         return None, node.value[step]
     return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import MAX_BYTES
@@ -33,7 +37,7 @@ MISTAKES = {
     ),
     "bad value in the defaults, once": (
         "defaults: {pool: 3}\nstage_transfers: [{name: a}, {name: b}]\n",
-        "p.yaml:1:18: defaults.pool: expected a text, not 3",
+        "p.yaml:1:18: defaults.pool: expected a text, not 3; put it in quotes",
     ),
     "mapped over what never ends": (
         "stage_transfers:\n  - {name: a, python_callable: os.getcwd, estimated_duration: continuous}\n"
@@ -50,6 +54,36 @@ MISTAKES = {
         "  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a, y: [1]}}\n",
         "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
         "not over both",
+    ),
+    "a date for a text": (
+        "dag: {description: 2026-01-31T06:00:00Z}\n" + ROW,
+        "p.yaml:1:20: dag.description: expected a text, not 2026-01-31 06:00:00+00:00; put it in quotes",
+    ),
+    "nothing for a mapping": (
+        "defaults:\n" + ROW,
+        "p.yaml:1:10: defaults: expected a mapping of keys to values, not null",
+    ),
+    "a name with other letters": (
+        "stage_transfers: [{name: größe}]\n",
+        "p.yaml:1:26: stage_transfers[0].name: 'größe' is not allowed: only letters from a to z, digits, '_', '.' and "
+        "'-' may stand here",
+    ),
+    "a Dag id with a space": (
+        "dag: {dag_id: my dag}\n" + ROW,
+        "p.yaml:1:15: dag.dag_id: 'my dag' is not allowed: only letters, digits, '_', '.' and '-' may stand here",
+    ),
+    "an endless number, once": (
+        ROW + f"    max_retry_attempts: {'9' * 5000}\n",
+        f"p.yaml:3:25: stage_transfers[0].max_retry_attempts: '{'9' * 76}… is no whole number that can be read",
+    ),
+    "a date that is none, once": (
+        "dag: {start_date: 2026-13-01}\n" + ROW,
+        "p.yaml:1:19: dag.start_date: '2026-13-01' is no date",
+    ),
+    "a mistake in the second of two merged mappings": (
+        "variables: {one: &one {pool: x}, two: &two {max_retry_attempts: -1}}\n"
+        "stage_transfers: [{name: a, <<: [*one, *two]}]\n",
+        "p.yaml:1:65: stage_transfers[0].max_retry_attempts: expected at least 0, not -1",
     ),
     "arguments of nothing": (
         ROW + "    operator_args: {table: orders}\n",
@@ -74,7 +108,7 @@ MISTAKES = {
     ),
     "a word that YAML takes for a switch": (
         "stage_transfers: [{name: off}]\n",
-        "p.yaml:1:26: stage_transfers[0].name: expected a text, not False",
+        "p.yaml:1:26: stage_transfers[0].name: expected a text, not false; words such as on, off, yes and no need quotes",
     ),
     "mapping for a text": (
         ROW + "    pool: {a: b}\n",
@@ -276,7 +310,8 @@ MISTAKES = {
     ),
     "tabs": (
         "stage_transfers:\n\t- name: a\n",
-        "p.yaml:2:1: malformed YAML: while scanning for the next token found character that cannot start any token",
+        "p.yaml:2:1: malformed YAML: while scanning for the next token found character that cannot start any token; "
+        "indent with spaces instead of tabs",
     ),
     "code": (
         "stage_transfers:\n  - name: !!python/object/apply:os.system [ls]\n",
@@ -344,6 +379,30 @@ def test_malformed_json_is_named_with_its_place():
     assert lines('{"stage_transfers": [\n  {"name": "a" 1}\n]}', "p.json") == [
         "p.json:2:16: malformed JSON: expecting ',' delimiter"
     ]
+
+
+def test_json_is_read_as_json_and_not_as_yaml():
+    text = (
+        '{"stage_transfers":\n [{"name": "a", "stage_i_details": "\\ud83d\\ude00 a\\/b", "transfer_order_number": 1E1,'
+        ' "pol": 1}]}'
+    )
+    assert lines(text, "p.json") == ["p.json:2:87: stage_transfers[0].pol: there is no such key (did you mean 'pool'?)"]
+    (row,) = PipelineConfig.from_text(text.replace("pol", "pool").replace(": 1}", ": null}"), "p.json").stage_transfers
+    assert (row.stage_i_details, row.transfer_order_number) == ("\N{GRINNING FACE} a/b", 10.0)
+    assert lines('{"stage_transfers": [{"name": "a", "transfer_order_number": 1e999}]}', "p.json") == [
+        "p.json:1:61: stage_transfers[0].transfer_order_number: expected a number, not '1e999'"
+    ]
+    assert lines('{"stage_transfers": [{"name": "a"}], "variables": ' + "[" * 70 + "]" * 70 + "}", "p.json") == [
+        "p.json:1:1: malformed JSON: nested too deeply or a number too long"
+    ]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
+def test_every_json_value_comes_back_as_it_was(value):
+    text = json.dumps({"stage_transfers": [{"name": "a"}], "variables": {"x": value}})
+    assert PipelineConfig.from_text(text, "p.json").variables == {"x": value}
+    (problem,) = lines(text.replace('"name"', '"nme"'), "p.json")
+    assert problem.startswith("p.json:1:23: stage_transfers[0].nme: there is no such key")
 
 
 def test_json_may_be_indented_with_tabs_and_has_places_too():

@@ -112,6 +112,19 @@ def test_a_templated_pipeline_id_leaves_the_dag_the_files_name():
     assert config.dag_id == "daily_orders"
 
 
+def test_a_pipeline_id_without_any_letter_for_a_dag_id_leaves_it_the_files_name_too():
+    text = "pipeline_metadata: {pipeline_id: 客户}\nstage_transfers: [{name: a}]"
+    assert PipelineConfig.from_text(text, "customers.yaml").dag_id == "customers"
+
+
+def test_a_module_that_is_a_file_beside_the_pipeline_is_meant(tmp_path):
+    (tmp_path / "own_functions.py").write_text("")
+    path = tmp_path / "p.yaml"
+    path.write_text("user_functions: own_functions\nstage_transfers: [{name: a}]\n")
+    with pytest.raises(ConfigError, match=r"No module named 'own_functions' \(did you mean 'own_functions\.py'\?\)"):
+        PipelineConfig.from_file(path)
+
+
 def test_dates_are_utc_and_durations_are_lengths_of_time():
     config = PipelineConfig.from_text(
         "dag: {start_date: 2026-01-02, dagrun_timeout: 2h}\nstage_transfers: [{retry_delay: 90s}]", "x.yaml"
