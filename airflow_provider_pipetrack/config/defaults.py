@@ -29,7 +29,7 @@ def default_name(source: str | None, target: str | None, order: Any) -> str:
     """Return the name of a transfer: from its stages where both are plain texts, else from its order number."""
     from_stage, to_stage = slug(source or "", 110), slug(target or "", 110)
     if from_stage and to_stage:
-        return f"{from_stage}__{to_stage}"
+        return f"{from_stage}__to__{to_stage}"
     number = f"{float(order):g}" if isinstance(order, (int, float)) and not isinstance(order, bool) else "1"
     return f"transfer_{slug(number.replace('.', '_'))}"
 

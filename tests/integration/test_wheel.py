@@ -92,7 +92,7 @@ def test_airflow_knows_the_options_and_their_defaults(python, environment, optio
 def test_airflow_has_the_commands_and_the_decorator(python, environment, tmp_path):
     (tmp_path / "p.yaml").write_text("stage_transfers:\n  - {stage_i_details: a, stage_i_plus_1_details: b}\n")
     shown = airflow(python, environment, "pipetrack", "plan", str(tmp_path / "p.yaml"))
-    assert "a__b: a → b" in shown
+    assert "a__to__b: a → b" in shown
     assert run([str(python), "-c", "from airflow.sdk import task; print(task.tracked)"], env=environment, cwd="/")
 
 

@@ -70,7 +70,10 @@ def test_the_etl_example_loads_as_it_stands():
     config = PipelineConfig.from_text(ETL, "etl.yaml")
     assert config.pipeline_id == config.dag_id == "daily_customer_etl_20250807_001"
     first, second = config.stage_transfers
-    assert (first.name, second.name) == ("salesforce_raw__customer_staging", "customer_staging__customer_production")
+    assert (first.name, second.name) == (
+        "salesforce_raw__to__customer_staging",
+        "customer_staging__to__customer_production",
+    )
     assert (first.estimated_seconds, second.estimated_seconds) == (1800.0, 2700.0)
     assert second.transfer_process_email_alerts == ("analytics@company.com", "ops@company.com")
 
@@ -137,11 +140,11 @@ def test_dates_are_utc_and_durations_are_lengths_of_time():
 @pytest.mark.parametrize(
     ("source", "target", "order", "name"),
     [
-        ("a", "b", 1.0, "a__b"),
-        ("customer||demographics||daily", "b c", 1, "customer_demographics_daily__b_c"),
+        ("a", "b", 1.0, "a__to__b"),
+        ("customer||demographics||daily", "b c", 1, "customer_demographics_daily__to__b_c"),
         (None, "b", 1.5, "transfer_1_5"),
         ("", "", 2.0, "transfer_2"),
-        ("Größe", "b", 1, "Gr_e__b"),
+        ("Größe", "b", 1, "Gr_e__to__b"),
         ("///", "b", 3, "transfer_3"),
     ],
 )

@@ -401,4 +401,4 @@ def test_sixty_stages_build():
     )
     dag = dag_of(f"stage_transfers:\n{rows}")
     assert len(dag.tasks) == 120
-    assert dag.get_task("s59__s60").upstream_task_ids == {"s58__s59__audit"}
+    assert dag.get_task("s59__to__s60").upstream_task_ids == {"s58__to__s59__audit"}
