@@ -27,7 +27,8 @@ MAX_BYTES = 5_000_000
 MAX_VALUES = 500_000
 _MAX_DEPTH = 60
 _PREFIX = "tag:yaml.org,2002:"
-_ANY_PIPELINE = re.compile(rb"""(?m)(?:^\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
+#: The key behind a line's beginning, which a byte order mark may come before, or inside of braces.
+_ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))

@@ -13,7 +13,7 @@ from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.models import forget_model, remember, remembered, state_of
-from airflow_provider_pipetrack.errors import ConfigError, Problem
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
 
 log = logging.getLogger("airflow_provider_pipetrack.loader")
 
@@ -38,18 +38,21 @@ def pipeline_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the pipeline files in a folder and below, in a stable order, with their bytes.
 
     ``.airflowignore`` is respected; hidden folders and files that mention no ``stage_transfers`` are left alone.
+
+    :raises PipetrackError: when ``folder`` is no folder.
     """
+    insist_on_folder(folder)
     from airflow_provider_pipetrack.dag.ignoring import Ignored
 
     ignored = Ignored(folder)
     seen: set[tuple[int, int]] = set()
     for current, folders, names in os.walk(folder, followlinks=True):
         here = Path(current)
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders[:] = []  # a symbolic link that leads back
+        identity = _identity(here)
+        if identity is None or identity in seen:
+            folders[:] = []  # gone meanwhile, or a symbolic link that leads back
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         ignored.enter(here)
         folders[:] = sorted(
             name
@@ -62,6 +65,15 @@ def pipeline_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
                 data = _bytes(path)
                 if data is not None and looks_like_pipeline(data):
                     yield path, data
+
+
+def insist_on_folder(folder: Path) -> None:
+    """Raise when there is no such folder.
+
+    :raises PipetrackError: with a sentence for who named it.
+    """
+    if not folder.is_dir():
+        raise PipetrackError(f"there is no folder {folder} with pipeline files")
 
 
 def read_pipeline(path: Path) -> Verdict:
@@ -100,6 +112,14 @@ def _read(path: Path) -> Verdict:
         return Verdict(path, read_config(path))
     except ConfigError as error:
         return Verdict(path, None, error.problems)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -24,14 +24,14 @@ class Ignored:
     def enter(self, folder: Path) -> None:
         """Read the patterns of a folder."""
         try:
-            lines = (folder / FILE).read_text().splitlines()
+            lines = (folder / FILE).read_text("utf-8-sig", "replace").splitlines()
         except OSError:
             return
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if self._glob:
             import pathspec
 
-            self._rules.append((folder, pathspec.GitIgnoreSpec.from_lines(lines)))
+            self._rules.append((folder, pathspec.GitIgnoreSpec.from_lines(filter(_is_glob, lines))))
         else:
             self._rules.extend((folder, pattern) for line in lines if (pattern := _pattern(line)) is not None)
 
@@ -47,6 +47,16 @@ class Ignored:
             elif rule.match_file(f"{relative}/" if folder else relative):  # type: ignore[attr-defined]
                 return True
         return False
+
+
+def _is_glob(line: str) -> bool:
+    import pathspec
+
+    try:
+        pathspec.GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
 
 
 def _pattern(line: str) -> re.Pattern[str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ def load_pipelines(namespace: MutableMapping[str, Any], folder: str | Path | Non
     Airflow starts a task, only the Dag of that task is built.
 
     :param namespace: the caller's ``globals()``.
-    :param folder: where the pipeline files are; folders below it are searched too.
+    :param folder: where the pipeline files are, seen from the calling file; folders below it are searched too.
     :return: the Dags by their ids.
+    :raises PipetrackError: when there is no such folder.
     """
-    root = Path(folder) if folder is not None else Path(namespace["__file__"]).parent
+    root = _beside(namespace, folder)
     with collector_paused():
         dags = _build_all(_wanted(root, get_parsing_context().dag_id))
     namespace.update((f"pipetrack_{dag_id}", dag) for dag_id, dag in dags.items())
@@ -46,17 +47,23 @@ def report_problems(folder: str | Path | None = None) -> None:
     Call it in a Dag file of its own: Airflow then lists the problems as that file's import error, and the Dags that
     ``load_pipelines`` has built keep running.
 
+    :param folder: as with :func:`load_pipelines`.
     :raises ConfigError: when there is a problem.
+    :raises PipetrackError: when there is no such folder.
     """
     if get_parsing_context().dag_id is not None:
         return  # a task is starting; nobody looks at problems now
-    if folder is None:
-        frame = inspect.currentframe()
-        caller = frame.f_back if frame else None
-        folder = Path(caller.f_globals["__file__"]).parent if caller else Path()
-    problems = find_all_problems(Path(folder))
+    frame = inspect.currentframe()
+    caller = frame.f_back if frame else None
+    problems = find_all_problems(_beside(caller.f_globals if caller else {}, folder))
     if problems:
         raise ConfigError(problems)
+
+
+def _beside(namespace: Mapping[str, Any], folder: str | Path | None) -> Path:
+    """Return a folder as it is meant in a Python file, or the folder of that file."""
+    here = Path(namespace["__file__"]).parent if "__file__" in namespace else Path()
+    return here / folder if folder is not None else here
 
 
 def load_pipeline(namespace: MutableMapping[str, Any], file: str | Path, folder: str | Path) -> None:

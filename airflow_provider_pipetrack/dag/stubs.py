@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from airflow_provider_pipetrack.dag.files import pipeline_files
-from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.dag.files import insist_on_folder, pipeline_files
 
 #: Characters of a pipeline file that its stub shows at most.
 MOST_SHOWN = 1_000_000
@@ -52,8 +51,7 @@ def write_stubs(source: Path, target: Path) -> None:
     :raises PipetrackError: when ``source`` is no folder.
     :raises OSError: when ``target`` is not right and cannot be made so, or is somebody else's.
     """
-    if not source.is_dir():
-        raise PipetrackError(f"there is no folder {source} with pipeline files")
+    insist_on_folder(source)
     target.mkdir(parents=True, exist_ok=True, mode=0o755)
     _insist_on_own(target)
     with _locked(target):

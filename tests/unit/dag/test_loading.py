@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_pipetrack import load_pipelines, report_problems
 from airflow_provider_pipetrack.dag import files, loader, models
 from airflow_provider_pipetrack.dag.loader import build_file, find_problems_in
-from airflow_provider_pipetrack.errors import ConfigError, Problem
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
 
 GOOD = "stage_transfers: [{name: a}]\n"
 BASH = "airflow.providers.standard.operators.bash.BashOperator"
@@ -85,6 +85,38 @@ def test_folders_below_are_searched_and_some_files_left_alone(folder):
     (folder / ".airflowignore").write_text("# not these\nignored/\nskip.*\n")
     (folder / "deep" / "back").symlink_to(folder)
     assert [path.relative_to(folder).as_posix() for path, _ in files.pipeline_files(folder)] == ["deep/er/p.yaml"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeff" + GOOD, "# one\r\nstage_transfers:\r\n- name: a\r\n", '{"stage_transfers":[{}]}']
+)
+def test_it_does_not_matter_how_an_editor_saves_a_file(folder, text):
+    (folder / "p.yaml").write_bytes(text.encode())
+    report_problems(folder)
+    assert set(load_pipelines({}, folder)) == {"p"}
+
+
+def test_a_folder_is_meant_from_the_file_that_names_it(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "p.yaml").write_text(GOOD)
+    namespace = {"__file__": str(folder / "load.py"), "report_problems": report_problems}
+    assert set(load_pipelines(namespace, "pipelines")) == {"p"}
+    (folder / "pipelines" / "q.yaml").write_text(BROKEN)
+    with pytest.raises(ConfigError, match=r"q\.yaml:1:20"):
+        exec("report_problems('pipelines')", namespace)
+    for wrong in ("pipeline", "pipelines/p.yaml"):
+        with pytest.raises(PipetrackError, match=f"there is no folder {folder}/{wrong} with pipeline files"):
+            load_pipelines(namespace, wrong)
+
+
+def test_a_folder_that_vanishes_or_an_odd_ignore_file_stops_no_pipeline(folder, monkeypatch):
+    (folder / "p.yaml").write_text(GOOD)
+    (folder / "gone").mkdir()
+    (folder / ".airflowignore").write_bytes(b"caf\xe9.yaml\n!\n")
+    found = files._identity
+    monkeypatch.setattr(files, "_identity", lambda path: None if path.name == "gone" else found(path))
+    assert set(load_pipelines({}, folder)) == {"p"}
 
 
 def test_a_task_start_builds_only_its_own_dag(folder, monkeypatch):
