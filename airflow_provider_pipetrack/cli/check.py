@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from airflow_provider_pipetrack.compat import airflow_option
 from airflow_provider_pipetrack.errors import Problem
 
 
@@ -17,7 +19,18 @@ def check_files(paths: Iterable[Path]) -> tuple[int, list[Problem]]:
     from airflow_provider_pipetrack.dag.loader import find_problems_in
 
     files: list[Path] = []
+    paths = list(paths)
+    make_importable(paths)
     for path in paths:
         files.extend([found for found, _ in pipeline_files(path)] if path.is_dir() else [path])
     unique = list(dict.fromkeys(files))
     return len(unique), find_problems_in(unique, build_all=True)
+
+
+def make_importable(paths: Iterable[Path]) -> None:
+    """Let pipeline files name modules that stand beside them, in the dags folder or here, as they may in Airflow."""
+    beside = [str((path if path.is_dir() else path.parent).absolute()) for path in paths]
+    dags = airflow_option("core", "dags_folder")
+    for folder in (*beside, str(Path.cwd()), *([dags] if dags else [])):
+        if folder not in sys.path:
+            sys.path.append(folder)

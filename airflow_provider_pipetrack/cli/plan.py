@@ -18,8 +18,10 @@ def render_plan(path: Path, output: str) -> str:
     :param output: ``text``, ``json`` or ``dot``.
     :raises ConfigError: when the file has mistakes.
     """
+    from airflow_provider_pipetrack.cli.check import make_importable
     from airflow_provider_pipetrack.dag.factory import build_dag, read_config
 
+    make_importable([path])
     config = read_config(path)
     build_dag(config)  # says what is wrong with it
     graph = plan_graph(config.stage_transfers)

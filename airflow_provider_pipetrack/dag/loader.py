@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def load_pipeline(namespace: MutableMapping[str, Any], file: str | Path, folder:
     if not Path(file).exists():
         log.info("%s is gone", file)
         return
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # as Airflow does with its own bundles; here it knows the folder of stubs only
     dag = build_file(Path(file), Path(folder))
     namespace[f"pipetrack_{dag.dag_id}"] = dag
 

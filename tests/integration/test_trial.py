@@ -79,3 +79,19 @@ def test_a_trial_that_fails_says_where_its_log_is(starter):
     assert "did you mean 'retry_delay'?" in mistake.stderr
     assert "Traceback" not in mistake.stderr
     assert "log" not in mistake.stderr, "nothing was set up"
+
+
+def test_what_never_began_behind_a_failure_says_so(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "defaults: {audit_enabled: false, max_retry_attempts: 0}\nstage_transfers:\n"
+        "  - {name: a, operator: airflow.providers.standard.operators.bash.BashOperator, "
+        "operator_args: {bash_command: exit 1}}\n"
+        "  - {name: b, transfer_order_number: 2}\n"
+    )
+    done = trial(str(file), "--output", "json")
+    assert done.returncode == 1, done.stderr
+    assert [(a["task_id"], a["transfer_status"], a["decision"]) for a in json.loads(done.stdout)["attempts"]] == [
+        ("a", "failed", None),
+        ("b", "pending", "not run: an upstream failed"),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -69,6 +70,18 @@ def test_files_are_validated_together(file, tmp_path):
     assert both.exit_code == 1
     assert "twin.yaml:1:34: pipeline_metadata.pipeline_id: the Dag id 'orders' is already that of" in both.output
     assert "2 files checked, 1 problem\n" in both.output
+
+
+def test_a_file_may_name_modules_beside_it_and_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "functions_beside.py").write_text("from functions_here import load\n")
+    (tmp_path / "functions_here.py").write_text("def load():\n    return 1\n")
+    file = tmp_path / "dags" / "p.yaml"
+    file.write_text("user_functions: functions_beside\nstage_transfers: [{name: a, python_callable: load}]\n")
+    monkeypatch.chdir(tmp_path)
+    assert run("validate", str(file)).output == "1 file checked, 0 problems\n"
+    assert "runs load()" in run("plan", str(file)).output
 
 
 def test_a_broken_file_has_no_plan_and_no_traceback(tmp_path):

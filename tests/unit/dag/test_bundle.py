@@ -9,26 +9,11 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pipetrack.dag import bundle as bundle_module
-from airflow_provider_pipetrack.dag import files, models
 from airflow_provider_pipetrack.dag.bundle import PipetrackDagBundle
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError
 
 GOOD = "stage_transfers: [{name: a}]\n"
 BROKEN = "stage_transfers: [{nme: a}]\n"
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
-    files._VERDICTS.clear()
-    models.forget()
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    made = tmp_path / "pipelines"
-    made.mkdir()
-    return made
 
 
 @pytest.fixture

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+import sys
 
 import pytest
 
 from airflow_provider_pipetrack import load_pipelines, report_problems
 from airflow_provider_pipetrack.dag import files, loader, models
-from airflow_provider_pipetrack.dag.loader import build_file, find_problems_in
+from airflow_provider_pipetrack.dag.loader import build_file, find_problems_in, load_pipeline
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
 
 GOOD = "stage_transfers: [{name: a}]\n"
 BASH = "airflow.providers.standard.operators.bash.BashOperator"
 BROKEN = "stage_transfers: [{nme: a}]\n"
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
-    files._VERDICTS.clear()
-    models.forget()
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    made = tmp_path / "dags"
-    made.mkdir()
-    return made
 
 
 def test_a_broken_file_stops_no_other_and_is_named_in_the_log(folder, caplog):
@@ -108,6 +94,18 @@ def test_a_folder_is_meant_from_the_file_that_names_it(folder, monkeypatch, tmp_
     for wrong in ("pipeline", "pipelines/p.yaml"):
         with pytest.raises(PipetrackError, match=f"there is no folder {folder}/{wrong} with pipeline files"):
             load_pipelines(namespace, wrong)
+
+
+def test_modules_beside_the_pipelines_of_a_bundle_can_be_named(folder, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (folder / "functions_of_a_bundle.py").write_text("from helpers_of_a_bundle import load\n")
+    (folder / "helpers_of_a_bundle.py").write_text("def load():\n    return 1\n")
+    (folder / "p.yaml").write_text(
+        "user_functions: functions_of_a_bundle\nstage_transfers: [{python_callable: load}]\n"
+    )
+    namespace: dict = {}
+    load_pipeline(namespace, folder / "p.yaml", folder)
+    assert set(namespace) == {"pipetrack_p"}
 
 
 def test_a_folder_that_vanishes_or_an_odd_ignore_file_stops_no_pipeline(folder, monkeypatch):
