@@ -316,11 +316,8 @@ def _default_argument_problems(config: PipelineConfig) -> Iterator[Problem]:
 def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:
     if not config.alerts:
         return
-    from airflow_provider_pipetrack.notifications.channels import (
-        NotifierError,
-        check_notifier_arguments,
-        find_notifier,
-    )
+    from airflow_provider_pipetrack.config.classes import ClassError
+    from airflow_provider_pipetrack.notifications.channels import check_notifier_arguments, find_notifier
 
     for index, alert in enumerate(config.alerts):
         key = "notifier"
@@ -328,7 +325,7 @@ def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:
             notifier = find_notifier(alert.notifier)
             key = "kwargs"
             check_notifier_arguments(notifier, alert.kwargs)
-        except NotifierError as error:
+        except ClassError as error:
             yield config.problem(None, ("alerts", index, key), error.message, error.suggestion)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,43 +10,19 @@ from typing import Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_pipetrack.config.checks import Mistake
+from airflow_provider_pipetrack.config.classes import ClassError, find_class
 from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.task_arguments import NOT_TO_GIVE, task_argument_mistakes, task_arguments
-from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.operators.arguments import arguments_of
-
-
-class OperatorError(PipetrackError):
-    """An operator cannot be found, or is given an argument that it does not have."""
-
-    def __init__(self, message: str, suggestion: str = "") -> None:
-        self.message = message
-        self.suggestion = suggestion
-        super().__init__(message)
 
 
 @functools.cache
 def find_operator(path: str) -> type[BaseOperator]:
     """Return the operator class at a dotted path.
 
-    :raises OperatorError: when there is none, or it is no operator.
+    :raises ClassError: when there is none, or it is no operator.
     """
-    module_name, _, name = path.rpartition(".")
-    if not module_name:
-        raise OperatorError(
-            f"{path!r} is no dotted path, such as airflow.providers.standard.operators.bash.BashOperator"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  it is somebody else's module
-        raise OperatorError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from None
-    found = getattr(module, name, None)
-    if inspect.isclass(found) and issubclass(found, BaseOperator):
-        return found
-    known = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, BaseOperator)]
-    if found is None:
-        raise OperatorError(f"there is no operator {name!r} in {module_name}", suggest(name, known))
-    raise OperatorError(f"{path!r} is no Airflow operator")
+    return find_class(path, BaseOperator, "operator", example="airflow.providers.standard.operators.bash.BashOperator")
 
 
 def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any) -> Iterator[Mistake]:
@@ -62,7 +37,7 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
     arguments, mapped, default_args = (_mapping(value) for value in (arguments, mapped, default_args))
     try:
         operator = find_operator(path)
-    except OperatorError as error:
+    except ClassError as error:
         yield ("operator",), error.message, error.suggestion
         return
     known = arguments_of(operator)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
@@ -10,52 +9,26 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.compat import airflow_option, mail_notifier
-from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.config.classes import ClassError, find_class
 from airflow_provider_pipetrack.notifications.message import Message, compose
 from airflow_provider_pipetrack.notifications.outbox import Alert
 from airflow_provider_pipetrack.notifications.targets import AlertKind
 
 
-class NotifierError(PipetrackError):
-    """A notifier cannot be found, or is given an argument that it does not have."""
-
-    def __init__(self, message: str, suggestion: str = "") -> None:
-        self.message = message
-        self.suggestion = suggestion
-        super().__init__(message)
-
-
 def find_notifier(path: str) -> type[Any]:
     """Return the notifier class at a dotted path.
 
-    :raises NotifierError: when there is none, or it is no Airflow notifier.
+    :raises ClassError: when there is none, or it is no Airflow notifier.
     """
     from airflow.sdk import BaseNotifier
 
-    from airflow_provider_pipetrack.config.problems import suggest
-
-    module_name, _, name = path.rpartition(".")
-    if not module_name:
-        raise NotifierError(
-            f"{path!r} is no dotted path, such as airflow.providers.smtp.notifications.smtp.SmtpNotifier"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  it is somebody else's module
-        raise NotifierError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from None
-    found = getattr(module, name, None)
-    if inspect.isclass(found) and issubclass(found, BaseNotifier):
-        return found
-    if found is None:
-        known = [key for key, value in vars(module).items() if inspect.isclass(value)]
-        raise NotifierError(f"there is no notifier {name!r} in {module_name}", suggest(name, known))
-    raise NotifierError(f"{path!r} is no Airflow notifier")
+    return find_class(path, BaseNotifier, "notifier", example="airflow.providers.smtp.notifications.smtp.SmtpNotifier")
 
 
 def check_notifier_arguments(notifier: type[Any], given: Iterable[str]) -> None:
     """Check the names of a notifier's arguments.
 
-    :raises NotifierError: names the first one that it does not have, or those that it needs.
+    :raises ClassError: names the first one that it does not have, or those that it needs.
     """
     from airflow_provider_pipetrack.config.problems import suggest
 
@@ -64,13 +37,13 @@ def check_notifier_arguments(notifier: type[Any], given: Iterable[str]) -> None:
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         for name in given:
             if name not in {parameter.name for parameter in parameters}:
-                raise NotifierError(
+                raise ClassError(
                     f"{notifier.__name__} has no argument {name!r}", suggest(name, [p.name for p in parameters])
                 )
     named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:
-        raise NotifierError(f"{notifier.__name__} needs {', '.join(missing)}")
+        raise ClassError(f"{notifier.__name__} needs {', '.join(missing)}")
 
 
 def tell(alert: Alert, delivery: Mapping[str, Any], *, timeout: float) -> None:

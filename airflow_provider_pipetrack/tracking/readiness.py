@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date as Date  # noqa: N812  the argument is called date
 from datetime import datetime, time, timedelta, timezone
 from enum import Enum
@@ -120,28 +120,33 @@ def is_ready(
         return Readiness(
             **asked, ready=False, state=ReadyState.MISSING, reason=reason, unreachable=dict(answer.unreachable)
         )
-    run = answer.rows[0]
+    accepted = {
+        ReadyState.READY: True,
+        ReadyState.AUDIT_PENDING: accept_pending_audit,
+        ReadyState.PARTIAL: accept_partial,
+    }
+    found = _of_run(questions, answer, asked, task_states)
+    ready = accepted.get(found.state, False) and (accept_partial or not found.is_partial)
+    return replace(found, ready=ready)
+
+
+def _of_run(questions: Questions, answer: Any, asked: Mapping[str, Any], task_states: TaskStates | None) -> Readiness:
+    """Return how far a stage is in the run that was found, whatever of it is accepted."""
+    run, stage = answer.rows[0], asked["stage"]
     filling = questions.ask(
         "transfers", dag_id=run["dag_id"], run_id=run["run_id"], stage=stage, include_not_run=True, limit=None
     )
     records = [record for record in filling.rows if _fills(record, stage)]
     state, record = _judge(records, ReadyState(run["state"]), task_states)
-    accepted = {ReadyState.READY}
-    if accept_pending_audit:
-        accepted.add(ReadyState.AUDIT_PENDING)
-    if accept_partial:
-        accepted.add(ReadyState.PARTIAL)
-    is_partial = bool(run["partial"])
-    is_ended = state in _ENDED
     return Readiness(
         **asked,
-        ready=state in accepted and (accept_partial or not is_partial),
+        ready=False,
         state=state,
         reason=_reason(state, record, stage),
         dag_id=run["dag_id"],
         run_id=run["run_id"],
         data_date=run["data_date"],
-        is_partial=is_partial if is_ended else None,
+        is_partial=bool(run["partial"]) if state in _ENDED else None,
         audit_result=_audit_result(records),
         can_access_historical_data=bool(run["can_access_historical_data"]),
         records_succeeded=run["records_succeeded"],
