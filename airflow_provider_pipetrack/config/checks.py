@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.config.content import mistakes, plain_text
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults
 from airflow_provider_pipetrack.config.durations import CONTINUOUS
-from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
+from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions, parameters_of
 from airflow_provider_pipetrack.config.problems import Path as KeyPath
 from airflow_provider_pipetrack.config.problems import short, suggest
 from airflow_provider_pipetrack.config.reader import Document
@@ -279,16 +279,36 @@ class Checker:
 
     def _check_functions(self, index: int, row: Row, functions: UserFunctions) -> None:
         named: list[tuple[KeyPath, Any]] = [((field,), row.get(field)) for field in _FUNCTION_FIELDS]
-        audit = row.get("audit")
-        if isinstance(audit, dict):
-            named.append((("audit", "function"), audit.get("function")))
+        for field, key in (
+            ("audit", "function"),
+            *([("operator_args", "python_callable")] if row.get("operator") else []),
+        ):
+            below = row.get(field)
+            if isinstance(below, dict):
+                named.append(((field, key), below.get(key)))
         for path, text in named:
             if not isinstance(text, str) or not text or (self._functions_broken and "." not in text):
                 continue
             try:
-                functions.resolve_callable(text)
+                function = functions.resolve_callable(text)
             except FunctionError as error:
                 self.add(("stage_transfers", index, *path), error.message, error.suggestion)
+                continue
+            if path == ("python_callable",):
+                self._check_arguments(index, row, function)
+
+    def _check_arguments(self, index: int, row: Row, function: Callable[..., Any]) -> None:
+        """Name arguments that a function does not take: Airflow leaves them out without a word."""
+        taken = parameters_of(function)
+        if taken is None:
+            return
+        for key in ("operator_args", "expand"):
+            for name in row[key] if isinstance(row.get(key), dict) else ():
+                path = ("stage_transfers", index, key, name)
+                # Under ``defaults`` they are for those functions that take them.
+                if name not in (*taken, "op_args", "op_kwargs") and self.document.has(path):
+                    message = f"{row['python_callable']} has no parameter {name!r}"
+                    self.add(path, message, suggest(name, taken), key=True)
 
 
 def mapped_reference(value: Any) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -94,6 +95,17 @@ class UserFunctions:
                 meant = beside.name if path is None and beside.is_file() else ""
                 raise FunctionError(f"{self.module!r} cannot be imported: {text}", meant) from None
         return self._loaded
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str] | None:
+    """Return the names that a function can be given, or None when it takes any, or does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def _load_file(path: Path) -> types.ModuleType:

@@ -228,7 +228,10 @@ def _keywords(fixed: dict[str, Any], key: str = "") -> Callable[[Any], dict[str,
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
     """Return the operator class of a transfer, and the arguments that the file gives it."""
     if transfer.operator:
-        return find_operator(transfer.operator), task_arguments(transfer.operator_args)
+        given = task_arguments(transfer.operator_args)
+        if isinstance(given.get("python_callable"), str):  # of a PythonSensor, a branch, …
+            given["python_callable"] = config.functions.resolve_callable(given["python_callable"])
+        return find_operator(transfer.operator), given
     if transfer.python_callable:
         from airflow.providers.standard.operators.python import PythonOperator
 

@@ -41,17 +41,31 @@ MISTAKES = {
     ),
     "mapped over what never ends": (
         "stage_transfers:\n  - {name: a, python_callable: os.getcwd, estimated_duration: continuous}\n"
-        "  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a}}\n",
-        "p.yaml:3:55: stage_transfers[1].expand.x: transfer 'a' never ends (estimated_duration: continuous), so nothing "
-        "is mapped over",
+        "  - {name: b, python_callable: os.remove, expand: {path: transfer.a}}\n",
+        "p.yaml:3:58: stage_transfers[1].expand.path: transfer 'a' never ends (estimated_duration: continuous), so "
+        "nothing is mapped over",
+    ),
+    "an argument that a function does not have": (
+        ROW + "    python_callable: os.remove\n    operator_args: {pathh: x}\n",
+        "p.yaml:4:21: stage_transfers[0].operator_args.pathh: os.remove has no parameter 'pathh' (did you mean 'path'?)",
+    ),
+    "an argument to map over that a function does not have": (
+        ROW + "    python_callable: os.remove\n    expand: {paht: [x]}\n",
+        "p.yaml:4:14: stage_transfers[0].expand.paht: os.remove has no parameter 'paht' (did you mean 'path'?)",
+    ),
+    "an unknown function of an operator": (
+        ROW + "    operator: airflow.providers.standard.sensors.python.PythonSensor\n"
+        "    operator_args: {python_callable: os.getcdw}\n",
+        "p.yaml:4:38: stage_transfers[0].operator_args.python_callable: there is no function 'getcdw' in os (did you mean "
+        "'getcwd'?)",
     ),
     "mapped over a marker": (
-        "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a}}\n",
-        "p.yaml:3:55: stage_transfers[1].expand.x: transfer 'a' runs nothing, so it returns nothing to map over",
+        "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.remove, expand: {path: transfer.a}}\n",
+        "p.yaml:3:58: stage_transfers[1].expand.path: transfer 'a' runs nothing, so it returns nothing to map over",
     ),
     "a function mapped over a result and a list": (
         "stage_transfers:\n  - {name: a, python_callable: os.getcwd}\n"
-        "  - {name: b, python_callable: os.getcwd, expand: {x: transfer.a, y: [1]}}\n",
+        "  - {name: b, python_callable: os.remove, expand: {path: transfer.a, dir_fd: [1]}}\n",
         "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
         "not over both",
     ),
@@ -397,7 +411,12 @@ def test_json_is_read_as_json_and_not_as_yaml():
     ]
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.dictionaries(st.text(max_size=30), inner),
+    )
+)
 def test_every_json_value_comes_back_as_it_was(value):
     text = json.dumps({"stage_transfers": [{"name": "a"}], "variables": {"x": value}})
     assert PipelineConfig.from_text(text, "p.json").variables == {"x": value}

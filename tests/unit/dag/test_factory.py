@@ -220,6 +220,27 @@ def test_wrong_arguments_of_the_dag_are_named_with_their_place(settings, expecte
     assert any(str(problem).startswith(f"orders.yaml:{expected}") for problem in raised.value.problems), raised.value
 
 
+def test_an_operator_may_be_given_a_function_of_the_users(tmp_path):
+    (tmp_path / "f.py").write_text("def is_there():\n    return True\n")
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "user_functions: f.py\nstage_transfers:\n  - name: wait\n"
+        "    operator: airflow.providers.standard.sensors.python.PythonSensor\n"
+        "    operator_args: {python_callable: is_there, mode: reschedule}\n"
+    )
+    assert build_dag(path).get_task("wait").python_callable() is True
+
+
+def test_arguments_by_default_are_for_the_functions_that_take_them(tmp_path):
+    (tmp_path / "f.py").write_text("def load(table):\n    pass\n\ndef publish():\n    pass\n")
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "user_functions: f.py\ndefaults: {operator_args: {table: x}}\n"
+        "stage_transfers: [{name: a, python_callable: load}, {name: b, python_callable: publish}]\n"
+    )
+    assert build_dag(path).get_task("a").op_kwargs == {"table": "x"}
+
+
 class TakesWhatItFinds(BaseOperator):
     """Finds an argument among its ``**kwargs``, as many operators do."""
 
