@@ -28,19 +28,20 @@ class AirflowRest:
     def __init__(self, url: str, user: str | None, password: str | None, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._login = {"username": user, "password": password}
-        self._token = token
+        self._given = self._token = token
 
     def log_in(self) -> None:
-        """Get a token, unless one was given.
+        """Get a new token, unless one was given; the one from before may have expired.
 
         :raises AirflowUnreachableError: when Airflow does not answer, or does not let us in.
         """
-        if self._token is None:
+        if self._given is None:
             if not all(self._login.values()):
                 raise PipetrackError(
                     "Airflow wants a login: give PIPETRACK_AIRFLOW_USER and PIPETRACK_AIRFLOW_PASSWORD, or "
                     "PIPETRACK_AIRFLOW_TOKEN"
                 )
+            self._token = None
             self._token = str(self._request("POST", "/auth/token", json=self._login)["access_token"])
 
     def states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.questions import Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
-#: Width of a table in a file or a pipe, in characters.
-_WIDE = 160
+#: Width of a table in a file or a pipe, and of a column whose texts are folded, in characters.
+_WIDE, _FOLDED = 160, 24
 output_option = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", help="For people or for programs."
 )
@@ -98,20 +98,59 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Mapping[str, Callable[[Any], Any]], rows: Iterable[Any]) -> None:
-    """Print rows for people, as wide as the terminal and no wider.
+    """Print rows for people: as a table where the terminal is wide enough, else each row as a paragraph.
+
+    Columns in which nothing stands are left out.
 
     :param columns: what is shown of a row, by the heading.
     """
     from rich.markup import escape
+
+    cells = [{heading: _cell(show(row)) for heading, show in columns.items()} for row in rows]
+    headings = [heading for heading in columns if any(row[heading] for row in cells)]
+    console = _console()
+    if not cells:
+        console.print(f"[bold]{escape(title)}[/]: none")
+    elif sum(3 + _needed(heading, cells) for heading in headings) < console.width:
+        _print_grid(console, title, headings, cells)
+    else:
+        _print_paragraphs(console, title, headings, cells)
+
+
+def _needed(heading: str, rows: Iterable[Mapping[str, str]]) -> int:
+    """Return how wide a column has to be to be read with ease; longer texts are folded."""
+    return max(len(heading), *(min(_FOLDED, len(line)) for row in rows for line in row[heading].split("\n")))
+
+
+def _print_grid(console: Console, title: str, headings: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(title) or None, title_justify="left", title_style="bold")
-    for heading in columns:
+    for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        cells = [_cell(show(row)) for show in columns.values()]
-        table.add_row(*(f"[{_STYLES[cell]}]{cell}[/]" if cell in _STYLES else escape(cell) for cell in cells))
-    _console().print(table)
+        table.add_row(*(_styled(row[heading]) for heading in headings))
+    console.print(table)
+
+
+def _print_paragraphs(console: Console, title: str, headings: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    if title:
+        console.print(f"[bold]{escape(title)}[/]")
+    for row in rows:
+        first, *others = headings
+        facts = [f"[dim]{escape(heading)}[/] {_styled(row[heading])}" for heading in others if row[heading]]
+        console.print(f"[bold]{escape(row[first])}[/]", highlight=False)
+        console.print(Padding(" · ".join(facts).replace("\n", " "), (0, 0, 0, 2)), highlight=False)
+
+
+def _styled(cell: str) -> str:
+    from rich.markup import escape
+
+    return f"[{_STYLES[cell]}]{cell}[/]" if cell in _STYLES else escape(cell)
 
 
 def print_list(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -81,22 +81,20 @@ def reconcile(
 
     Without --location this is done for the configured chain and for every other that was used on this host, and alerts
     that wait are sent. Exit code 1 when something still waits or is owed, 3 when Airflow was to be asked and did not
-    answer.
+    answer. With --watch neither ends it, and only what was done or still waits is said.
     """
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
 
     airflow = AirflowRest(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
-    while True:
-        with _stores(locations) as stores:
-            summary = _reconciled(stores, adopt, output, full=full)
-            closed = _closed(stores, airflow)
-        _print_summary(summary, closed, None if locations else _alerted(), output)
-        if not watch:
-            raise SystemExit(1 if summary.waiting or summary.still_owed or summary.dead else 0)
-        with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt) if watch else contextlib.nullcontext():
+        while True:
+            with _stores(locations) as stores:
+                summary = _reconciled(stores, adopt, output, full=full)
+                closed = _closed(stores, airflow, patient=watch)
+            _print_summary(summary, closed, None if locations else _alerted(), output, quiet=watch)
+            if not watch:
+                raise SystemExit(1 if summary.waiting or summary.still_owed or summary.dead else 0)
             time.sleep(interval)
-            continue
-        return
 
 
 @click.command()
@@ -162,12 +160,23 @@ def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str,
     return total
 
 
-def _closed(stores: Sequence[TrackingStore], airflow: Any) -> int | None:
+def _closed(stores: Sequence[TrackingStore], airflow: Any, *, patient: bool) -> int | None:
+    """Close what Airflow has decided about, and return how much that was.
+
+    :param patient: whether an Airflow that does not answer is asked again the next time.
+    """
     if airflow is None:
         return None
     from airflow_provider_pipetrack.attempts.closing import close_stale
+    from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
 
-    airflow.log_in()
+    try:
+        airflow.log_in()
+    except AirflowUnreachableError as error:
+        if not patient:
+            raise
+        click.echo(f"Not asked: {error}", err=True)
+        return None
     return close_stale(stores, airflow.states)
 
 
@@ -183,7 +192,9 @@ def _alerted() -> dict[str, int]:
     return vars(retry_alerts())
 
 
-def _print_summary(summary: Summary, closed: int | None, alerts: dict[str, int] | None, output: str) -> None:
+def _print_summary(
+    summary: Summary, closed: int | None, alerts: dict[str, int] | None, output: str, *, quiet: bool
+) -> None:
     if output == "json":
         print_json({**asdict(summary), "closed": closed, "alerts": alerts})
         return
@@ -203,7 +214,8 @@ def _print_summary(summary: Summary, closed: int | None, alerts: dict[str, int] 
         "alerts still wait": alerts.get("waiting", 0),
     }
     told = [f"{number:,} {what}" for what, number in {**done, **left}.items() if number]
-    click.echo("; ".join(told) or "nothing to do")
+    if told or not quiet:
+        click.echo("; ".join(told) or "nothing to do")
     warn_unreachable(summary.unreachable)
 
 

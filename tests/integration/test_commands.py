@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 from datetime import datetime, timezone
 
 import pytest
@@ -308,3 +316,35 @@ def test_airflow_has_the_same_commands(filled):
     done = subprocess.run([*called, "--output", "json"], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout[done.stdout.index("{") :])["total"] == 3
+
+
+def test_a_watch_goes_on_when_airflow_does_not_answer_and_ends_when_it_is_told(home):
+    called = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "reconcile", "--watch", "--interval", "1"]
+    airflow = ["--airflow-url", "http://127.0.0.1:9", "--airflow-user", "a", "--airflow-password", "b"]
+    with subprocess.Popen([*called, *airflow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        said = [watching.stderr.readline() for _ in range(2)]
+        watching.send_signal(signal.SIGINT)
+        out, errors = watching.communicate(timeout=60)
+    assert all(line.startswith("Not asked: Airflow at http://127.0.0.1:9 cannot be reached: ") for line in said)
+    assert (watching.returncode, out, "Traceback" in errors) == (0, "", False)
+
+
+@pytest.mark.parametrize(("width", "is_table"), [(70, False), (160, True)])
+def test_a_table_that_does_not_fit_becomes_paragraphs(filled, width, is_table):
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
+    called = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "status"]
+    done = subprocess.Popen(called, stdout=terminal, stderr=terminal, env={**environment, "TERM": "xterm"})
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the command has ended
+        while chunk := os.read(controller, 65536):
+            shown += chunk
+    os.close(controller)
+    assert done.wait(60) == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    assert ("┏" in text) is is_table
+    assert max(map(len, text.splitlines())) <= width
+    assert "orders" in text
+    assert ("state in_progress" in text) is not is_table
