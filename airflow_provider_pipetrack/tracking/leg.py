@@ -195,11 +195,20 @@ class Leg:
         return result
 
     def close(self) -> None:
-        """Close the adapter."""
+        """Close the adapter, or give it up when a call is under way."""
         adapter, self._adapter = self._adapter, None
         self._answered = False
-        if adapter is not None:
+        if adapter is None:
+            return
+        lock = self._lock
+        if not lock.acquire(blocking=False):
+            # To close an SQLite file below a statement that runs in another thread would end the process.
+            self._abandon(adapter)
+            return
+        try:
             adapter.close()
+        finally:
+            lock.release()
 
     def _left_alone(self) -> StorageError:
         return StorageError(self.name, "did not answer a moment ago and is left alone for a while")

@@ -1,0 +1,61 @@
+"""One location of a chain: calls with a limit, and what becomes of those that are under way."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from tests.unit.tracking.site import RECORD
+
+
+def test_a_location_that_is_closed_while_a_call_runs_does_not_end_the_process(site):
+    store = site.store("a")
+    store.write_tracking_record(RECORD)
+    store.close()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            _close_below_calls(store.legs[0], str(site.root / "a" / "tracking"))
+            code = 42
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+
+
+def test_what_comes_while_a_location_is_left_alone_goes_to_the_next_or_waits(site):
+    store, alone = site.store("a", "b"), site.store("a")
+    alone.legs[0]._breaker.failed()
+    assert store.write_tracking_record(RECORD) is True
+    assert alone.write_tracking_record({**RECORD, "transfer_unique_id": "t2"}) is True
+    assert [record["owed"] for record in site.alone("b").read_tracking_records("orders")] == [[site.location("a")]]
+    assert site.waiting() == 1
+    assert not (site.root / "a").exists(), "nobody tried"
+
+
+def _close_below_calls(leg, path: str) -> None:
+    """Close a location again and again while a write waits for somebody else's lock."""
+    for _ in range(20):
+        holder = sqlite3.connect(path)
+        holder.execute("BEGIN IMMEDIATE")
+
+        def write() -> None:
+            with suppress(StorageError):
+                leg.call(lambda adapter: adapter.apply([change_from_record(RECORD)]), 10.0)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        while not leg._lock.locked():
+            time.sleep(0.001)
+        time.sleep(0.02)  # until the statement itself waits
+        leg.close()
+        holder.rollback()
+        holder.close()
+        thread.join(20.0)
+        assert not thread.is_alive()
+        leg.call(lambda adapter: adapter.check(), 10.0)
