@@ -63,6 +63,20 @@ def test_a_full_pass_gives_every_location_what_it_lacks(site):
     assert store.reconcile(full=True).copied == 0
 
 
+def test_a_full_pass_brings_a_change_that_counts_for_nothing_to_the_histories_that_lack_it(site):
+    pending = change_from_record({**RECORD, "transfer_status": "pending"})
+    begun = change_from_record(RECORD)
+    for name, changes in (("a", [begun]), ("b", [begun, pending])):
+        one = site.alone(name)
+        one.submit(changes, durable=True)
+        assert one.flush() is True
+    keys = {site.alone(name).legs[0].adapter.inventory("", 9)[0].keys for name in "ab"}
+    assert len(keys) == 1, "only their histories differ"
+    site.store("a", "b").reconcile(full=True)
+    known = {begun.event_id, pending.event_id}
+    assert {event["event_id"] for event in site.alone("a").history(RECORD_ID)} == known
+
+
 def test_a_full_pass_says_what_it_cannot_compare(site):
     class Mute(StorageAdapter):
         def write_tracking_record(self, record):
