@@ -46,6 +46,7 @@ _EVENT_TABLE = {
     "audit": lambda event: event["audit_result"],
     "why": lambda event: event["why"],
     "counted": lambda event: event["counted"],
+    "stored": lambda event: not event["waiting"],
     "config": lambda event: (event["config_hash"] or "")[:12],
 }
 
@@ -146,7 +147,8 @@ def history(subject: str, config_hash: str | None, locations: Sequence[str], out
     """Show every change of a record, or every configuration that a pipeline was run with.
 
     A record is named by its record id: Dag, run, transfer, map index and attempt with slashes between them. Of each
-    change it is shown who made it, when, from what to what, and why. A configuration may be named by the beginning of
+    change it is shown who made it, when, from what to what, and why, and whether it is stored or waits in this host's
+    journal. A configuration may be named by the beginning of
     its hash.
     """
     with opened_questions(locations) as questions:
@@ -164,7 +166,7 @@ def _show_changes(stores: Sequence[TrackingStore], record_id: str, output: str) 
     from airflow_provider_pipetrack.tracking.reading import read_history
 
     legs = list({leg.identity: leg for store in stores for leg in store.legs}.values())
-    events = explained(read_history(legs, record_id))
+    events = explained(read_history(legs, record_id, stores[0].journal_folder))
     keepers = [leg.name for leg in legs if leg.keeps_history]
     if output == "json":
         print_json(events)

@@ -110,6 +110,19 @@ def change_of_event(event: Mapping[str, Any]) -> Change:
     )
 
 
+def event_of_change(change: Change) -> dict[str, Any]:
+    """Return a change as it stands in a history; :func:`change_of_event` the other way round."""
+    data = change.to_json()
+    return {
+        "event_id": change.event_id,
+        "record_id": change.record_id,
+        "changed_at": change.at,
+        "changed_by": change.by,
+        "columns": data["columns"],
+        "keys": data["keys"],
+    }
+
+
 def _from_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, (str, bytes)) else value
 

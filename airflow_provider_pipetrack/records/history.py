@@ -15,8 +15,8 @@ def explained(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     :param events: the record's history as a storage keeps it, oldest first.
     :return: for each change ``event_id, record_id, changed_at, changed_by, status_before, status_after,
-        audit_result, why, config_hash`` and ``counted``: False for one that knew less than what was there already,
-        such as the late word of a task that Airflow had given up.
+        audit_result, why, config_hash``, ``waiting``: True for one that no location has yet, and ``counted``: False
+        for one that knew less than what was there already, such as the late word of a task that Airflow had given up.
     """
     record: Record | None = None
     shown = []
@@ -26,7 +26,8 @@ def explained(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         before = record["transfer_status"] if record else None
         version = record_of(change)
         record = version if record is None else merge(record, version)
-        shown.append({**_facts(change), "status_before": before, **_outcome(change, before), "counted": counted})
+        marks = {"counted": counted, "waiting": bool(event.get("waiting"))}
+        shown.append({**_facts(change), "status_before": before, **_outcome(change, before), **marks})
     return shown
 
 

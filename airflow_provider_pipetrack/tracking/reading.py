@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.handmade import event_of_change
 from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, completed
 from airflow_provider_pipetrack.tracking.journal import undelivered
@@ -66,9 +67,16 @@ def read_merged(
     return Reading(ordered, unreachable)
 
 
-def read_history(legs: Iterable[Leg], record_id: str) -> list[dict[str, Any]]:
-    """Return the changes of a record, oldest first, from all locations that keep them."""
-    events: dict[str, dict[str, Any]] = {}
+def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the changes of a record, oldest first, from all locations that keep them, and those that still wait.
+
+    :param folder: the host's journal folder; what waits in it and nowhere else has ``waiting: True``.
+    """
+    events = {
+        change.event_id: {**event_of_change(change), "waiting": True}
+        for change in waiting_changes(folder)
+        if change.record_id == record_id
+    }
     for leg in legs:
         try:
             check_visible(leg)

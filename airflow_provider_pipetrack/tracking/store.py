@@ -164,8 +164,11 @@ class TrackingStore:
         return records[0] if records else None
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
-        """Return the changes of a record, oldest first, from all locations that keep them."""
-        return read_history(self.legs, record_id)
+        """Return the changes of a record, oldest first, from all locations that keep them.
+
+        What still waits in this host's journal is among them, with ``waiting: True``.
+        """
+        return read_history(self.legs, record_id, self.journal_folder)
 
     def reconcile(
         self,
