@@ -97,7 +97,7 @@ class Kind:
 class Server:
     """A storage and its Airflow connection, in the environment under one id and in the metadata database under another.
 
-    :param location: a location with ``{conn}`` in place of the connection's id.
+    :param location: a location that is reached by the connection ``conn_id``.
     """
 
     name: str
@@ -156,9 +156,8 @@ def measure(kinds: list[Kind], servers: list[Server], options: argparse.Namespac
                 assert state == "success", (kind.name, state, stack.logs())
         # The first of each makes tables and compiles modules.
         found = {kind: [json.loads(row) for row in _lines(times / kind.dag_id)[1:]] for kind in kinds}
-    base = {
-        kind.seconds: statistics.median(row[0] for row in rows) for kind, rows in found.items() if not kind.location
-    }
+    zero = {kind.seconds: rows for kind, rows in found.items() if rows and kind.location is None}
+    base = {seconds: statistics.median(row[0] for row in rows) for seconds, rows in zero.items()}
     missed = 0
     for kind, rows in found.items():
         if rows:
