@@ -1,4 +1,4 @@
-"""The plugin is known to Airflow, and costs nothing where there are no pages."""
+"""The plugin is known to Airflow, builds no page where there are none, and brings what tasks use before Airflow forks."""
 
 from __future__ import annotations
 
