@@ -43,7 +43,7 @@ $(VENV)/.installed-compose: $(INSTALLED)
 test-crash: $(INSTALLED) ## kill processes at every step, and print what was promised and kept
 	$(BIN)/python -m pytest tests/crash
 
-test-versions: ## run the tests that can tell versions apart on Airflow 3.1, 3.2 and 3.4, on Python 3.10, 3.12 and 3.13
+test-versions: ## run unit, integration and end-to-end tests on Airflow 3.1 to 3.4 and Python 3.10 to 3.13, and print a table
 	$(PYTHON) .ci/versions.py
 
 smoke-versions: ## run one pipeline on Airflow 3.1, 3.2 and 3.4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.airflow_versions import AIRFLOW
 
 # A busy machine must not fail a test for being slow; pytest-timeout bounds each of them.
 settings.register_profile("pipetrack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,4 +44,9 @@ def airflow_home() -> Path:
     """An AIRFLOW_HOME with a migrated metadata database; the one that this process uses."""
     (_HOME / "dags").mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
+    if AIRFLOW < (3, 3):
+        # It makes the API that a test run's tasks talk to anew for each of them, which takes seconds; 3.3 keeps it.
+        from airflow.sdk.execution_time import supervisor
+
+        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
     return _HOME

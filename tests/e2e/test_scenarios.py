@@ -8,10 +8,10 @@ from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from itertools import combinations
 
-import airflow.sdk
 import pytest
 
 from airflow_provider_pipetrack import TrackingStore
+from tests.airflow_versions import AIRFLOW
 from tests.e2e.conftest import TRACKING
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -289,7 +289,7 @@ def test_people_are_told_while_a_transfer_is_late_and_when_its_run_is(attempts, 
         return {mail["Subject"].removeprefix(prefix): mail for mail in found}
 
     late = ["slow takes longer than estimated"]
-    if hasattr(airflow.sdk, "DeadlineAlert"):  # 3.2 and later
+    if AIRFLOW >= (3, 2):
         late.insert(0, "late takes longer than estimated")
     with mails_of_stack.arrived:
         mails_of_stack.arrived.wait_for(lambda: len(ours()) >= len(late), 60)

@@ -23,6 +23,7 @@ from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.records.queries import QUESTIONS, by_hand
 from airflow_provider_pipetrack.settings import host_name
 from airflow_provider_pipetrack.tracking.store import TrackingStore
+from tests.airflow_versions import needs_provider_commands
 from tests.integration.storage.worlds import world
 from tests.postgres_server import CONN_ID, DATABASE
 from tests.postgres_server import postgres as postgres  # a fixture
@@ -308,10 +309,8 @@ def test_chains_that_pipelines_have_used_are_asked_too(filled):
     assert {place["name"]: place["state"] for place in places[1:]} == {gone: "not visible here", own: "up"}
 
 
+@needs_provider_commands
 def test_airflow_has_the_same_commands(filled):
-    cli_config = pytest.importorskip("airflow.cli.cli_config")
-    if not hasattr(cli_config, "GroupCommand"):
-        pytest.skip("Airflow 3.1 has no commands of providers")
     called = [sys.executable, "-m", "airflow", "pipetrack", "queries", "run", "runs", "--where", "dag_id=orders"]
     done = subprocess.run([*called, "--output", "json"], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr

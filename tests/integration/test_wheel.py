@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.airflow_versions import needs_provider_commands
+
 REPO = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(300)
 
@@ -89,10 +91,14 @@ def test_airflow_knows_the_options_and_their_defaults(python, environment, optio
     assert airflow(python, environment, "config", "get-value", "pipetrack", option).strip() == default
 
 
-def test_airflow_has_the_commands_and_the_decorator(python, environment, tmp_path):
+@needs_provider_commands
+def test_airflow_has_the_commands(python, environment, tmp_path):
     (tmp_path / "p.yaml").write_text("stage_transfers:\n  - {stage_i_details: a, stage_i_plus_1_details: b}\n")
     shown = airflow(python, environment, "pipetrack", "plan", str(tmp_path / "p.yaml"))
     assert "a__to__b: a → b" in shown
+
+
+def test_airflow_has_the_decorator(python, environment):
     assert run([str(python), "-c", "from airflow.sdk import task; print(task.tracked)"], env=environment, cwd="/")
 
 

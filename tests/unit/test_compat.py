@@ -10,6 +10,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 
 from airflow_provider_pipetrack import compat, tracked
+from tests.airflow_versions import AIRFLOW
 
 NAMES = ("a", "b", "c")
 
@@ -88,12 +89,9 @@ def test_states_are_asked_for_one_run(mocker):
 
 
 def test_only_from_3_2_on_a_trigger_may_ask_airflow_from_a_thread():
-    from importlib.metadata import version
-
     from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 
-    is_newer = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2]) >= (3, 2)
-    assert compat.triggers_may_ask() == is_newer == hasattr(TriggerCommsDecoder, "start_reader")
+    assert compat.triggers_may_ask() == (AIRFLOW >= (3, 2)) == hasattr(TriggerCommsDecoder, "start_reader")
 
 
 def test_secrets_that_airflow_knows_are_masked():
