@@ -50,7 +50,7 @@ def test_a_copy_has_all_records_their_history_and_configurations(home, place_of,
     source, target = filled(place_of(source)), place_of(target).text
     done = run("copy", source, target)
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("21 records in the source: 21 copied, the rest was there; ")
+    assert done.stdout.startswith("21 records in the source: 21 copied, the rest was there; ")
     assert "1 configuration copied" in done.output
     assert contents(target) == contents(source)
     with TrackingStore([source]) as giver, TrackingStore([target]) as taker:
