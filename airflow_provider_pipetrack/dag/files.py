@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,8 +13,6 @@ from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.models import forget_model, remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
-
-log = logging.getLogger("airflow_provider_pipetrack.loader")
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SKIPPED = {"__pycache__", "node_modules"}
@@ -63,7 +60,7 @@ def pipeline_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
             path = here / name
             if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not ignored.matches(path):
                 data = _bytes(path)
-                if data is not None and looks_like_pipeline(data):
+                if data is not None:
                     yield path, data
 
 
@@ -123,11 +120,17 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _bytes(path: Path) -> bytes | None:
+    """Return the bytes of a pipeline file, None for another or one that is gone.
+
+    One that cannot be read counts as a pipeline without text, so that reading it says why; else it would just be gone.
+    """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        log.warning("%s cannot be read: %s", path, error)
+        data = path.read_bytes()
+    except FileNotFoundError:
         return None
+    except OSError:
+        return b""
+    return data if looks_like_pipeline(data) else None
 
 
 def _key(path: Path) -> str:

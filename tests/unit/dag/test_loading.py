@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +108,23 @@ def test_modules_beside_the_pipelines_of_a_bundle_can_be_named(folder, monkeypat
     namespace: dict = {}
     load_pipeline(namespace, folder / "p.yaml", folder)
     assert set(namespace) == {"pipetrack_p"}
+
+
+def test_a_file_that_cannot_be_read_is_a_problem_and_one_that_is_gone_is_none(folder, monkeypatch):
+    for name in ("a.yaml", "b.yaml"):
+        (folder / name).write_text(GOOD)
+    (folder / "c.yaml").symlink_to("gone.yaml")
+    read = Path.read_bytes
+
+    def read_bytes(path):
+        if path.name == "a.yaml":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert set(load_pipelines({}, folder)) == {"b"}
+    with pytest.raises(ConfigError, match=rf"^{folder}/a\.yaml:0:0: cannot be read: Permission denied$"):
+        report_problems(folder)
 
 
 def test_a_folder_that_vanishes_or_an_odd_ignore_file_stops_no_pipeline(folder, monkeypatch):
