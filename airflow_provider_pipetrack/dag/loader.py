@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +132,11 @@ def _claimed_twice(config: PipelineConfig, owner: Path) -> Problem:
 
 def _first_with(dag_id: str, folder: Path, *, before: Path) -> Path | None:
     """Return the first file of a folder that has a Dag id, or None when ``before`` comes first itself."""
-    # What becomes "_" in a Dag id may be anything in the file.
-    likely = re.compile(b"[^A-Za-z0-9.-]+".join(re.escape(part.encode()) for part in dag_id.split("_")))
+    may_define = _may_define(dag_id)
     for path, data in pipeline_files(folder):
         if path == before:
             return None
-        if likely.search(data) or slug(path.stem) == dag_id:
+        if may_define(path, data):
             config = read_pipeline(path).config
             if config is not None and config.dag_id == dag_id:
                 return path
@@ -161,17 +160,25 @@ def _wanted(root: Path, dag_id: str | None) -> Iterable[Verdict]:
     if dag_id is None:
         yield from (read_pipeline(path) for path, _ in files)
         return
-    likely = [path for path, data in files if _may_define(path, data, dag_id)]
+    may_define = _may_define(dag_id)
+    likely = [path for path, data in files if may_define(path, data)]
     others = [path for path, _ in files if path not in set(likely)]
+    broken = []
     for path in [*likely, *others]:
         verdict = read_pipeline(path)
         if verdict.config is not None and verdict.config.dag_id == dag_id:
             yield verdict
             return
+        if path in likely and verdict.config is None:
+            broken.append(verdict)
+    yield from broken  # the task cannot start, and its log says why
 
 
-def _may_define(path: Path, data: bytes, dag_id: str) -> bool:
-    return path.stem == dag_id or dag_id.encode() in data
+def _may_define(dag_id: str) -> Callable[[Path, bytes], bool]:
+    """Return what tells, from a file's path and bytes, whether it may be that of a Dag; it may say yes too often."""
+    # What becomes "_" in a Dag id may be anything in the file.
+    mentioned = re.compile(b"[^A-Za-z0-9.-]+".join(re.escape(part.encode()) for part in dag_id.split("_")))
+    return lambda path, data: mentioned.search(data) is not None or slug(path.stem) == dag_id
 
 
 def _build(verdict: Verdict) -> DAG | None:

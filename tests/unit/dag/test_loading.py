@@ -150,6 +150,29 @@ def test_a_task_start_builds_only_its_own_dag(folder, monkeypatch):
     assert built == ["two", "other_name"]
 
 
+def test_a_task_whose_file_was_broken_meanwhile_says_so_in_its_log(folder, monkeypatch, caplog):
+    (folder / "one.yaml").write_text(GOOD)
+    (folder / "two.yaml").write_text(BROKEN)
+    (folder / "three.yaml").write_text(BROKEN)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "two")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "a")
+    with caplog.at_level(logging.ERROR):
+        assert load_pipelines({}, folder) == {}
+    assert "two.yaml:1:20: stage_transfers[0].nme: there is no such key" in caplog.text
+    assert "three.yaml" not in caplog.text
+
+
+def test_a_task_start_finds_the_same_file_as_the_dag_processor(folder, monkeypatch):
+    (folder / "a.yaml").write_text(
+        "pipeline_metadata: {pipeline_id: 'daily orders'}\nstage_transfers: [{name: first}]\n"
+    )
+    (folder / "b.yaml").write_text("dag: {dag_id: daily_orders}\nstage_transfers: [{name: second}]\n")
+    assert "first" in load_pipelines({}, folder)["daily_orders"].task_ids
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "daily_orders")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "first")
+    assert "first" in load_pipelines({}, folder)["daily_orders"].task_ids
+
+
 def loader_dag(config):
     from airflow_provider_pipetrack.dag.factory import build_dag
 
