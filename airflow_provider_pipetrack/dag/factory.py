@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, Asset, BaseOperator, XComArg
+from airflow.sdk import DAG, Asset, BaseOperator
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
 from airflow_provider_pipetrack.compat import connect, is_cron
@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, mapped_over, plan_graph
+from airflow_provider_pipetrack.dag.mapping import calls_of
 from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
@@ -150,14 +151,7 @@ class _Factory:
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
         mapped = {key: self._mapped_value(value) for key, value in (transfer.expand or {}).items()}
-        if not transfer.python_callable:
-            return mapped
-        fixed = dict(transfer.operator_args)
-        if not set(mapped) <= {"op_kwargs", "op_args"}:
-            return {"op_kwargs": _every_combination(mapped, fixed)}
-        if fixed and "op_kwargs" in mapped:
-            mapped["op_kwargs"] = _for_each(mapped["op_kwargs"], _keywords(fixed))
-        return mapped
+        return calls_of(mapped, transfer.operator_args) if transfer.python_callable else mapped
 
     def _mapped_value(self, value: Any) -> Any:
         name = mapped_reference(value)
@@ -195,34 +189,6 @@ def _refusal_named(config: PipelineConfig, transfer: StageTransfer | None, key: 
     except Exception as error:  # noqa: BLE001  it may be anybody's operator
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError([config.problem(transfer, key, f"{what}: {reason}")]) from None
-
-
-def _every_combination(mapped: dict[str, Any], fixed: dict[str, Any]) -> Any:
-    """Return the keyword arguments of each call: every combination of the lists, as Airflow expands several."""
-    import itertools
-
-    key, value = next(iter(mapped.items()))
-    if isinstance(value, XComArg):
-        return _for_each(value, _keywords(fixed, key))  # the only one, as the file was checked for
-    return [{**fixed, **dict(zip(mapped, values, strict=True))} for values in itertools.product(*mapped.values())]
-
-
-def _for_each(items: Any, keywords: Callable[[Any], dict[str, Any]]) -> Any:
-    return items.map(keywords) if isinstance(items, XComArg) else [keywords(item) for item in items]
-
-
-def _keywords(fixed: dict[str, Any], key: str = "") -> Callable[[Any], dict[str, Any]]:
-    """Return what turns each item to map over into the keyword arguments of a call.
-
-    :param fixed: arguments that all calls have.
-    :param key: the argument that the item is; empty when it is a mapping of arguments itself.
-    """
-
-    # Airflow keeps the source of what maps a result, which only a function has.
-    def as_arguments(item: Any) -> dict[str, Any]:
-        return {**fixed, **({key: item} if key else item)}
-
-    return as_arguments
 
 
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:
