@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fastapi.testclient import TestClient
+from fastapi import FastAPI
 
 from airflow_provider_pipetrack.records.queries import DIALECTS, Asked
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions
@@ -20,7 +23,7 @@ from airflow_provider_pipetrack.tracking.store import TrackingStore
 from airflow_provider_pipetrack.ui import rights
 from airflow_provider_pipetrack.ui.app import build_app
 from airflow_provider_pipetrack.ui.asking import Desk
-from benchmarks.questions import fill_sqlite, print_report, seconds_of
+from benchmarks.questions import fill_postgres, fill_sqlite, print_report, seconds_of
 
 PAGES = {
     "overview": "",
@@ -31,7 +34,9 @@ PAGES = {
     "transfers of an owner": "transfers?owner=team_3",
     "attention": "attention",
     "audits": "audits",
-    "readiness of a stage": "ready?stage=stage%207&pipeline_id=pipeline_1",
+    "readiness": "ready",
+    "readiness of a stage": "ready?stage=stage%207",
+    "readiness of a stage, by a pipeline": "ready?stage=stage%207&pipeline_id=pipeline_1",
     "a pipeline": "p/pipeline_1?dag_id=dag_1",
     "a run": "p/pipeline_1/r/scheduled__42?dag_id=dag_1",
     "a transfer": "p/pipeline_1/t/transfer_3?dag_id=dag_1",
@@ -40,51 +45,78 @@ PAGES = {
 }
 
 
-class Heard(Questions):
-    """Questions that remember what they were asked."""
-
-    def __init__(self, store: TrackingStore) -> None:
-        super().__init__(store)
-        self.heard: list[Asked] = []
-
-    def ask(self, question: str, **more: Any) -> Answer:
-        """Remember a question, and answer it."""
-        filters = {name: value for name, value in more.items() if name not in _ASIDE and value is not None}
-        told = {name: more[name] for name in _ASIDE if name in more}
-        told["dag_ids"] = sorted(told.get("dag_ids") or ())
-        self.heard.append(Asked(question, filters, **told))
-        return super().ask(question, **more)
-
-
 _ASIDE = ("dag_ids", "limit", "offset", "order_by", "descending")
 
 
-def compare(count: int, runs: int, location: str) -> Iterator[tuple[str, float, float]]:
+def listen() -> list[Asked]:
+    """Return a list of the questions that are asked from now on, whoever asks them."""
+    heard: list[Asked] = []
+    plain = Questions.ask
+
+    def ask(self: Questions, question: str, **more: Any) -> Answer:
+        filters = {name: value for name, value in more.items() if name not in _ASIDE and value is not None}
+        told = {name: more[name] for name in _ASIDE if name in more}
+        told["dag_ids"] = sorted(told.get("dag_ids") or ())
+        heard.append(Asked(question, filters, **told))
+        return plain(self, question, **more)
+
+    Questions.ask = ask  # type: ignore[method-assign]
+    return heard
+
+
+class Door:
+    """Asks an application for pages, as the server does, without a network between."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._loop = asyncio.new_event_loop()
+
+    def get(self, path: str) -> str:
+        """Return the body of a page."""
+        status, body = self._loop.run_until_complete(self._get(path))
+        text = body.decode()
+        assert status == 200, text
+        assert "could not be asked" not in text, text
+        return text
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        name, _, query = path.partition("?")
+        sent: list[Any] = []
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": f"/{name}",
+            "raw_path": f"/{name}".encode(), "root_path": "", "query_string": query.encode(), "headers": [],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def compare(
+    location: str, fill: Callable[[Any, int], None], count: int, runs: int
+) -> Iterator[tuple[str, float, float]]:
     """Yield for each page the seconds of the bare SQL of its questions, and of the page."""
+    heard = listen()
     with TrackingStore([location], journal_dir=tempfile.mkdtemp(prefix="bench-journal-")) as store:
         adapter: Any = store.legs[0].adapter
-        fill_sqlite(adapter, count)
+        fill(adapter, count)
         dags = {f"dag_{number}" for number in range(max(1, count // 5000))}
         rights.readable_dags = lambda user: dags  # type: ignore[assignment]
         rights.may_see_health = lambda user: True  # type: ignore[assignment]
-        questions = Heard(store)
-        client = TestClient(build_app(login=lambda: "reader", desk=Desk(lambda: questions)))
+        questions = Questions(store)
+        door = Door(build_app(login=lambda: "reader", desk=Desk(lambda: questions)))
         for name, path in PAGES.items():
-            questions.heard.clear()
-            page = _getter(client, path)
-            page()
-            bare = _sql_of(adapter, list(questions.heard))
-            pairs = [(seconds_of(bare), seconds_of(page)) for _ in range(runs)]
+            heard.clear()
+            door.get(path)
+            bare = _sql_of(adapter, list(heard))
+            pairs = [(seconds_of(bare), seconds_of(partial(door.get, path))) for _ in range(runs)]
             yield name, *(statistics.median(times) for times in zip(*pairs, strict=True))
-
-
-def _getter(client: TestClient, path: str) -> Callable[[], None]:
-    def get() -> None:
-        answer = client.get(f"/{path}")
-        assert answer.status_code == 200, answer.text
-        assert "could not be asked" not in answer.text
-
-    return get
 
 
 def _sql_of(adapter: Any, heard: list[Asked]) -> Callable[[], None]:
@@ -103,13 +135,25 @@ def _sql_of(adapter: Any, heard: list[Asked]) -> Callable[[], None]:
 
 
 def report(count: int, runs: int) -> int:
-    """Print the figures; return how many pages take more than twice the bare SQL."""
+    """Print the figures of both databases; return how many pages take more than twice the bare SQL."""
     folder = Path(tempfile.mkdtemp(prefix="bench-pages-"))
+    missed = 0
     try:
-        location = f"sqlite||{folder}/tracking.db||pipeline_tracking"
-        return print_report(f"pages, SQLite, {count:,} records", compare(count, runs, location), "page", 0.05)
+        compared = compare(f"sqlite||{folder}/tracking.db||pipeline_tracking", fill_sqlite, count, runs)
+        missed += print_report(f"pages, SQLite, {count:,} records", compared, "page")
+        from tests.postgres_server import CONN_ID, DATABASE, start
+
+        server, handle = start()
+        try:
+            os.environ.update(server.environment())
+            compared = compare(f"postgres@{CONN_ID}||{DATABASE}||public||pipeline_tracking", fill_postgres, count, runs)
+            missed += print_report(f"pages, PostgreSQL, {count:,} records", compared, "page")
+        finally:
+            handle.cleanup()
+            shutil.rmtree(server.folder, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return missed
 
 
 if __name__ == "__main__":

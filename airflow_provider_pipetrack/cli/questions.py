@@ -316,9 +316,9 @@ def _filter(term: str) -> tuple[str, Any]:
             return name, moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         if name in LISTS:
             return name, value.split(",")
-        return name, int(value) if name == "map_index" else value
+        return name, int(value) if name in ("map_index", "newest") else value
     except ValueError:
-        kind = "a whole number" if name == "map_index" else "a day or a moment such as 2026-03-01T12:00"
+        kind = "a whole number" if name in ("map_index", "newest") else "a day or a moment such as 2026-03-01T12:00"
         raise click.BadParameter(f"{term!r}: expected {kind}", param_hint="--where") from None
 
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 CONTINUOUS = "continuous"
 FORMS = "expected a duration such as 45m, 1d12h30m, 90s or PT45M"
 
+#: Characters of a duration; what is longer fits no index.
+_LONGEST = 250
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _SHORT = re.compile(
     r"(?:([0-9]+(?:\.[0-9]+)?)w)?(?:([0-9]+(?:\.[0-9]+)?)d)?(?:([0-9]+(?:\.[0-9]+)?)h)?(?:([0-9]+(?:\.[0-9]+)?)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?"
@@ -26,6 +28,8 @@ def parse_duration(text: str) -> timedelta | None:
     """
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is no text; {FORMS}")  # noqa: TRY004  one error for whoever validates
+    if len(text) > _LONGEST:
+        raise ValueError(f"{text[:40]!r}… is no duration; {FORMS}")
     compact = re.sub(r"\s+", "", text)
     if compact.lower() == CONTINUOUS:
         return None

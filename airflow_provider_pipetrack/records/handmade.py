@@ -149,11 +149,15 @@ def _key(record: Mapping[str, Any]) -> RecordKey:
     key = _given_key(record) if record.get("record_id") else _key_of_columns(record)
     ids = {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.name, "pipeline_id": record.get("pipeline_id")}
     for name, value in ids.items():
-        if len(str(value or "")) > MAX_ID:
-            raise RecordError(f"{name} {str(value)[:40]!r}… has more than {MAX_ID} characters")
+        _check_length(name, value)
     if not (-1 <= key.map_index <= _LARGEST and 1 <= key.attempt <= _LARGEST):
         raise RecordError("map_index cannot be below -1, nor retry_attempt_number below 0, and both have a limit")
     return key
+
+
+def _check_length(name: str, value: Any) -> None:
+    if len(str(value or "")) > MAX_ID:
+        raise RecordError(f"{name} {str(value)[:40]!r}… has more than {MAX_ID} characters")
 
 
 def _given_key(record: Mapping[str, Any]) -> RecordKey:
@@ -190,6 +194,7 @@ def _unknown(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_words(record: Mapping[str, Any]) -> None:
+    _check_length("estimated_duration", record.get("estimated_duration"))
     status, result = record.get("transfer_status"), record.get("audit_result")
     if not isinstance(record.get("extra_columns") or {}, Mapping):
         raise RecordError("extra_columns must be a mapping of names to values")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+from airflow_provider_pipetrack.records.indexes import INDEXES
 
 _NAMES = tuple(column.name for column in COLUMNS)
 #: Columns of the history, with their types.
@@ -46,10 +47,6 @@ _NOT_NULL = {
 _LONGER = "length(CAST(excluded.owed AS TEXT)) > length(CAST(old.owed AS TEXT))"
 #: A change that wins no group may still be the first or the last of its record.
 _WIDER = "excluded.created_timestamp < old.created_timestamp OR excluded.updated_timestamp > old.updated_timestamp"
-
-
-#: Records that may need a person; the questions about them use the index with this condition.
-UNSETTLED = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +181,7 @@ class Statements:
         """Return the statements that make the missing indexes."""
         statements = []
         for label, table, names in (
-            ("begun", self.name, "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)"),
-            ("attempt", self.name, "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)"),
-            ("created", self.name, "(created_timestamp)"),
-            ("took", self.name, "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)"),
-            ("unsettled", self.name, f"(updated_timestamp) WHERE {UNSETTLED}"),
+            *((label, self.name, names) for label, names in INDEXES.items()),
             ("unique", self.name, self.dialect.by_value.format("transfer_unique_id")),
             ("events", self.history_name, "(record_id)"),
         ):

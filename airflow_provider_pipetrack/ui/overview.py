@@ -87,7 +87,8 @@ def _strips(asker: Asker, root: str, rows: Sequence[Row]) -> dict[tuple[str, str
     """Return the last runs of pipelines, the oldest first."""
     strips: dict[tuple[str, str], list[Mark]] = {}
     names = sorted({row["pipeline_id"] for row in rows})
-    for row in asker.ask("last_runs", pipeline_ids=names, limit=None).rows if names else ():
+    found = asker.ask("last_runs", pipeline_ids=names, limit=None).rows if names else []
+    for row in found:
         state = run_state(row)
         mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
         strips.setdefault(_pair(row), []).insert(0, mark)

@@ -18,8 +18,10 @@ from airflow_provider_pipetrack.ui.words import readiness_state
 router = APIRouter()
 
 _FILTERS = ("stage", "pipeline_id", "date", "state", "since", "until")
-#: Runs of a stage that are looked at to find the pipelines that fill it.
-_MOST_RUNS = 200
+#: The newest runs that are looked at where neither a stage nor a pipeline nor a time says which.
+NEWEST_RUNS = 100
+#: Stages that are offered to choose from.
+_MOST_STAGES = 500
 
 
 @router.get("/ready")
@@ -32,21 +34,27 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         values.update(since=day, until=day + timedelta(days=1))
     if "state" in values:
         values["status"] = values.pop("state")
+    stage = values.get("stage")
+    names = _filling(asker, stage, values.get("pipeline_id")) if stage else []
+    if names:
+        values["pipeline_ids"] = names
+    elif not {"pipeline_id", "since"} & set(values):
+        values["newest"] = NEWEST_RUNS
     export = shown.export(catalog.READINESS)
     if export is not None:
         return export
-    stage = values.get("stage")
     day_text = day.date().isoformat() if day else None
-    answers = readiness(asker, stage, values.get("pipeline_id"), day_text) if stage else []
     return shown.page(
         "ready.html",
         stage=stage,
         day=day_text,
-        answers=answers,
+        answers=_answers(asker, stage, names, day_text) if stage else [],
         readiness_state=readiness_state,
         answer_link=lambda answer: _answer_link(shown.root, answer),
         shown=shown.show(catalog.READINESS),
+        newest=values.get("newest"),
         names=_FILTERS,
+        stages=_stages(asker),
     )
 
 
@@ -58,7 +66,10 @@ def readiness(asker: Asker, stage: str, pipeline_id: str | None, date: str | Non
     :param date: a day or a moment; the newest run of each pipeline when None.
     :raises PipetrackError: when ``date`` is neither.
     """
-    names: Sequence[str] = [pipeline_id] if pipeline_id else _filling(asker, stage)
+    return _answers(asker, stage, _filling(asker, stage, pipeline_id), date)
+
+
+def _answers(asker: Asker, stage: str, names: Sequence[str], date: str | None) -> list[Readiness]:
     answers = [asker.bounded(lambda name=name: _one(asker, stage, name, date)) for name in names]  # type: ignore[misc]
     found = [answer for answer in answers if answer is not None]
     for answer in found:
@@ -66,9 +77,17 @@ def readiness(asker: Asker, stage: str, pipeline_id: str | None, date: str | Non
     return found
 
 
-def _filling(asker: Asker, stage: str) -> list[str]:
-    rows = asker.ask("readiness", stage=stage, limit=_MOST_RUNS).rows
+def _filling(asker: Asker, stage: str, pipeline_id: str | None) -> list[str]:
+    """Return the pipelines that fill a stage: the one that is asked about, or all that did so in their last run."""
+    if pipeline_id:
+        return [pipeline_id]
+    rows = asker.ask("stages", stage=stage, limit=None).rows
     return list(dict.fromkeys(row["pipeline_id"] for row in rows))
+
+
+def _stages(asker: Asker) -> list[str]:
+    rows = asker.ask("stages", limit=_MOST_STAGES).rows
+    return sorted({row["stage"] for row in rows})
 
 
 def _one(asker: Asker, stage: str, pipeline_id: str, date: str | None) -> Readiness:

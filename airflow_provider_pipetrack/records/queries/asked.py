@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,30 +14,35 @@ from airflow_provider_pipetrack.records.openness import STALE_AFTER
 from airflow_provider_pipetrack.records.queries.catalog import (
     LISTS,
     QUESTIONS,
-    RECORD_COLUMNS,
     RECORD_FILTERS,
     Question,
     check_known,
     template,
 )
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
-from airflow_provider_pipetrack.records.statements import UNSETTLED
+from airflow_provider_pipetrack.records.queries.fragments import (
+    COLUMN_LIST,
+    FAILED_NAME,
+    FRAGMENTS,
+    LATEST,
+    READINESS_TERMS,
+    TERMS,
+    UNSETTLED_STATES,
+)
+from airflow_provider_pipetrack.records.queries.last_run import (
+    FIRST_PIPELINE,
+    GROUPING,
+    LEAPING,
+    NEXT_PIPELINE,
+    OF_RECENT,
+    RECENT,
+)
 
 _UNSETTLED_STATUS = ("failed", "in_progress")
 #: Columns that are never NULL, so that a database may sort by their index.
-_NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at")
-_SEARCHED = (
-    "pipeline_id",
-    "dag_id",
-    "run_id",
-    "task_id",
-    "stage_i_details",
-    "stage_i_plus_1_details",
-    "transfer_unique_id",
-    "transfer_process_owner_name",
-    "error_message",
-    "decision",
-)
+_NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
+#: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.
+_EARLY = {"runs": (None, "began_at"), "estimates": (None, "dag_id")}
 
 
 @dataclass(frozen=True)
@@ -137,13 +141,19 @@ class Asked:
 
     def _fragments(self, dialect: QueryDialect, page: str) -> dict[str, str]:
         return {
-            **_FRAGMENTS,
-            "columns": _COLUMNS,
+            **FRAGMENTS,
+            "columns": COLUMN_LIST,
             "elapsed": dialect.elapsed,
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
-            "failed_transfers": dialect.listed.format(_FAILED_NAME),
+            "failed_transfers": dialect.listed.format(FAILED_NAME),
             "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",
             "filters": self._inner(),
+            "seen": self._seen(),
+            "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
+            "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
+            "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
+            "recent": RECENT if self.filters.get("newest") else "",
+            "of_recent": OF_RECENT if self.filters.get("newest") else "",
             "page": page,
         }
 
@@ -152,11 +162,21 @@ class Asked:
         if not keys or self._answer_filters():
             return self._body(dialect, "")
         names = ", ".join(f"t.{name}" for name in keys)
-        columns = ", ".join((names, "t.created_timestamp"))
-        distinct = (
-            f"SELECT DISTINCT {names} FROM ([[SELECT {columns} FROM {{source}} t WHERE 1 = 1 {self._inner()}]]) t"
-        )
+        distinct = f"SELECT DISTINCT {names} FROM ([[{self._countable(dialect, names)}]]) t"
         return _filled(distinct, self._fragments(dialect, ""))
+
+    def _countable(self, dialect: QueryDialect, names: str) -> str:
+        """Return the query for the rows of a source whose distinct values are counted."""
+        if self.question == "pipelines" and self._may_leap(dialect):
+            return LEAPING
+        if self.known.countable:
+            return f"SELECT {names} FROM {{source}} t WHERE {self.known.countable} {self._inner()}"
+        return f"SELECT {names}, t.created_timestamp FROM {{source}} t WHERE 1 = 1 {self._inner()}"
+
+    def _may_leap(self, dialect: QueryDialect) -> bool:
+        """Return whether the last runs can be found in an index, without a look at every record."""
+        given = {name for name, value in self.filters.items() if value not in (None, "")}
+        return dialect.leaps and given - set(self.known.of_the_answer) <= {"pipeline_id", "dag_id"}
 
     def _inner(self) -> str:
         terms = [
@@ -168,10 +188,13 @@ class Asked:
         ]
         if self.filters.get("status") in _UNSETTLED_STATUS and "status" not in self.known.of_the_answer:
             terms.append("{unsettled}")  # says nothing new, but lets the database use the index of such records
-        if self.dag_ids is not None:
-            places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids)))
-            terms.append(f"t.dag_id IN ({places})" if places else "1 = 0")
-        return "".join(f" AND {term}" for term in terms)
+        return "".join(f" AND {term}" for term in terms) + self._seen()
+
+    def _seen(self) -> str:
+        if self.dag_ids is None:
+            return ""
+        places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids)))
+        return f" AND t.dag_id IN ({places})" if places else " AND 1 = 0"
 
     def _answer_filters(self) -> list[str]:
         return [name for name in self.known.of_the_answer if self.filters.get(name) not in (None, "")]
@@ -181,7 +204,7 @@ class Asked:
 
     def _pages_early(self) -> bool:
         """Return whether the rows of the page are known before what is said about them is computed."""
-        return self.question == "runs" and self.order_by in (None, "began_at")
+        return self.order_by in _EARLY.get(self.question, ())
 
     def _order(self, prefix: str) -> str:
         name, down = self.sorting
@@ -200,99 +223,6 @@ tracking_now AS {inline}(
   SELECT {all_columns} FROM newer
 )
 """
-_COLUMNS = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
-_FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
-#: What identifies an attempt never changes, so a later one may be looked for in each source on its own.
-_LATEST = """NOT EXISTS (
-  SELECT 1 FROM {source} later
-  WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
-    AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
-)"""
-#: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
-_UNSETTLED_STATES = """
-  SELECT u.dag_id, u.run_id,
-    CASE
-      WHEN u.in_progress > 0 THEN 'in_progress'
-      WHEN u.failed > 0 THEN 'failed'
-      WHEN NOT EXISTS (
-        SELECT 1 FROM {tracking} t
-        WHERE t.dag_id = u.dag_id AND t.run_id = u.run_id AND t.transfer_status = 'completed' AND {latest}
-      ) THEN 'pending'
-      WHEN u.pending > 0 THEN 'in_progress'
-      ELSE 'completed'
-    END AS state
-  FROM (
-    SELECT t.dag_id, t.run_id,
-      SUM(CASE WHEN t.transfer_status = 'in_progress' THEN 1 ELSE 0 END) AS in_progress,
-      SUM(CASE WHEN t.transfer_status = 'failed' THEN 1 ELSE 0 END) AS failed,
-      SUM(CASE WHEN t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END) AS pending
-    FROM {tracking} t
-    WHERE {unsettled} AND t.transfer_status <> 'completed' AND {latest}
-    GROUP BY t.dag_id, t.run_id
-  ) u"""
-_FRAGMENTS = {
-    "run_sources": """
-    t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
-    t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
-    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
-    t.retry_attempt_number, t.config_hash""",
-    "is_latest": """
-    CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
-      OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
-    "latest": _LATEST.replace("{source}", "{stored}"),
-    "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
-    "unsettled": UNSETTLED.replace("transfer_status", "t.transfer_status").replace("audit_result", "t.audit_result"),
-    "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
-    "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
-    AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
-    "run_columns": """
-  MAX(t.pipeline_version) AS pipeline_version,
-  CASE
-    WHEN {in_progress} > 0 THEN 'in_progress'
-    WHEN {failed} > 0 THEN 'failed'
-    WHEN {pending} > 0 AND {completed} > 0 THEN 'in_progress'
-    WHEN {completed} > 0 THEN 'completed'
-    ELSE 'pending'
-  END AS state,
-  MIN(t.began_at) AS began_at,
-  MIN(t.transfer_start_timestamp) AS started_at,
-  MAX(t.transfer_end_timestamp) AS ended_at,
-  MAX(t.logical_date) AS logical_date,
-  SUM(CASE WHEN t.is_latest = 1 AND NOT {not_run} THEN 1 ELSE 0 END) AS transfers,
-  COUNT(*) AS attempts,
-  {pending} AS pending,
-  {in_progress} AS in_progress,
-  {completed} AS completed,
-  {failed} AS failed,
-  SUM(CASE WHEN t.is_latest = 1 AND {not_run} THEN 1 ELSE 0 END) AS not_run,
-  SUM(CASE WHEN t.is_latest = 1 AND t.is_partial THEN 1 ELSE 0 END) AS partial,
-  SUM(CASE WHEN t.is_latest = 1 AND {overdue} THEN 1 ELSE 0 END) AS overdue,
-  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
-  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
-  SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
-  SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
-  SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed,
-  MAX(t.config_hash) AS config_hash""",
-    "pending": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END)",
-    "in_progress": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'in_progress' THEN 1 ELSE 0 END)",
-    "completed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'completed' THEN 1 ELSE 0 END)",
-    "failed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN 1 ELSE 0 END)",
-}
-_TERMS = {
-    "status": "t.transfer_status = :status",
-    "owner": "t.transfer_process_owner_name = :owner",
-    "stage": "(t.stage_i_details = :stage OR t.stage_i_plus_1_details = :stage)",
-    "since": "t.created_timestamp >= :since",
-    "until": "t.created_timestamp < :until",
-    "search": "(" + " OR ".join(f"LOWER(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",
-}
-#: A stage is asked for as the target, and by the date of its data.
-_READINESS_TERMS = {
-    "stage": "t.stage_i_plus_1_details = :stage",
-    # A record is made after the date of its data; the second term is the one with an index.
-    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :since",
-    "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
-}
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
 
@@ -327,8 +257,8 @@ def _each(text: str, *, newer: bool) -> str:
         return f"{stored.replace('{unless_newer}', unless)}\nUNION ALL\n{others}"
 
     text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
-    latest = _LATEST.replace("{source}", "{stored}")
-    return text.replace(latest, f"{latest} AND {_LATEST.replace('{source}', 'newer')}") if newer else text
+    latest = LATEST.replace("{source}", "{stored}")
+    return text.replace(latest, f"{latest} AND {LATEST.replace('{source}', 'newer')}") if newer else text
 
 
 def _term(name: str, question: str, value: Any) -> str:
@@ -337,10 +267,10 @@ def _term(name: str, question: str, value: Any) -> str:
     if question == "runs" and name == "status":
         others = value == "completed"
         chosen = "s.state <> 'completed'" if others else "s.state = :status"
-        states = f"SELECT s.dag_id, s.run_id FROM ({_UNSETTLED_STATES}) s WHERE {chosen}"
+        states = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {chosen}"
         return f"(t.dag_id, t.run_id) {'NOT IN' if others else 'IN'} ({states})"
-    own = _READINESS_TERMS if question == "readiness" else {}
-    return own.get(name) or _TERMS.get(name) or f"t.{name} = :{name}"
+    own = READINESS_TERMS if question == "readiness" else {}
+    return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
 
 
 def _filled(text: str, fragments: Mapping[str, str]) -> str:

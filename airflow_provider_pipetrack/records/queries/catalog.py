@@ -44,6 +44,7 @@ class Question:
     :param keys: what makes a row of a grouped answer one row; for others the record's id.
     :param of_the_answer: filters that look at the answer's rows instead of at records, with their column.
     :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
+    :param countable: which records count then, as SQL; all when empty.
     """
 
     columns: tuple[str, ...] = RECORD_COLUMNS
@@ -52,6 +53,7 @@ class Question:
     filters: tuple[str, ...] = RECORD_FILTERS
     of_the_answer: Mapping[str, str] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
+    countable: str = ""
 
 
 _READINESS = (
@@ -59,6 +61,7 @@ _READINESS = (
     "failed", "not_run", "partial", "audits_matched", "audits_mismatched", "audits_pending", "records_succeeded",
     "records_failed", "can_access_historical_data",
 )  # fmt: skip
+_STAGES = ("pipeline_id", "dag_id", "stage", "run_id", "began_at")
 _ESTIMATES = (
     "dag_id", "task_id", "pipeline_id", "completed", "estimated_seconds", "p50_seconds", "p95_seconds",
     "longest_seconds", "over_estimate", "suggested_seconds",
@@ -90,9 +93,28 @@ QUESTIONS: Mapping[str, Question] = {
     "overdue": Question((*RECORD_COLUMNS, "elapsed_seconds", "overdue_seconds"), ("overdue_seconds", True)),
     "slow": Question(_SLOW, ("ratio", True), _ONE_TRANSFER),
     "flaky": Question(_FLAKY, ("failed_share", True), _ONE_TRANSFER),
-    "readiness": Question(_READINESS, _NEWEST, (*_ONE_RUN, "stage"), of_the_answer=_BY_STATE),
+    "readiness": Question(
+        _READINESS,
+        _NEWEST,
+        (*_ONE_RUN, "stage"),
+        filters=(*RECORD_FILTERS, "pipeline_ids", "newest"),
+        of_the_answer=_BY_STATE,
+    ),
+    "stages": Question(
+        _STAGES,
+        _NEWEST,
+        (*_ONE_PIPELINE, "stage"),
+        filters=("pipeline_id", "dag_id", "stage"),
+        of_the_answer={"stage": "stage"},
+    ),
     "audit_trail": Question(order=_LATEST_CHANGE),
-    "estimates": Question(_ESTIMATES, ("dag_id", False), _ONE_TRANSFER),
+    "estimates": Question(
+        _ESTIMATES,
+        ("dag_id", False),
+        _ONE_TRANSFER,
+        counted=_ONE_TRANSFER,
+        countable="t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL",
+    ),
     "durations": Question(_DURATIONS),
 }
 

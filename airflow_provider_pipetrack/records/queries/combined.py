@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.records.queries.asked import Asked
 Row = dict[str, Any]
 
 #: Questions whose rows are few, so that all of them are asked for, put together, and then put in order.
-WHOLE = ("pipelines", "last_runs", "slow", "flaky", "estimates")
+WHOLE = ("pipelines", "last_runs", "stages", "slow", "flaky", "estimates")
 #: Runs of each pipeline that ``last_runs`` has.
 _LAST_RUNS = 10
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
@@ -99,6 +99,10 @@ def _numbered(place: int, rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
 def _pipeline_together(one: Row, other: Row) -> Row:
     if one["run_id"] == other["run_id"]:
         return run_together(one, other)
+    return _of_the_later_run(one, other)
+
+
+def _of_the_later_run(one: Row, other: Row) -> Row:
     return max(one, other, key=lambda row: (row["began_at"] or _LONG_AGO, row["run_id"]))
 
 
@@ -152,6 +156,7 @@ _TOGETHER: Mapping[str, Callable[[Row, Row], Row]] = {
     "runs": run_together,
     "last_runs": run_together,
     "readiness": _stage_together,
+    "stages": _of_the_later_run,
     "slow": _slow_together,
     "flaky": _flaky_together,
     # Percentiles cannot be put together.

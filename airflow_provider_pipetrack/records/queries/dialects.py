@@ -37,6 +37,7 @@ class QueryDialect:
     :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
     :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
     :param once: what makes a common table expression be computed once, where a database does so on request only.
+    :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
 
@@ -46,6 +47,7 @@ class QueryDialect:
     newer: str
     native_times: bool
     once: str = "MATERIALIZED "
+    leaps: bool = True
 
 
 def _json_extracts() -> str:
@@ -86,6 +88,7 @@ SNOWFLAKE_QUERIES = QueryDialect(
     newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
     native_times=False,
     once="",
+    leaps=False,
 )
 DIALECTS: Mapping[str, QueryDialect] = {
     "sqlite": SQLITE_QUERIES,

@@ -1,9 +1,17 @@
 -- Estimates against what transfers really took: the median, the time that 19 of 20 keep, and an estimate with a margin.
-WITH ranked AS (
+WITH chosen AS (
+  SELECT t.dag_id, t.task_id
+  FROM {tracking} t
+  WHERE t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL {filters}
+  GROUP BY t.dag_id, t.task_id
+  {page}
+),
+ranked AS (
   SELECT t.dag_id, t.task_id, t.pipeline_id, t.actual_seconds, t.estimated_seconds,
     ROW_NUMBER() OVER (PARTITION BY t.dag_id, t.task_id ORDER BY t.actual_seconds) AS place,
     COUNT(*) OVER (PARTITION BY t.dag_id, t.task_id) AS completed
-  FROM {tracking} t
+  FROM chosen
+  JOIN {tracking} t ON t.dag_id = chosen.dag_id AND t.task_id = chosen.task_id
   WHERE t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL {filters}
 )
 SELECT dag_id, task_id, MAX(pipeline_id) AS pipeline_id, MAX(completed) AS completed,

@@ -1,4 +1,4 @@
--- The last ten runs of each pipeline: how each stands.
+-- The last ten runs of each pipeline, a thousand at most: how each stands.
 WITH begun AS (
   SELECT r.pipeline_id, r.dag_id, r.run_id, r.began_at
   FROM (
@@ -12,6 +12,8 @@ WITH begun AS (
     GROUP BY t.pipeline_id, t.dag_id, t.run_id
   ) r
   WHERE r.place <= 10
+  ORDER BY r.began_at DESC, r.pipeline_id, r.dag_id, r.run_id
+  LIMIT 1000
 ),
 attempt AS (
   SELECT t.*, {is_latest}

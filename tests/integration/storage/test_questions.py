@@ -186,6 +186,35 @@ def test_readiness_is_per_stage_and_date(ask):
     assert ask("readiness", status="in_progress").total == 4
 
 
+def test_readiness_of_the_newest_runs_looks_at_whole_runs(ask):
+    newest = ask("readiness", newest=2, limit=None)
+    runs = {(row["dag_id"], row["run_id"]) for row in newest.rows}
+    assert len(runs) == 2
+    everything = ask("readiness", limit=None)
+    assert newest.rows == [row for row in everything.rows if (row["dag_id"], row["run_id"]) in runs]
+    assert max(row["began_at"] for row in everything.rows) == newest.rows[0]["began_at"]
+    assert shown(ask("readiness", newest=1, dag_ids=["orders"], limit=1), "run_id") == [("scheduled__2",)]
+
+
+def test_stages_are_those_that_the_last_runs_fill(ask):
+    found = ask("stages", pipeline_id="orders", order_by="stage")
+    assert shown(found, "stage", "run_id") == [
+        ("stage of load", "scheduled__2"),
+        ("stage of publish", "scheduled__2"),
+    ]
+    assert {row["pipeline_id"] for row in ask("stages", stage="stage of publish").rows} == {"orders"}
+    assert ask("stages", stage="moon").rows == []
+
+
+def test_the_last_runs_of_a_pipeline_stand_as_runs_do(ask):
+    found = ask("last_runs", pipeline_ids=["orders"], limit=None)
+    alone = ask("runs", pipeline_id="orders", limit=None)
+    assert [{**row, "failed_transfers": []} for row in found.rows] == [
+        {**r, "failed_transfers": []} for r in alone.rows
+    ]
+    assert ask("last_runs", pipeline_ids=["orders", "'; DROP TABLE t; --"]).total == 3
+
+
 def test_the_audit_trail_has_results_and_decisions(ask):
     answer = ask("audit_trail", pipeline_id="orders", audit_result="mismatched")
     assert shown(answer, "run_id", "task_id") == [("scheduled__1", "publish")]

@@ -57,6 +57,7 @@ def test_a_long_id_of_the_users_own_stands_in_for_the_task_without_becoming_anot
         ({"record_id": "a/b/c/x/1"}, "'a/b/c/x/1' is not a record id"),
         ({"record_id": f"{'a' * 251}/b/c/-1/1"}, "dag_id 'a{40}'… has more than 250 characters"),
         ({"pipeline_id": "p" * 251, "dag_id": "d", "task_id": "t"}, "pipeline_id 'p{40}'… has more than 250"),
+        ({**RECORD, "estimated_duration": "1" * 251}, "estimated_duration '1{40}'… has more than 250 characters"),
         ({**RECORD, "task_id": "t" * 251}, "task_id 't{40}'… has more than 250 characters"),
         ({**RECORD, "retry_attempt_number": float("inf")}, "map_index and retry_attempt_number must be whole numbers"),
         ({**RECORD, "retry_attempt_number": -1}, "map_index cannot be below -1, nor retry_attempt_number below 0"),

@@ -83,6 +83,18 @@ def test_runs_stand_as_their_transfers_do_and_are_found_by_it(rows):
         assert found == {run for run, stands in wanted.items() if stands == state}
 
 
+@given(records)
+def test_the_last_run_is_the_same_whether_it_is_leapt_to_or_searched(rows):
+    everything = {"search": "R"}  # stands in the id of every run
+    assert "RECURSIVE" in Asked("pipelines").statements(SQLITE_QUERIES, "t")[0]
+    assert "RECURSIVE" not in Asked("pipelines", everything).statements(SQLITE_QUERIES, "t")[0]
+    assert ask("pipelines", rows) == ask("pipelines", rows, **everything)
+    for pipeline_id in ("a", "moon"):
+        assert ask("pipelines", rows, pipeline_id=pipeline_id) == ask(
+            "pipelines", rows, pipeline_id=pipeline_id, **everything
+        )
+
+
 @given(records, records)
 @settings(max_examples=40)
 def test_what_waits_counts_as_if_it_were_stored(stored, waiting):

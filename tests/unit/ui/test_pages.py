@@ -141,6 +141,28 @@ def test_readiness_is_answered_in_a_word_and_with_its_reasons(client, read, quer
     assert answer in read(client, f"ready?{query}").text
 
 
+def test_readiness_without_a_question_is_of_the_newest_runs_and_says_so(client, read, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pipetrack.ui.readiness.NEWEST_RUNS", 2)
+    page = read(client, "ready")
+    assert "These are of the newest 2 runs. A stage, a pipeline or a time since when finds older ones." in page.text
+    runs = {link for link in page.links if "/r/" in link}
+    assert {link.rsplit("/", 1)[-1] for link in runs} == {"manual__finance", "manual__1"}
+    for narrowed in ("ready?pipeline_id=orders", "ready?stage=staging", "ready?since=30d"):
+        assert "of the newest" not in read(client, narrowed).text
+
+
+def test_the_stages_that_pipelines_fill_are_offered(client, read):
+    page = read(client, "ready")
+    offered = [attrs["value"] for tag, attrs in page.tags if tag == "option" and "value" in attrs]
+    assert [text for text in offered if text in {"staging", "clean", "production", "archive"}] == [
+        "clean",
+        "production",
+        "staging",
+    ]
+    (stage,) = [attrs for tag, attrs in page.tags if tag == "input" and attrs["name"] == "stage"]
+    assert stage["list"] == "known-stage"
+
+
 def test_the_audit_trail_says_what_was_found_and_decided(client, read):
     page = read(client, "audits?audit_result=mismatched")
     assert "≠mismatched orders load" in page.text

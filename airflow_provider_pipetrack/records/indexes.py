@@ -1,0 +1,18 @@
+"""What the questions about many records find in indexes: which columns, and of which records."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Records that may need a person; the questions about them use the index with this condition.
+UNSETTLED: Final = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
+#: Of the table of records, by label. Only ids and words with a limit: an index refuses what is long.
+INDEXES: Final = {
+    "begun": "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)",
+    "attempt": "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)",
+    "created": "(created_timestamp)",
+    "took": "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)",
+    # With what is asked about such records in it, only those that are returned are read.
+    "unsettled": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
+    f"audit_result, transfer_start_timestamp, estimated_seconds, estimated_duration) WHERE {UNSETTLED}",
+}

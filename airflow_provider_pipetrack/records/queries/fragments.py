@@ -1,0 +1,117 @@
+"""Parts that the questions' SQL is put together of: columns, conditions, and what is computed of a run."""
+
+from __future__ import annotations
+
+import textwrap
+
+from airflow_provider_pipetrack.records.indexes import UNSETTLED
+from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
+from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
+
+_SEARCHED = (
+    "pipeline_id",
+    "dag_id",
+    "run_id",
+    "task_id",
+    "stage_i_details",
+    "stage_i_plus_1_details",
+    "transfer_unique_id",
+    "transfer_process_owner_name",
+    "error_message",
+    "decision",
+)
+COLUMN_LIST = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
+FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
+#: What identifies an attempt never changes, so a later one may be looked for in each source on its own.
+LATEST = """NOT EXISTS (
+  SELECT 1 FROM {source} later
+  WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
+    AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
+)"""
+#: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
+UNSETTLED_STATES = """
+  SELECT u.dag_id, u.run_id,
+    CASE
+      WHEN u.in_progress > 0 THEN 'in_progress'
+      WHEN u.failed > 0 THEN 'failed'
+      WHEN NOT EXISTS (
+        SELECT 1 FROM {tracking} t
+        WHERE t.dag_id = u.dag_id AND t.run_id = u.run_id AND t.transfer_status = 'completed' AND {latest}
+      ) THEN 'pending'
+      WHEN u.pending > 0 THEN 'in_progress'
+      ELSE 'completed'
+    END AS state
+  FROM (
+    SELECT t.dag_id, t.run_id,
+      SUM(CASE WHEN t.transfer_status = 'in_progress' THEN 1 ELSE 0 END) AS in_progress,
+      SUM(CASE WHEN t.transfer_status = 'failed' THEN 1 ELSE 0 END) AS failed,
+      SUM(CASE WHEN t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END) AS pending
+    FROM {tracking} t
+    WHERE {unsettled} AND t.transfer_status <> 'completed' AND {latest}
+    GROUP BY t.dag_id, t.run_id
+  ) u"""
+FRAGMENTS = {
+    "begun": BEGUN,
+    "last_run": LAST_RUN,
+    "run_sources": """
+    t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
+    t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
+    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
+    t.retry_attempt_number, t.config_hash""",
+    "is_latest": """
+    CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
+      OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
+    "latest": LATEST.replace("{source}", "{stored}"),
+    "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
+    "unsettled": UNSETTLED.replace("transfer_status", "t.transfer_status").replace("audit_result", "t.audit_result"),
+    "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
+    "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
+    AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
+    "run_columns": """
+  MAX(t.pipeline_version) AS pipeline_version,
+  CASE
+    WHEN {in_progress} > 0 THEN 'in_progress'
+    WHEN {failed} > 0 THEN 'failed'
+    WHEN {pending} > 0 AND {completed} > 0 THEN 'in_progress'
+    WHEN {completed} > 0 THEN 'completed'
+    ELSE 'pending'
+  END AS state,
+  MIN(t.began_at) AS began_at,
+  MIN(t.transfer_start_timestamp) AS started_at,
+  MAX(t.transfer_end_timestamp) AS ended_at,
+  MAX(t.logical_date) AS logical_date,
+  SUM(CASE WHEN t.is_latest = 1 AND NOT {not_run} THEN 1 ELSE 0 END) AS transfers,
+  COUNT(*) AS attempts,
+  {pending} AS pending,
+  {in_progress} AS in_progress,
+  {completed} AS completed,
+  {failed} AS failed,
+  SUM(CASE WHEN t.is_latest = 1 AND {not_run} THEN 1 ELSE 0 END) AS not_run,
+  SUM(CASE WHEN t.is_latest = 1 AND t.is_partial THEN 1 ELSE 0 END) AS partial,
+  SUM(CASE WHEN t.is_latest = 1 AND {overdue} THEN 1 ELSE 0 END) AS overdue,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
+  SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
+  SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed,
+  MAX(t.config_hash) AS config_hash""",
+    "pending": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END)",
+    "in_progress": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'in_progress' THEN 1 ELSE 0 END)",
+    "completed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'completed' THEN 1 ELSE 0 END)",
+    "failed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN 1 ELSE 0 END)",
+}
+TERMS = {
+    "status": "t.transfer_status = :status",
+    "owner": "t.transfer_process_owner_name = :owner",
+    "stage": "(t.stage_i_details = :stage OR t.stage_i_plus_1_details = :stage)",
+    "since": "t.created_timestamp >= :since",
+    "until": "t.created_timestamp < :until",
+    "search": "(" + " OR ".join(f"LOWER(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",
+}
+#: A stage is asked for as the target, and by the date of its data.
+READINESS_TERMS = {
+    "stage": "t.stage_i_plus_1_details = :stage",
+    # A record is made after the date of its data; the second term is the one with an index.
+    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :since",
+    "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
+}

@@ -1,0 +1,88 @@
+"""Parts of questions that find the last run of each pipeline, or the newest runs of all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: When the last run of each pipeline and Dag began.
+BEGUN: Final = """begun AS (
+  SELECT t.pipeline_id, t.dag_id,
+    COALESCE(MAX(CASE WHEN t.retry_attempt_number = 0 AND t.map_index <= 0 THEN t.created_timestamp END),
+      MAX(t.created_timestamp)) AS began_at
+  FROM ([[{newest_of_each}]]) t
+  GROUP BY t.pipeline_id, t.dag_id
+)"""
+#: Which run that is.
+LAST_RUN: Final = """last_run AS (
+  SELECT t.pipeline_id, t.dag_id, t.began_at, MAX(t.run_id) AS run_id
+  FROM ([[
+    SELECT begun.pipeline_id, begun.dag_id, begun.began_at, t.run_id
+    FROM begun
+    JOIN {source} t ON t.pipeline_id = begun.pipeline_id AND t.dag_id = begun.dag_id
+      AND t.created_timestamp = begun.began_at
+  ]]) t
+  GROUP BY t.pipeline_id, t.dag_id, t.began_at
+)"""
+#: From all records that fit.
+GROUPING: Final = """
+    SELECT t.pipeline_id, t.dag_id, t.created_timestamp, t.retry_attempt_number, t.map_index
+    FROM {source} t
+    WHERE 1 = 1 {filters}
+  """
+#: From the index alone: from one pipeline to the next, in it from one Dag to the next, and there to the newest record.
+LEAPING: Final = """
+    SELECT t.pipeline_id, t.dag_id, t.created_timestamp, t.retry_attempt_number, t.map_index
+    FROM (
+      WITH RECURSIVE pipeline(pipeline_id) AS (
+        SELECT {first_pipeline}
+        UNION ALL
+        SELECT {next_pipeline} FROM pipeline p WHERE p.pipeline_id IS NOT NULL
+      ),
+      pair(pipeline_id, dag_id) AS (
+        SELECT p.pipeline_id, (SELECT MIN(r.dag_id) FROM {source} r WHERE r.pipeline_id = p.pipeline_id)
+        FROM pipeline p
+        WHERE p.pipeline_id IS NOT NULL
+        UNION ALL
+        SELECT p.pipeline_id,
+          (SELECT MIN(r.dag_id) FROM {source} r WHERE r.pipeline_id = p.pipeline_id AND r.dag_id > p.dag_id)
+        FROM pair p
+        WHERE p.dag_id IS NOT NULL
+      )
+      SELECT t.pipeline_id, t.dag_id, 0 AS retry_attempt_number, 0 AS map_index,
+        (
+          SELECT r.created_timestamp FROM {source} r
+          WHERE r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id AND r.retry_attempt_number = 0
+            AND r.map_index <= 0
+          ORDER BY r.created_timestamp DESC LIMIT 1
+        ) AS created_timestamp
+      FROM pair t
+      WHERE t.dag_id IS NOT NULL {filters}
+      UNION ALL
+      SELECT t.pipeline_id, t.dag_id, 1 AS retry_attempt_number, 0 AS map_index,
+        (
+          SELECT r.created_timestamp FROM {source} r
+          WHERE r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id
+          ORDER BY r.created_timestamp DESC LIMIT 1
+        ) AS created_timestamp
+      FROM pair t
+      WHERE t.dag_id IS NOT NULL {filters}
+    ) t
+    WHERE t.created_timestamp IS NOT NULL
+  """
+FIRST_PIPELINE: Final = "MIN(r.pipeline_id) FROM {source} r"
+NEXT_PIPELINE: Final = "(SELECT MIN(r.pipeline_id) FROM {source} r WHERE r.pipeline_id > p.pipeline_id)"
+#: So many of the newest runs, out of those that the newest records are of, and what joins records to them.
+RECENT: Final = """(
+      SELECT t.dag_id, t.run_id
+      FROM (
+        SELECT t.dag_id, t.run_id, t.created_timestamp
+        FROM {tracking} t
+        WHERE 1 = 1 {seen}
+        ORDER BY t.created_timestamp DESC
+        LIMIT 10000
+      ) t
+      GROUP BY t.dag_id, t.run_id
+      ORDER BY MAX(t.created_timestamp) DESC, t.dag_id, t.run_id
+      LIMIT :newest
+    ) recent JOIN"""
+OF_RECENT: Final = "ON t.dag_id = recent.dag_id AND t.run_id = recent.run_id"
