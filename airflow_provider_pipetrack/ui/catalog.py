@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.ui.words import (
     attempt_words,
     audit_state,
     duration,
+    evidence_words,
     exact,
     first_line,
     number,
@@ -193,7 +194,7 @@ def _evidence(row: Row, context: Context) -> Cell:
     if not row["audit_metadata"]:
         return Cell()
     whole = json.dumps(row["audit_metadata"], ensure_ascii=False, indent=2)
-    return Cell(first_line(json.dumps(row["audit_metadata"], ensure_ascii=False), 80), full=whole)
+    return Cell(evidence_words(row["audit_metadata"]), full=whole)
 
 
 def _historical(row: Row, context: Context) -> Cell:
@@ -234,7 +235,7 @@ PIPELINES = Table(
         Column("Now", _run_state, "state"),
         Column("Last run's transfers", _counts),
         Column("Audits", _audits),
-        Column("Overdue", number_cell("overdue"), "overdue", numeric=True),
+        Column("Overdue", number_cell("overdue", zero=""), "overdue", numeric=True),
         Column("Owner", _owners),
         Column("Last run began", moment_cell("began_at"), "began_at"),
         Column("Next", _next),
@@ -332,7 +333,7 @@ READINESS = Table(
         Column("Run", _run, "run_id"),
         Column("Transfers", number_cell("transfers"), "transfers", numeric=True),
         Column("Completed", number_cell("completed"), "completed", numeric=True),
-        Column("Partial", number_cell("partial"), "partial", numeric=True),
+        Column("Partial", number_cell("partial", zero=""), "partial", numeric=True),
         Column("Audits matched", number_cell("audits_matched"), "audits_matched", numeric=True),
         Column("Records", _records, "records_succeeded", numeric=True),
         Column("Historical data", _historical, "can_access_historical_data"),
@@ -349,10 +350,10 @@ AUDITS = Table(
         Column("Result", _audit, "audit_result"),
         Column("Pipeline", _pipeline, "pipeline_id"),
         Column("Transfer", _transfer_of_run, "task_id"),
-        Column("Run", _run, "run_id"),
-        *_STAGES,
         Column("Evidence", _evidence),
         Column("Decision", text_cell("decision", 80), "decision"),
+        Column("Run", _run, "run_id"),
+        *_STAGES,
         Column("Ended by", text_cell("closed_by", 30), "closed_by"),
         _OWNER,
     ),

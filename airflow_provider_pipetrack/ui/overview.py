@@ -20,8 +20,9 @@ from airflow_provider_pipetrack.ui.words import State, exact, location_state, ru
 
 router = APIRouter()
 
-_LIST = ("search", "pipeline_id", "dag_id", "run_id", "task_id", "status", "audit_result", "owner", "stage", "since",
-         "until")  # fmt: skip
+#: The first four filters of a list are always shown.
+_LIST = ("search", "pipeline_id", "status", "owner", "task_id", "audit_result", "stage", "since", "until", "dag_id",
+         "run_id")  # fmt: skip
 _FEW = replace(catalog.ATTENTION, size=8)
 
 
@@ -48,7 +49,7 @@ def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 @router.get("/runs")
 def runs(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """All runs."""
-    return _list(request, asker, catalog.RUNS, ("search", "pipeline_id", "dag_id", "status", "owner", "since", "until"))
+    return _list(request, asker, catalog.RUNS, ("search", "pipeline_id", "status", "since", "until", "owner", "dag_id"))
 
 
 @router.get("/transfers")
@@ -60,13 +61,13 @@ def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 @router.get("/attention")
 def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """Everything that needs attention."""
-    return _list(request, asker, catalog.ATTENTION, ("search", "reason", "pipeline_id", "owner", "since", "until"))
+    return _list(request, asker, catalog.ATTENTION, ("search", "pipeline_id", "reason", "owner", "since", "until"))
 
 
 @router.get("/audits")
 def audits(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """What was checked, with what result, and who accepted what."""
-    names = ("search", "audit_result", "pipeline_id", "dag_id", "run_id", "task_id", "owner", "stage", "since", "until")
+    names = ("search", "pipeline_id", "audit_result", "owner", "task_id", "stage", "since", "until", "dag_id", "run_id")
     return _list(request, asker, catalog.AUDITS, names)
 
 

@@ -63,6 +63,12 @@ def _value(text: str) -> str:
     return quote_plus(text, errors="replace")
 
 
+def airflow_link(root: str, dag_id: str, run_id: str | None = None) -> str:
+    """Return the link to Airflow's own page of a Dag, or of a run of it."""
+    parts = ["dags", dag_id, *(["runs", run_id] if run_id else [])]
+    return f"{root}../" + "/".join(quote(part, safe="", errors="replace") for part in parts)
+
+
 def _other_dag(row: Any) -> str | None:
     """Return the Dag's id where the pipeline's does not say it."""
     return None if row["dag_id"] == row["pipeline_id"] else row["dag_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.configured import Next, next_run
 from airflow_provider_pipetrack.ui.paths import from_segment, link
 from airflow_provider_pipetrack.ui.stage_graph import stage_graph
+from airflow_provider_pipetrack.ui.tables import Row
 from airflow_provider_pipetrack.ui.views import view
 
 router = APIRouter()
@@ -47,7 +50,14 @@ def pipeline(request: Request, pipeline: str, asker: Asker = Depends(asker_of)) 
         flaky=hurts.show(catalog.FLAKY),
         slow=hurts.show(catalog.SLOW),
         link=link,
+        following=_following(asker, current),
     )
+
+
+def _following(asker: Asker, rows: Sequence[Row]) -> Callable[[Row], Next | None]:
+    """Return what says when a pipeline runs next."""
+    configured = asker.configured(rows)
+    return lambda row: next_run(configured.get(row["config_hash"]), row["began_at"], asker.now)
 
 
 def _graph(asker: Asker, last: Any) -> Any:

@@ -103,7 +103,7 @@ def environment() -> Environment:
         table_rows=markup.table_rows,
         state_shape=markup.shape,
         **{name: getattr(words, name) for name in _WORDS},
-        **{name: getattr(paths, name) for name in ("link", "run_link", "transfer_link")},
+        **{name: getattr(paths, name) for name in ("airflow_link", "link", "run_link", "transfer_link")},
     )
     return made
 

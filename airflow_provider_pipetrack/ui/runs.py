@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, audit_state, run_state, state_of
+from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, audit_state, natural, run_state, state_of
 
 router = APIRouter()
 
@@ -102,12 +102,12 @@ def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker
     )
 
 
-def _order(row: Mapping[str, Any]) -> tuple[float, float, str, int]:
+def _order(row: Mapping[str, Any]) -> tuple[float, float, list[tuple[int, str]], int]:
     """Order of a run's lines: as configured, and within a level as they began."""
     began = row["transfer_start_timestamp"]
     return (
         row["transfer_order_number"] or 0,
         began.timestamp() if began else float("inf"),
-        row["task_id"],
+        natural(row["task_id"]),
         row["map_index"],
     )

@@ -252,9 +252,12 @@ def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
     return cell
 
 
-def number_cell(name: str) -> Callable[[Row, Context], Cell]:
-    """Return the cell of a number."""
-    return lambda row, _: Cell(number(row[name]))
+def number_cell(name: str, zero: str = "0") -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number.
+
+    :param zero: what stands there for none.
+    """
+    return lambda row, _: Cell(number(row[name]) if row[name] else zero)
 
 
 def duration_cell(name: str) -> Callable[[Row, Context], Cell]:

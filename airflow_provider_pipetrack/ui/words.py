@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
+
+_NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ def number(value: float | None) -> str:
     """Return a number with its thousands apart; nothing for None."""
     if value is None:
         return ""
+    if not math.isfinite(value):
+        return str(value)
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
@@ -161,6 +168,25 @@ def first_line(text: str | None, limit: int = 160) -> str:
     lines = (text or "").strip().splitlines()
     line = lines[0].rstrip() if lines else ""
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return what names are sorted by so that ``step_9`` comes before ``step_10``."""
+    return [(int(digits or 0), word) for digits, word in _NUMBERS.findall(text)]
+
+
+def evidence_words(evidence: Any) -> str:
+    """Return what an audit found in a line, such as ``rows: 700, difference: 3``; what has parts is left out."""
+    found = evidence.items() if isinstance(evidence, Mapping) else ()
+    plain = [(name, value) for name, value in found if isinstance(value, (str, int, float)) and value != ""]
+    told = [f"{name}: {_plain_word(value)}" for name, value in plain]
+    return first_line(", ".join(told) or json.dumps(evidence, ensure_ascii=False), 80)
+
+
+def _plain_word(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return first_line(value, 40) if isinstance(value, str) else number(value)
 
 
 def attempt_words(row: Mapping[str, Any]) -> str:

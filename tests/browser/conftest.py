@@ -18,6 +18,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from airflow_provider_pipetrack import TrackingStore
+from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.tracking.configs import keep_config
 from demo.airflow_process import AirflowStack
 from tests.browser.auth import LIMITED
 from tests.tracking_history import NOW, good_run, history
@@ -41,8 +43,16 @@ stage_transfers:
 LOADER = "# Airflow Dag loader\nfrom airflow_provider_pipetrack import load_pipelines\nload_pipelines(globals())\n"
 
 
-#: The screenshots that the documentation shows.
-SHOTS = ("airflow-run", "airflow-task", "pipeline", "transfer", "run-narrow")
+#: The screenshots that the documentation shows, and how much of each from the top, in pixels.
+SHOTS = {
+    "overview": 620,
+    "overview-dark": 620,
+    "airflow-run": 800,
+    "airflow-task": 800,
+    "pipeline": 640,
+    "transfer": 800,
+    "run-narrow": 844,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,6 +79,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
     with TrackingStore([f"sqlite||{tracking}||pipeline_tracking"], journal_dir=folder / "journal") as store:
         store.submit([change for run in records for change in run.changes], durable=True)
         assert store.flush(60)
+        for dag in DAGS:
+            config = {"dag": {"schedule": "25h"}, "stage_transfers": [{"name": "load", "pool": "shop_api"}]}
+            keep_config(store, ConfigVersion(f"{dag}-7", dag, dag, "7", [], config, NOW))
     with airflow:
         for dag in DAGS:
             airflow.wait_dag(dag)
@@ -196,6 +209,7 @@ def shoot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
     def write(page: Page, name: str) -> None:
         if folder and name in SHOTS:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=str(Path(folder) / f"{name}.png"))
+            shown = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": SHOTS[name]}
+            page.screenshot(path=str(Path(folder) / f"{name}.png"), clip=shown)
 
     return write

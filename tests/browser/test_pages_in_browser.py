@@ -55,6 +55,9 @@ def test_every_page_opens_wide_narrow_and_dark(visit, shoot, watch, name):
     page.emulate_media(color_scheme="dark")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(17, 17, 17)"
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert not is_wider_than_screen(page)
+    shoot(page, f"{name}-dark")
     if name in ("missing", "no-page"):
         watch.errors.clear()  # the browser logs that the page was not found
 

@@ -209,6 +209,9 @@ def test_every_link_is_relative_and_leads_somewhere(client, path):
     assert links
     for link in sorted(links - {""})[:40]:
         assert not link.startswith(("/", "http")), link
+        if "../dags/" in link:
+            assert urljoin(str(answer.url), link).startswith("http://test/dags/"), link
+            continue  # Airflow's own page
         found = client.get(urljoin(str(answer.url), link))
         assert found.status_code == 200, link
         assert str(found.url).startswith("http://test/pipetrack/")
@@ -305,3 +308,26 @@ def test_airflows_own_pages_lead_to_the_right_page(client, path, target):
 )
 def test_what_is_not_tracked_says_how_it_would_be(client, read, path):
     assert "Nothing is tracked here yet" in read(client, path).text
+
+
+def test_a_pipeline_and_a_run_lead_to_airflows_own_pages(client, read):
+    assert "../../dags/orders" in read(client, "p/orders").links
+    assert "../../../../dags/customers/runs/manual__1" in read(client, "p/customers/r/manual__1").links
+
+
+def test_a_list_shows_four_filters_and_the_others_when_they_are_used(client):
+    plain, used = client.get("transfers").text, client.get("transfers?stage=staging").text
+    assert "<details><summary>More filters</summary>" in plain
+    assert "<details open><summary>More filters</summary>" in used
+    assert "More filters" not in client.get("p/orders").text
+
+
+def test_what_could_not_be_asked_is_no_empty_answer(visitor, tmp_path, read):
+    from airflow_provider_pipetrack import TrackingStore
+
+    places = [f"sqlite||{tmp_path}/tracking.db||t", "postgres@nobody||d||public||t"]
+    with TrackingStore(places, journal_dir=tmp_path / "journal") as store:
+        store.legs[0].call(lambda adapter: adapter.prepare(), 10)
+        page = read(visitor(store, "orders"), "runs")
+    assert "postgres@nobody||d||public||t could not be asked" in page.text
+    assert "Nothing was found, as far as could be asked; see above." in page.text

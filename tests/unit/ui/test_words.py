@@ -19,7 +19,9 @@ from airflow_provider_pipetrack.ui.words import (
     ago,
     attempt_words,
     duration,
+    evidence_words,
     first_line,
+    natural,
     number,
     plural,
     state_of,
@@ -145,3 +147,22 @@ def test_moments_are_read_as_people_write_them(text, end, moment):
 def test_what_is_no_moment_is_refused_in_words(text):
     with pytest.raises(ValueError, match="expected a date"):
         read_moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({"rows": 1700, "difference": 0.5}, "rows: 1,700, difference: 0.50"),
+        ({"check": "row_count", "ok": True, "queries": ["SELECT 1"], "why": ""}, "check: row_count, ok: yes"),
+        ({"queries": ["SELECT 1"]}, '{"queries": ["SELECT 1"]}'),
+        ({"share": float("inf")}, "share: inf"),
+        ([1, 2], "[1, 2]"),
+    ],
+)
+def test_evidence_is_told_in_a_line(evidence, words):
+    assert evidence_words(evidence) == words
+
+
+def test_names_with_numbers_are_sorted_as_people_count():
+    names = ["step_10", "step_9a", "step_9", "9" * 30, "", "a10b2", "a10b10"]
+    assert sorted(names, key=natural) == ["", "a10b2", "a10b10", "step_9", "step_9a", "step_10", "9" * 30]
