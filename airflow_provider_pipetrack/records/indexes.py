@@ -6,6 +6,8 @@ from typing import Final
 
 #: Records that may need a person; the questions about them use the index with this condition.
 UNSETTLED: Final = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
+#: Records that were audited, decided about, or ended by another than their task.
+DECIDED: Final = "(audit_result IS NOT NULL OR decision IS NOT NULL OR closed_by <> 'task')"
 #: Of the table of records, by label. Only ids and words with a limit: an index refuses what is long.
 INDEXES: Final = {
     "begun": "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)",
@@ -15,4 +17,5 @@ INDEXES: Final = {
     # With what is asked about such records in it, only those that are returned are read.
     "unsettled": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
     f"audit_result, transfer_start_timestamp, estimated_seconds, estimated_duration) WHERE {UNSETTLED}",
+    "decided": f"(updated_timestamp, dag_id) WHERE {DECIDED}",
 }

@@ -194,7 +194,10 @@ class Asked:
         if self.dag_ids is None:
             return ""
         places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids)))
-        return f" AND t.dag_id IN ({places})" if places else " AND 1 = 0"
+        if not places:
+            return " AND 1 = 0"
+        # Where records have an index of their own, that of Dags would find all others too.
+        return f" AND COALESCE(t.dag_id, '') IN ({places})" if self.known.apart else f" AND t.dag_id IN ({places})"
 
     def _answer_filters(self) -> list[str]:
         return [name for name in self.known.of_the_answer if self.filters.get(name) not in (None, "")]

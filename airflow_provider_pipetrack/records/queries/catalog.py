@@ -44,6 +44,7 @@ class Question:
     :param keys: what makes a row of a grouped answer one row; for others the record's id.
     :param of_the_answer: filters that look at the answer's rows instead of at records, with their column.
     :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
+    :param apart: whether the records that it is about have an index of their own.
     :param countable: which records count then, as SQL; all when empty.
     """
 
@@ -54,6 +55,7 @@ class Question:
     of_the_answer: Mapping[str, str] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
     countable: str = ""
+    apart: bool = False
 
 
 _READINESS = (
@@ -88,9 +90,10 @@ QUESTIONS: Mapping[str, Question] = {
         _LATEST_CHANGE,
         filters=(*RECORD_FILTERS, "reason"),
         of_the_answer={"reason": "reason"},
+        apart=True,
     ),
-    "open_failures": Question(order=_LATEST_CHANGE),
-    "overdue": Question((*RECORD_COLUMNS, "elapsed_seconds", "overdue_seconds"), ("overdue_seconds", True)),
+    "open_failures": Question(order=_LATEST_CHANGE, apart=True),
+    "overdue": Question((*RECORD_COLUMNS, "elapsed_seconds", "overdue_seconds"), ("overdue_seconds", True), apart=True),
     "slow": Question(_SLOW, ("ratio", True), _ONE_TRANSFER),
     "flaky": Question(_FLAKY, ("failed_share", True), _ONE_TRANSFER),
     "readiness": Question(
@@ -107,7 +110,7 @@ QUESTIONS: Mapping[str, Question] = {
         filters=("pipeline_id", "dag_id", "stage"),
         of_the_answer={"stage": "stage"},
     ),
-    "audit_trail": Question(order=_LATEST_CHANGE),
+    "audit_trail": Question(order=_LATEST_CHANGE, apart=True),
     "estimates": Question(
         _ESTIMATES,
         ("dag_id", False),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
-from airflow_provider_pipetrack.records.indexes import UNSETTLED
+from airflow_provider_pipetrack.records.indexes import DECIDED, UNSETTLED
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
+
+
+def _qualified(condition: str) -> str:
+    """Return the condition of an index for records that are called ``t``."""
+    return re.sub(r"\b(transfer_status|audit_result|decision|closed_by)\b", r"t.\1", condition)
+
 
 _SEARCHED = (
     "pipeline_id",
@@ -63,7 +70,8 @@ FRAGMENTS = {
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
-    "unsettled": UNSETTLED.replace("transfer_status", "t.transfer_status").replace("audit_result", "t.audit_result"),
+    "decided": _qualified(DECIDED),
+    "unsettled": _qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
     "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
     AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
