@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import next_run
 from airflow_provider_pipetrack.ui.paths import run_link
-from airflow_provider_pipetrack.ui.tables import Context, Mark, Row, Table
+from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Row, Table
 from airflow_provider_pipetrack.ui.views import View, view
 from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
 
@@ -55,7 +55,8 @@ def runs(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 @router.get("/transfers")
 def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """All transfers, each by its latest attempt in each run."""
-    return _list(request, asker, catalog.TRANSFERS, _LIST, include_not_run=True)
+    beside = partial(_pools, asker)
+    return _list(request, asker, catalog.TRANSFERS, _LIST, beside, include_not_run=True)
 
 
 @router.get("/attention")
@@ -71,9 +72,20 @@ def audits(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     return _list(request, asker, catalog.AUDITS, names)
 
 
-def _list(request: Request, asker: Asker, table: Table, names: Sequence[str], **fixed: Any) -> Response:
+def _list(
+    request: Request,
+    asker: Asker,
+    table: Table,
+    names: Sequence[str],
+    beside: Beside | None = None,
+    **fixed: Any,
+) -> Response:
     shown = view(request, asker, names, **fixed)
-    return shown.export(table) or shown.page("list.html", shown=shown.show(table), names=names)
+    return shown.export(table) or shown.page("list.html", shown=shown.show(table, beside), names=names)
+
+
+def _pools(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
+    return replace(context, configured=asker.configured(rows))
 
 
 def _beside(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from airflow_provider_pipetrack.tracking.questions import Answer
 from airflow_provider_pipetrack.ui.asking import Asker
-from airflow_provider_pipetrack.ui.configured import Next
+from airflow_provider_pipetrack.ui.configured import Configured, Next
 from airflow_provider_pipetrack.ui.filters import Turn, read_turn
 from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number
 
@@ -63,12 +63,14 @@ class Context:
     :param root: the overview's relative address, as seen from the page.
     :param strips: the last runs of pipelines, by pipeline and Dag.
     :param nexts: when they run next.
+    :param configured: what is known of configurations, by their hashes.
     """
 
     root: str
     now: datetime
     strips: Mapping[tuple[str, str], Sequence[Mark]] = field(default_factory=dict)
     nexts: Mapping[tuple[str, str], Next] = field(default_factory=dict)
+    configured: Mapping[str, Configured] = field(default_factory=dict)
 
 
 Beside = Callable[[Context, Sequence[Row]], Context]

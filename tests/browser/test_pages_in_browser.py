@@ -82,7 +82,7 @@ def test_filters_stand_in_the_address_and_can_be_taken_away(visit):
     expect(page.locator("#transfers tbody tr")).to_contain_text("CRMError: CRM said no")
     page.reload()
     expect(page.get_by_label("Search")).to_have_value("crm")
-    page.get_by_role("link", name="Take all away").click()
+    page.get_by_role("link", name="Clear all").click()
     assert "?" not in page.url.rstrip("?")
 
 

@@ -129,6 +129,8 @@ def test_a_run_and_a_transfer_show_the_pool(visitor, read, kept):
     assert "pool <bdi>&lt;crm&gt;</bdi>" in run
     assert "in pool <crm>;" in read(client, "p/orders/t/load").text
     assert "in pool default_pool;" in read(client, "p/orders/t/clean").text
+    assert "beside others, pool <crm>" in read(client, "transfers?task_id=load").text
+    assert "alone" in read(client, "transfers?task_id=clean").text
 
 
 def test_a_configuration_is_asked_for_once_and_a_missing_one_again_after_a_while(kept, monkeypatch):

@@ -185,7 +185,7 @@ def test_an_empty_page_says_what_to_do_next(visitor, empty_store, read, path, wo
 
 
 def test_filters_that_nothing_fits_can_be_taken_away(client, read):
-    assert "Nothing fits these filters. Take them away" in read(client, "runs?owner=nobody").text
+    assert "Nothing fits these filters. Clear them" in read(client, "runs?owner=nobody").text
 
 
 @pytest.mark.parametrize("path", ["p/nothing", "p/nothing/r/x", "p/orders/r/x", "p/orders/t/x"])

@@ -1,0 +1,239 @@
+"""What stands in the cells of tables: a row's values in words, with states and links."""
+
+from __future__ import annotations
+
+import json
+
+from airflow_provider_pipetrack.ui.paths import link, pipeline_link, run_link, transfer_link
+from airflow_provider_pipetrack.ui.tables import Cell, Context, Row
+from airflow_provider_pipetrack.ui.words import (
+    attempt_words,
+    audit_state,
+    duration,
+    evidence_words,
+    exact,
+    first_line,
+    number,
+    readiness_state,
+    reason_state,
+    run_state,
+    state_of,
+    took,
+)
+
+
+def pipeline(row: Row, context: Context) -> Cell:
+    """The pipeline, leading to its page."""
+    name = row["pipeline_id"]
+    return Cell(first_line(name, 40), pipeline_link(context.root, row), full=name)
+
+
+def run(row: Row, context: Context) -> Cell:
+    """The run, leading to its page."""
+    return Cell(first_line(row["run_id"], 48), run_link(context.root, row), full=row["run_id"])
+
+
+def transfer(row: Row, context: Context) -> Cell:
+    """The transfer, leading to its page."""
+    index = row.get("map_index", -1)
+    name = row["task_id"] if index in (None, -1) else f"{row['task_id']} [{index}]"
+    return Cell(first_line(name, 40), transfer_link(context.root, row), full=name)
+
+
+def transfer_of_run(row: Row, context: Context) -> Cell:
+    """The transfer, leading to its attempts in this run."""
+    cell = transfer(row, context)
+    return Cell(
+        cell.text, transfer_link(context.root, row, run_id=row["run_id"], map_index=_index(row)), full=cell.full
+    )
+
+
+def _index(row: Row) -> int | None:
+    return None if row["map_index"] == -1 else row["map_index"]
+
+
+def state(row: Row, context: Context) -> Cell:
+    """How an attempt stands."""
+    state = state_of(row, context.now)
+    return Cell(state.word, state=state)
+
+
+def state_of_run(row: Row, context: Context) -> Cell:
+    """How a run stands, leading to its page."""
+    state = run_state(row)
+    return Cell(state.word, run_link(context.root, row), state)
+
+
+def readiness(row: Row, context: Context) -> Cell:
+    """How far a stage is, leading to the run."""
+    state = readiness_state(row["state"])
+    return Cell(state.word, run_link(context.root, row), state)
+
+
+def reason(row: Row, context: Context) -> Cell:
+    """Why it needs attention."""
+    del context  # a reason is the same everywhere
+    state = reason_state(row["reason"])
+    words = f"{state.word} (attempt {attempt_words(row)})" if row["reason"] == "failed" else state.word
+    return Cell(words, state=state)
+
+
+def audit(row: Row, context: Context) -> Cell:
+    """What the audit found."""
+    del context  # a result is the same everywhere
+    state = audit_state(row["audit_result"])
+    return Cell(state.word, state=state) if state else Cell()
+
+
+def audits(row: Row, context: Context) -> Cell:
+    """How many audits matched, leading to them."""
+    total, matched = row["audits_total"], row["audits_matched"]
+    if not total:
+        return Cell()
+    href = link(context.root, "audits", pipeline_id=row["pipeline_id"], dag_id=row["dag_id"], run_id=row["run_id"])
+    state = audit_state("mismatched" if row["audits_mismatched"] else "matched" if matched == total else "pending")
+    return Cell(f"{number(matched)} of {number(total)} matched", href, state)
+
+
+def counts(row: Row, context: Context) -> Cell:
+    """How many transfers of the run are how far; what is not there is not said."""
+    parts = [
+        (row["completed"], "completed"),
+        (row["in_progress"], "running"),
+        (row["failed"], "failed"),
+        (row["pending"], "pending"),
+        (row["not_run"], "not run"),
+    ]
+    text = ", ".join(f"{number(count)} {word}" for count, word in parts if count)
+    return Cell(text, link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"]))
+
+
+def failed_names(row: Row, context: Context) -> Cell:
+    """Which transfers failed, leading to them."""
+    names = ", ".join(row["failed_transfers"] or ())
+    href = link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"], status="failed")
+    return Cell(first_line(names, 80), href if names else None, full=names)
+
+
+def run_took(row: Row, context: Context) -> Cell:
+    """What a run took, or takes so far."""
+    if row["started_at"] is None:
+        return Cell()
+    open_still = row["state"] == "in_progress" or row["ended_at"] is None
+    end = context.now if open_still else row["ended_at"]
+    return Cell(duration(max((end - row["started_at"]).total_seconds(), 0.0)) + (" so far" if open_still else ""))
+
+
+def taken(row: Row, context: Context) -> Cell:
+    """What an attempt took, or takes so far."""
+    return Cell(took(row, context.now))
+
+
+def estimate(row: Row, context: Context) -> Cell:
+    """What it was estimated to take."""
+    del context  # an estimate is the same everywhere
+    seconds = row["estimated_seconds"]
+    return Cell(duration(seconds) if seconds else row["estimated_duration"] or "")
+
+
+def attempt(row: Row, context: Context) -> Cell:
+    """Which attempt it is."""
+    del context  # an attempt is the same everywhere
+    return Cell(attempt_words(row))
+
+
+def records(row: Row, context: Context) -> Cell:
+    """How many records were moved, and how many were not."""
+    del context  # counts are the same everywhere
+    moved, failed = row["records_succeeded"], row["records_failed"]
+    if moved is None and failed is None:
+        return Cell()
+    return Cell(number(moved or 0) + (f", {number(failed)} failed" if failed else ""))
+
+
+def remark(row: Row, context: Context) -> Cell:
+    """Why it is so: the error before the decision, since it says more."""
+    del context  # a remark is the same everywhere
+    whole = "\n".join(text for text in (row["error_message"], row["decision"]) if text)
+    return Cell(first_line(whole, 120), full=whole if whole != first_line(whole, 120) else None)
+
+
+def why(row: Row, context: Context) -> Cell:
+    """Why it needs attention, by what it is."""
+    started, audited = row["transfer_start_timestamp"], row["audit_metadata"]
+    if row["reason"] == "mismatched" and audited:
+        return evidence(row, context)
+    if row["reason"] in ("overdue", "stale") and started is not None:
+        estimate = duration(row["estimated_seconds"]) or row["estimated_duration"] or "none"
+        return Cell(f"runs for {duration((context.now - started).total_seconds())}, estimate {estimate}")
+    return remark(row, context)
+
+
+def map_index(row: Row, context: Context) -> Cell:
+    """The map index, where there is one."""
+    del context  # an index is the same everywhere
+    return Cell("" if row["map_index"] == -1 else number(row["map_index"]))
+
+
+def owners(row: Row, context: Context) -> Cell:
+    """Who owns the transfers; one owner leads to all that is theirs."""
+    owners = row["owners"] or []
+    href = link(context.root, owner=owners[0]) if len(owners) == 1 else None
+    return Cell(first_line(", ".join(owners), 60), href, full=", ".join(owners))
+
+
+def strip(row: Row, context: Context) -> Cell:
+    """The last runs."""
+    return Cell(marks=context.strips.get((row["pipeline_id"], row["dag_id"]), ()))
+
+
+def following(row: Row, context: Context) -> Cell:
+    """When it runs next."""
+    following = context.nexts.get((row["pipeline_id"], row["dag_id"]))
+    if following is None:
+        return Cell()
+    if following.moment is None:
+        return Cell(following.text)
+    return Cell(following.text, moment=following.moment, full=exact(following.moment))
+
+
+def evidence(row: Row, context: Context) -> Cell:
+    """What an audit found, and all of it on a click."""
+    del context  # evidence is the same everywhere
+    if not row["audit_metadata"]:
+        return Cell()
+    whole = json.dumps(row["audit_metadata"], ensure_ascii=False, indent=2)
+    return Cell(evidence_words(row["audit_metadata"]), full=whole)
+
+
+def parallel(row: Row, context: Context) -> Cell:
+    """Whether it shares its level with others, and the pool whose slots it shares."""
+    flag = row["can_process_be_parallelized"]
+    known = context.configured.get(row["config_hash"])
+    pool = known.pools.get(row["task_id"]) if known else None
+    words = ["alone" if flag is False else "beside others" if flag else "", f"pool {pool}" if pool else ""]
+    return Cell(first_line(", ".join(word for word in words if word), 60))
+
+
+def historical(row: Row, context: Context) -> Cell:
+    """Whether data of the past can be asked for."""
+    del context  # a flag is the same everywhere
+    return Cell("yes" if row["can_access_historical_data"] else "no")
+
+
+def data_date(row: Row, context: Context) -> Cell:
+    """Return the date of the data, in full: it is asked for by date."""
+    del context  # a date is the same everywhere
+    return Cell(exact(row["data_date"]), moment=row["data_date"])
+
+
+def failed_share(row: Row, context: Context) -> Cell:
+    """Which share of the attempts failed."""
+    del context  # a share is the same everywhere
+    return Cell(f"{row['failed_share'] * 100:.0f} %")
+
+
+def ratio(row: Row, context: Context) -> Cell:
+    """How much longer than estimated it takes."""
+    del context  # a ratio is the same everywhere
+    return Cell(f"{row['ratio']:.1f} times")
