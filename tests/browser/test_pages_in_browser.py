@@ -144,6 +144,7 @@ def test_links_in_pictures_are_reached_by_keyboard_too(visit):
     box.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/p/orders/t/clean**")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("clean")
 
 
 def test_moments_are_shown_in_the_readers_zone(visit):

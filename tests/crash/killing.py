@@ -112,10 +112,11 @@ def record(name: str) -> dict[str, Any]:
     }
 
 
-def check(locations: list[str], folder: Path, safe: list[str], dead: int = 0) -> None:
+def check(locations: list[str], folder: Path, safe: list[str], dead: int = 0) -> int:
     """Reconcile, and compare what the first location has with what was promised: all of it, each once and whole.
 
     :param dead: how many entries were set aside, at least once each.
+    :return: how many of the promised records are there.
     """
     with TrackingStore(locations, journal_dir=folder) as store:
         end = time.monotonic() + 40.0
@@ -136,3 +137,4 @@ def check(locations: list[str], folder: Path, safe: list[str], dead: int = 0) ->
     for one in found:
         wanted = record(one["transfer_unique_id"])
         assert {name: one[name] for name in wanted} == wanted
+    return len(set(names) & set(safe))

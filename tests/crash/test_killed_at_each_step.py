@@ -125,5 +125,5 @@ def test_a_thousand_kills_at_random_steps(tmp_path, report_count):
     if (tmp_path / "a").is_file():
         (tmp_path / "a").unlink()
         (tmp_path / "kept").rename(tmp_path / "a")
-    check(locations, folder, safe)
+    assert check(locations, folder, safe) == len(set(safe))
     report_count(f"killed at random steps: {killed} kills in {number} runs, {len(safe)} promised, 0 lost")

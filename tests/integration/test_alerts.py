@@ -167,7 +167,7 @@ class TestMail:
         monkeypatch.setenv("AIRFLOW__PIPETRACK__SMTP_CONN_ID", "other")
         use("not a connection")
         raise_alert(to(), "failed", a_record())
-        server.wait(1)
+        assert server.wait(1)[0]["To"] == "team@example.com"
 
 
 class TestServerThatIsDown:

@@ -70,7 +70,9 @@ def test_the_pipeline_builds(folder, page, name):
 def test_the_code_runs(folder, page, name):
     saved(folder, page)
     path = folder / name
-    exec(compile(path.read_text(), str(path), "exec"), {"__file__": str(path), "__name__": name.removesuffix(".py")})
+    module = {"__file__": str(path), "__name__": name.removesuffix(".py")}
+    exec(compile(path.read_text(), str(path), "exec"), module)
+    assert set(module) - {"__file__", "__name__", "__builtins__"}, "a block that defines nothing shows nothing"
 
 
 def test_the_pages_have_blocks_to_run():

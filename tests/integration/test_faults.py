@@ -154,8 +154,8 @@ def write_all(store: TrackingStore) -> None:
         assert time.monotonic() - started < DEADLINE + 1.5, "a write waits for its deadline and no longer"
 
 
-def heal_and_check(locations: list[str], folder, first: str) -> None:
-    """Reconcile once all is well, and compare the first location with what was promised."""
+def heal_and_check(locations: list[str], folder, first: str) -> int:
+    """Reconcile once all is well, compare the first location with what was promised, and return how many it has."""
     with TrackingStore(locations, journal_dir=folder, deadline=20.0) as store:
         summary = store.reconcile()
         assert (summary.waiting, summary.still_owed, summary.dead, summary.unreachable) == (0, 0, 0, {})
@@ -168,6 +168,7 @@ def heal_and_check(locations: list[str], folder, first: str) -> None:
         assert [{**one, **record(number)} for number, one in enumerate(found)] == found
         for one in found:
             assert len(reader.history(one["record_id"])) == 1, "a change that was repeated counts once"
+    return len(found)
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
@@ -217,7 +218,7 @@ def test_two_storages_that_fail_each_in_its_way(pair, last, place_of, tmp_path, 
         write_all(store)
     for place in places:
         place.recover()
-    heal_and_check(locations, tmp_path / "j", locations[0])
+    assert heal_and_check(locations, tmp_path / "j", locations[0]) == WRITES
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)

@@ -58,4 +58,4 @@ def test_a_thread_that_waits_for_nothing_or_is_gone_is_left_alone():
     gone = threading.Thread(target=lambda: None)
     gone.start()
     gone.join()
-    shut_sockets_of([gone.ident, 0, threading.get_ident()])
+    assert shut_sockets_of([gone.ident, 0, threading.get_ident()]) is None
