@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
+from airflow_provider_pipetrack.storage.clients import import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.mongodb_errors import UNAUTHORIZED, explained, only_duplicates
 
@@ -61,14 +62,7 @@ class MongoAdapter(MergingAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
-        if self.connect:
-            return
-        try:
-            import pymongo  # noqa: F401
-            from airflow.providers.mongo.hooks.mongo import MongoHook  # noqa: F401
-        except ImportError as error:
-            text = f"the MongoDB provider is not installed ({error}); pip install 'airflow-provider-pipetrack[mongo]'"
-            raise StorageError(self.location, text, transient=False) from error
+        import_client(self, "MongoDB", "mongo", "pymongo", "airflow.providers.mongo.hooks.mongo")
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes: each column group by one guarded update."""

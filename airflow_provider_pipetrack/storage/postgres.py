@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.statements import POSTGRES, quoted, statements_of
 from airflow_provider_pipetrack.storage.base import Record
+from airflow_provider_pipetrack.storage.clients import import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -76,17 +77,7 @@ class PostgresAdapter(SqlAdapter):
     def load(self) -> None:
         """Import the hook and the driver."""
         super().load()
-        if self.connect:
-            return
-        try:
-            from airflow.providers.postgres.hooks.postgres import PostgresHook  # noqa: F401
-        except ImportError as error:
-            raise StorageError(
-                self.location,
-                f"the PostgreSQL provider is not installed ({error}); "
-                "pip install 'airflow-provider-pipetrack[postgres]'",
-                transient=False,
-            ) from error
+        import_client(self, "PostgreSQL", "postgres", "airflow.providers.postgres.hooks.postgres")
 
     def prepare(self) -> None:
         """Make schema and tables; several processes may try at once."""

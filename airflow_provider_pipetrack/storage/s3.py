@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
+from airflow_provider_pipetrack.storage.clients import import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
 from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
@@ -55,14 +56,7 @@ class S3Adapter(MergingAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
-        if self.connect:
-            return
-        try:
-            import boto3  # noqa: F401
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
-        except ImportError as error:
-            text = f"the Amazon provider is not installed ({error}); pip install 'airflow-provider-pipetrack[amazon]'"
-            raise StorageError(self.location, text, transient=False) from error
+        import_client(self, "Amazon", "amazon", "boto3", "airflow.providers.amazon.aws.hooks.s3")
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Write one object for each run that the changes belong to."""

@@ -16,6 +16,7 @@ from airflow_provider_pipetrack.records.folding import FoldingStatements
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.rows import history_row
 from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter
+from airflow_provider_pipetrack.storage.clients import import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.snowflake_errors import explained, is_missing, lacks_schema
 from airflow_provider_pipetrack.storage.sockets import shut_sockets_of
@@ -54,18 +55,9 @@ class SnowflakeAdapter(SqlAdapter):
 
     def load(self) -> None:
         """Import the hook and the driver."""
-        if self.connect:
-            return
-        try:
-            import snowflake.connector  # noqa: F401
-            from airflow.providers.snowflake.hooks.snowflake import SnowflakeHook  # noqa: F401
-        except ImportError as error:
-            raise StorageError(
-                self.location,
-                f"the Snowflake provider is not installed ({error}); "
-                "pip install 'airflow-provider-pipetrack[snowflake]'",
-                transient=False,
-            ) from error
+        import_client(
+            self, "Snowflake", "snowflake", "snowflake.connector", "airflow.providers.snowflake.hooks.snowflake"
+        )
 
     def take(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Append the changes of records of another location; what they do not explain comes as the record itself."""

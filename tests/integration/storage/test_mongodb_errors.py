@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
@@ -125,21 +123,3 @@ def test_a_thread_that_waits_for_a_hung_server_goes_on_when_it_is_abandoned(defi
     time.sleep(0.5)
     adapter.abandon()
     assert ended.wait(4.5), "the driver's own limits end it"
-
-
-def test_a_provider_that_is_not_installed():
-    script = """
-import sys
-sys.modules["airflow.providers.mongo"] = None
-from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.storage.locations import parse_location_string
-from airflow_provider_pipetrack.storage.registry import make_adapter
-adapter = make_adapter(parse_location_string("mongodb||db||tracking"), connections={}, adapters={})
-try:
-    adapter.load()
-except StorageError as error:
-    print(error.transient, error.message)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False the MongoDB provider is not installed (")
-    assert done.stdout.endswith("; pip install 'airflow-provider-pipetrack[mongo]'\n")

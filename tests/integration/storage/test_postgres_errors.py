@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 
 import pytest
@@ -214,24 +212,6 @@ def test_the_connection_may_come_from_the_type_instead_of_the_location(postgres)
     adapter.close()
     with pytest.raises(StorageError, match="connection 'postgres_default'"):
         make_adapter(location, connections={}, adapters={}).check()
-
-
-def test_a_provider_that_is_not_installed():
-    script = """
-import sys
-sys.modules["airflow.providers.postgres"] = None
-from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.storage.locations import parse_location_string
-from airflow_provider_pipetrack.storage.registry import make_adapter
-adapter = make_adapter(parse_location_string("postgres||db||public||t"), connections={}, adapters={})
-try:
-    adapter.load()
-except StorageError as error:
-    print(error.transient, error.message)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False the PostgreSQL provider is not installed (")
-    assert done.stdout.endswith("; pip install 'airflow-provider-pipetrack[postgres]'\n")
 
 
 def test_a_connection_that_the_server_has_dropped_is_replaced_without_a_failure(postgres, place_of):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -267,24 +265,6 @@ def test_a_server_that_is_not_there(monkeypatch):
     error = failure("aws_s3@pipetrack_gone||s3://bucket/x/")
     assert error.message.startswith("connection 'pipetrack_gone' cannot be reached: ")
     assert error.transient
-
-
-def test_a_provider_that_is_not_installed():
-    script = """
-import sys
-sys.modules["airflow.providers.amazon"] = None
-from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.storage.locations import parse_location_string
-from airflow_provider_pipetrack.storage.registry import make_adapter
-adapter = make_adapter(parse_location_string("s3://bucket/x/"), connections={}, adapters={})
-try:
-    adapter.load()
-except StorageError as error:
-    print(error.transient, error.message)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False the Amazon provider is not installed (")
-    assert done.stdout.endswith("; pip install 'airflow-provider-pipetrack[amazon]'\n")
 
 
 def test_reconcile_puts_runs_together(place, tmp_path, at_once):

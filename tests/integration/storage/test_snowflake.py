@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 
 import pytest
@@ -130,21 +128,3 @@ def test_every_limit_is_set(adapter):
     adapter.check()
     connection = adapter._connection
     assert (connection.login_timeout, connection.network_timeout, connection.socket_timeout) == (5, 15, 10)
-
-
-def test_a_provider_that_is_not_installed():
-    script = """
-import sys
-sys.modules["airflow.providers.snowflake"] = None
-from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.storage.locations import parse_location_string
-from airflow_provider_pipetrack.storage.registry import make_adapter
-adapter = make_adapter(parse_location_string("snowflake.db.t"), connections={}, adapters={})
-try:
-    adapter.load()
-except StorageError as error:
-    print(error.transient, error.message)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("False the Snowflake provider is not installed (")
-    assert done.stdout.endswith("; pip install 'airflow-provider-pipetrack[snowflake]'\n")
