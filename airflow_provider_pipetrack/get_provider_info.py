@@ -68,6 +68,14 @@ def _options() -> dict[str, Any]:
             "preference. Empty: SQLite under AIRFLOW_HOME.",
             '["postgres||tracking||public||pipeline_tracking", "local_file||/var/lib/pipetrack/tracking.json"]',
         ),
+        "also_shown": _option(
+            "string",
+            "",
+            "JSON list of locations, or of chains of them, that pages and commands show beside `tracking_location` and "
+            "the chains that are known on the host: for the api-server, where pipelines that run on other hosts keep "
+            "records in locations of their own.",
+            '["postgres@finance||tracking||public||pipeline_tracking", ["aws_s3||s3://logs/tracking/"]]',
+        ),
         "mode": _option("string", "fallback", "`fallback`: the first location that answers; `mirror`: all of them."),
         "journal_dir": _option(
             "string",

@@ -45,6 +45,27 @@ def tracking_location() -> list[str]:
     return locations
 
 
+def also_shown() -> list[list[str]]:
+    """Return the chains that people are shown beside those that are known on this host.
+
+    :raises SettingError: when the option is no JSON list of locations and of lists of them.
+    """
+    raw = _option("also_shown", "").strip()
+    if not raw:
+        return []
+    try:
+        named = json.loads(raw)
+    except ValueError:
+        named = None
+    chains = [[item] if isinstance(item, str) else item for item in named] if isinstance(named, list) else [[]]
+    for chain in chains:
+        if not isinstance(chain, list) or not chain or not all(isinstance(item, str) for item in chain):
+            raise SettingError(
+                "also_shown", "[…", 'expected a JSON list of locations, or of chains of them, such as [["a", "b"], "c"]'
+            )
+    return chains
+
+
 def default_location() -> str:
     """Return the location that is used when nothing is configured: SQLite under ``AIRFLOW_HOME``."""
     return f"sqlite||{state_dir()}/tracking.db||pipeline_tracking"

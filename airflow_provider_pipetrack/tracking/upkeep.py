@@ -34,24 +34,26 @@ def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
 def shown_stores(*, own_code: bool) -> tuple[list[TrackingStore], dict[str, str]]:
     """Return the stores that people are shown, and why another chain is not shown, by the name of its first location.
 
-    They are the store of ``[pipetrack]``, first, and those of the ``MOST_CHAINS`` chains that were used last. The
-    built-in default is no part of them as long as nothing stands there and other chains were used.
+    They are the store of ``[pipetrack]``, first, those that it names to be shown, and those of the ``MOST_CHAINS``
+    chains that were used last. The built-in default is no part of them as long as nothing stands there and there are
+    other chains.
 
     :param own_code: whether storage code of the pipelines' own may be loaded. The api-server must not: who writes Dags
         has no say in what runs there.
     :raises PipetrackError: when ``[pipetrack]`` cannot be understood.
     """
-    chains = list(known_chains())
+    plain = {"mode": settings.mode(), "connections": {}, "adapters": {}}
+    wanted = [{"locations": chain, **plain} for chain in settings.also_shown()]
     named = settings.tracking_location()
     default = settings.default_location()
     stores = [get_store(tuple(named) or (default,), mode=settings.mode(), connections={}, adapters={}, remember=False)]
     left_out: dict[str, str] = {}
     places = {_places(stores[0].chain())}
-    for chain in chains:
+    for number, chain in enumerate([*wanted, *known_chains()]):
         own = chain if own_code else {**chain, "adapters": {}}
         if _places(own) in places:
             continue
-        if len(places) > MOST_CHAINS:
+        if number >= len(wanted) and len(places) > MOST_CHAINS + len(wanted):
             left_out[masked(chain["locations"][0])] = f"only the {MOST_CHAINS} chains that were used last are asked"
             continue
         places.add(_places(own))

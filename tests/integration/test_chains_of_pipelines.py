@@ -191,3 +191,13 @@ def test_only_so_many_are_asked_those_that_were_used_last(tmp_path, monkeypatch,
     answered = api(visitor(*DAGS), "runs")
     assert answered["total"] == 10
     assert answered["unreachable"] == dict.fromkeys(texts[:2], "only the 10 chains that were used last are asked")
+
+
+def test_an_api_server_that_shares_no_folder_shows_what_it_is_told(filled, visitor, monkeypatch, tmp_path):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "another host"))
+    assert api(visitor(*DAGS), "runs")["total"] == 0
+    named = json.dumps([filled["orders"], [filled["customers"], f"sqlite||{tmp_path}/no.db||t"]])
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__ALSO_SHOWN", named)
+    answered = api(visitor(*DAGS), "runs")
+    assert sorted(row["pipeline_id"] for row in answered["rows"]) == ["customers", "orders"]
+    assert sorted(answered["sources"]) == sorted([filled["orders"], filled["customers"]])

@@ -40,6 +40,7 @@ def test_defaults_are_those_of_the_readers(monkeypatch):
     assert settings.delivery_deadline() == float(options["delivery_deadline"]["default"])
     assert settings.mode() == options["mode"]["default"]
     assert settings.tracking_location() == []
+    assert settings.also_shown() == []
     assert settings.strict() is False
     assert settings.smtp_conn_id() == options["smtp_conn_id"]["default"]
     assert settings.mask_fields() == []

@@ -19,11 +19,19 @@ def test_a_chain_is_a_json_list_or_one_location(monkeypatch):
     assert settings.tracking_location() == ["sqlite||/x/y.db"]
 
 
+def test_what_is_shown_too_is_locations_and_chains(monkeypatch):
+    set_option(monkeypatch, "also_shown", '["a||b", ["c||d", "e||f"]]')
+    assert settings.also_shown() == [["a||b"], ["c||d", "e||f"]]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("tracking_location", '["a"', r"\[pipetrack\] tracking_location = '\[…': expected a JSON list of texts"),
         ("tracking_location", "[1]", "expected a JSON list of texts"),
+        ("also_shown", "sqlite||/x.db", r"\[pipetrack\] also_shown = '\[…': expected a JSON list of locations"),
+        ("also_shown", '[["a||b"], []]', "or of chains of them, such as"),
+        ("also_shown", "[1]", "expected a JSON list of locations"),
         (
             "mode",
             "both",
