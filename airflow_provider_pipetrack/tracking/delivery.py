@@ -270,9 +270,9 @@ class Delivery:
                 return
             try:
                 self._deliver(batches)
-            except Exception:
+            except Exception as error:
                 log.exception("pipetrack: the delivery failed; the journal keeps what it has")
-                self._finish(batches, confirmed=False)
+                self._give_up([batch for batch in batches if not batch.outcome], f"{type(error).__name__}: {error}")
 
     def _next(self) -> list[Batch]:
         """Return what waits, several batches at once: an end that overtakes its start is written with it."""
@@ -309,6 +309,15 @@ class Delivery:
         for batch in batches:
             self._settled(batch, delivered)
         self._finish(batches, confirmed=delivered.confirmed)
+
+    def _give_up(self, batches: Sequence[Batch], reason: str) -> None:
+        """Settle what could not even be tried, so that what no journal has is at least in the log."""
+        failed = Delivered(confirmed=False, released=False, failures={"the delivery": reason})
+        try:
+            for batch in batches:
+                self._settled(batch, failed)
+        finally:
+            self._finish(batches, confirmed=False)
 
     def _finish(self, batches: Sequence[Batch], *, confirmed: bool) -> None:
         with self._idle:

@@ -162,6 +162,19 @@ def test_a_record_that_can_be_kept_nowhere_stands_whole_in_the_log(site, caplog)
     assert store.keeps() is False
 
 
+def test_a_delivery_that_cannot_even_begin_loses_nothing_in_silence(site, caplog):
+    class Nonsense(StorageAdapter):
+        time_limit = "soon"
+
+    site.shut("no-journal")
+    options = {"adapters": {"nonsense": Nonsense}}
+    store = site.store("nonsense||x", journal_dir=site.root / "no-journal", **options)
+    assert store.write_tracking_record(RECORD) is False
+    assert "could not keep this record anywhere" in caplog.text
+    assert "the delivery: TypeError" in caplog.text
+    assert site.store("nonsense||x", **options).write_tracking_record(RECORD) is True, "the journal has it"
+
+
 def test_a_store_says_beforehand_whether_it_could_keep_a_record(site):
     site.shut("no-journal", "a")
     assert site.store("a").keeps() is True
@@ -473,7 +486,7 @@ def test_a_forked_child_writes_with_a_connection_and_a_slot_of_its_own(site):
 
 
 def test_a_forked_child_reads_and_reconciles_while_the_parent_is_delivering(site):
-    store = site.store("a")
+    store = site.store("a", deadline=20.0)  # it is not about how fast this machine is
     store.submit([change_from_record(RECORD)], durable=False)
     child = os.fork()
     if child == 0:
