@@ -98,6 +98,7 @@ def test_a_reconcile_killed_at_each_step_of_draining_healing_and_setting_aside(t
     report_count(f"killed at each step of a reconcile: {fatal - 1} kills, {4 * fatal} promised, 0 lost")
 
 
+@pytest.mark.timeout(600)  # a machine that does more beside it takes minutes
 def test_a_thousand_kills_at_random_steps(tmp_path, report_count):
     locations = [f"sqlite||{tmp_path}/a/a.db||t", f"sqlite||{tmp_path}/b.db||t"]
     folder, safe, killed = tmp_path / "journal", [], 0
