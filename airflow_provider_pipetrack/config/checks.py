@@ -32,6 +32,7 @@ CONTENT_FIELDS = (
 RESERVED_NAME = "pipeline_done"
 AUDIT_SUFFIX = "__audit"
 TURN_SUFFIX = "__turn"
+_ADAPTER_METHODS = ("write_tracking_record", "read_tracking_records", "update_tracking_record")
 _FUNCTION_FIELDS = ("python_callable", "rollback", "counts")
 _MAPPED_REFERENCE = re.compile(r"transfer\.(.+)")
 
@@ -97,6 +98,7 @@ class Checker:
         self._check_names(known)
         self._check_references(known)
         self._check_unique_ids(known)
+        self._check_adapters(data, functions)
         self._check_locations(known, data, functions)
         variables = data.get("variables")
         for index, row in known:
@@ -236,6 +238,45 @@ class Checker:
                 self.add(path, f"the id {value!r} is already that of the transfer in line {line}")
             taken.setdefault(value, index)
 
+    def _check_adapters(self, data: Row, functions: UserFunctions) -> None:
+        """Check the classes of the user's own storages, and the types that connections are named for."""
+        adapters = data.get("storage_adapters")
+        adapters = adapters if isinstance(adapters, dict) else {}
+        for kind, path in adapters.items():
+            if not isinstance(path, str) or "." not in path:
+                continue
+            try:
+                found = functions.resolve_callable(path)
+            except FunctionError as error:
+                self.add(("storage_adapters", kind), error.message, error.suggestion)
+                continue
+            lacking = [name for name in _ADAPTER_METHODS if isinstance(found, type) and not hasattr(found, name)]
+            if lacking:
+                self.add(("storage_adapters", kind), f"{path} lacks {', '.join(lacking)}")
+        tracking = data.get("tracking")
+        connections = tracking.get("connections") if isinstance(tracking, dict) else None
+        if not isinstance(connections, dict) or not connections:
+            return
+        from airflow_provider_pipetrack.storage.locations import FORMS
+        from airflow_provider_pipetrack.storage.registry import types_of
+
+        known = {*FORMS, *types_of(connections, self._own_storages(adapters, functions))}
+        for kind in connections:
+            if kind not in known:
+                self.add(
+                    ("tracking", "connections", kind),
+                    f"there is no storage type {kind!r}",
+                    suggest(kind, known),
+                    key=True,
+                )
+
+    def _own_storages(self, adapters: Row, functions: UserFunctions) -> Row:
+        """Return the user's own storages: classes by type, and whether functions serve every other type."""
+        from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS
+
+        writes = {FUNCTIONS: True} if not self._functions_broken and functions.get("tracking_storage_write") else {}
+        return {**adapters, **writes}
+
     def _check_locations(
         self, rows: Sequence[tuple[int, Row]], data: Mapping[str, Any], functions: UserFunctions
     ) -> None:
@@ -244,12 +285,10 @@ class Checker:
         if not texts:
             return
         from airflow_provider_pipetrack.storage.locations import parse_location_string
-        from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS
         from airflow_provider_pipetrack.storage.registry import types_of
 
         adapters = data.get("storage_adapters")
-        writes = {FUNCTIONS: True} if not self._functions_broken and functions.get("tracking_storage_write") else {}
-        custom = types_of(texts, {**(adapters if isinstance(adapters, dict) else {}), **writes})
+        custom = types_of(texts, self._own_storages(adapters if isinstance(adapters, dict) else {}, functions))
         verdicts: dict[str, str | None] = {}
         for index, row in rows:
             locations = row.get("tracking_location")

@@ -67,7 +67,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[Path, 
             found.append((path, "there is no such key", suggest(str(path[-1]), known), True))
         else:
             found.append((path, _sentence(detail), "", False))
-    return found
+    # Of the allowed types of a value the one that a mistake inside of it is about was meant.
+    within = {path[:length] for path in seen for length in range(1, len(path))}
+    return [item for item in found if item[0] not in within]
 
 
 def known_keys(model: type[BaseModel], path: Path) -> list[str]:

@@ -59,6 +59,23 @@ MISTAKES = {
         "p.yaml:4:38: stage_transfers[0].operator_args.python_callable: there is no function 'getcdw' in os (did you mean "
         "'getcwd'?)",
     ),
+    "a storage of one's own that is none": (
+        "storage_adapters: {two: collections.OrderedDict}\n" + ROW,
+        "p.yaml:1:25: storage_adapters.two: collections.OrderedDict lacks write_tracking_record, read_tracking_records, "
+        "update_tracking_record",
+    ),
+    "a storage of one's own that is not there": (
+        "storage_adapters: {one: os.nothing}\n" + ROW,
+        "p.yaml:1:25: storage_adapters.one: there is no function 'nothing' in os",
+    ),
+    "a connection of no storage": (
+        "tracking: {connections: {postgress: x, sqlite: y}}\n" + ROW,
+        "p.yaml:1:26: tracking.connections.postgress: there is no storage type 'postgress' (did you mean 'postgres'?)",
+    ),
+    "a literal that is no text": (
+        ROW + "    stage_i_details: {literal: 5}\n",
+        "p.yaml:3:32: stage_transfers[0].stage_i_details.literal: expected a text, not 5; put it in quotes",
+    ),
     "mapped over a marker": (
         "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.remove, expand: {path: transfer.a}}\n",
         "p.yaml:3:58: stage_transfers[1].expand.path: transfer 'a' runs nothing, so it returns nothing to map over",
