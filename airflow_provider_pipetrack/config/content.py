@@ -111,6 +111,8 @@ def mistakes(
         return _name_mistake(parts, {*variables, *RUN_NAMES})
     if is_template(value):
         return _template_mistake(value)
+    if "{{" in value and "}}" not in value:
+        return "the template is not closed: '{{' without '}}'; write {literal: …} for plain text", ""
     call = parse_call(value)
     return None if call is None else _call_mistake(call, functions, has_module=has_module)
 

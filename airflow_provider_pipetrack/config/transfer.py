@@ -146,7 +146,7 @@ class StageTransfer(Model):
             "owner": ("transfer_process_owner_name", self.transfer_process_owner_name or None),
             "retry_delay": ("retry_delay", self.retry_delay),
             "execution_timeout": ("execution_timeout", self.execution_timeout),
-            "pool": ("pool", self.pool),
+            "pool": ("pool", self.pool or None),
             "max_active_tis_per_dag": ("can_process_be_parallelized", None if self.can_process_be_parallelized else 1),
         }
         return {name: (field, value) for name, (field, value) in said.items() if value is not None}

@@ -76,6 +76,11 @@ MISTAKES = {
         ROW + "    stage_i_details: {literal: 5}\n",
         "p.yaml:3:32: stage_transfers[0].stage_i_details.literal: expected a text, not 5; put it in quotes",
     ),
+    "a template that is not closed": (
+        ROW + "    stage_i_details: 'orders_{{ ds'\n",
+        "p.yaml:3:22: stage_transfers[0].stage_i_details: the template is not closed: '{{' without '}}'; write "
+        "{literal: …} for plain text",
+    ),
     "mapped over a marker": (
         "stage_transfers:\n  - name: a\n  - {name: b, python_callable: os.remove, expand: {path: transfer.a}}\n",
         "p.yaml:3:58: stage_transfers[1].expand.path: transfer 'a' runs nothing, so it returns nothing to map over",

@@ -220,6 +220,10 @@ def test_wrong_arguments_of_the_dag_are_named_with_their_place(settings, expecte
     assert any(str(problem).startswith(f"orders.yaml:{expected}") for problem in raised.value.problems), raised.value
 
 
+def test_an_empty_text_is_no_pool():
+    assert dag_of("stage_transfers: [{name: a, pool: ''}]").get_task("a").pool == "default_pool"
+
+
 def test_an_operator_may_be_given_a_function_of_the_users(tmp_path):
     (tmp_path / "f.py").write_text("def is_there():\n    return True\n")
     path = tmp_path / "p.yaml"
