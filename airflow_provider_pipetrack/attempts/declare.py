@@ -137,7 +137,7 @@ def _model(fields: StageTransfer | Mapping[str, Any], task_arguments: Mapping[st
     from airflow_provider_pipetrack.config.transfer import MAX_NAME
 
     if isinstance(fields, StageTransfer):
-        return fields
+        fields = {name: getattr(fields, name) for name in fields.model_fields_set}
     filled = dict(fields)
     _refuse_what_the_dag_says(filled, str(task_arguments.get("task_id", "")))
     # The task's own id stands in the record; a name has fewer letters to choose from.

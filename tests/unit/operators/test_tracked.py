@@ -12,6 +12,7 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup, task
 from airflow_provider_pipetrack import TrackedOperator, tracked
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.callbacks.task import record_failure
+from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError
 
 
@@ -82,6 +83,15 @@ def test_fields_of_a_transfer_set_what_they_mean_unless_the_task_says_it():
         assert [getattr(made, name) for name in names] == expected
     assert (own.pool, own.retries) == ("fast", 5)
     assert (plain.retries, plain.max_active_tis_per_dag) == (1, None)
+
+
+def test_a_transfer_as_a_model_says_what_its_fields_say():
+    given = StageTransfer(name="x", stage_i_details={"literal": "a"}, retry_delay="5m", audit={"mode": "reschedule"})
+    with DAG("d", default_args={"retries": 1}):
+        made = TrackedOperator(task_id="one", operator=BashOperator, bash_command="x", transfer=given)
+    found = made.pipetrack_spec.transfer
+    assert (found.name, found.stage_i_details, found.audit) == ("x", given.stage_i_details, given.audit)
+    assert (found.max_retry_attempts, found.audit_enabled, made.retry_delay) == (1, False, timedelta(minutes=5))
 
 
 def test_a_function_that_is_decorated_in_a_loop_has_a_transfer_each_time():
