@@ -162,7 +162,7 @@ def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, sta
     page.clock.install()
     page.goto(page.url)
     page.set_viewport_size({"width": 800, "height": 300})
-    page.locator("summary").first.click()
+    page.locator("#attention summary").first.click()
     target = page.get_by_role("link", name="finance", exact=True)
     target.focus()
     page.evaluate("window.scrollTo(0, 120)")
