@@ -20,6 +20,8 @@ router = APIRouter()
 _FILTERS = ("stage", "pipeline_id", "date", "state", "since", "until")
 #: The newest runs that are looked at where neither a stage nor a pipeline nor a time says which.
 NEWEST_RUNS = 100
+#: Pipelines that the page answers for; a stage that more of them fill is asked about with its pipeline.
+MOST_ANSWERS = 50
 #: Stages that are offered to choose from.
 _MOST_STAGES = 500
 
@@ -48,7 +50,8 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         "ready.html",
         stage=stage,
         day=day_text,
-        answers=_answers(asker, stage, names, day_text) if stage else [],
+        answers=_answers(asker, stage, names[:MOST_ANSWERS], day_text) if stage else [],
+        left_out=max(len(names) - MOST_ANSWERS, 0),
         readiness_state=readiness_state,
         answer_link=lambda answer: _answer_link(shown.root, answer),
         shown=shown.show(catalog.READINESS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -112,7 +112,8 @@ def bound_value(value: Any, dialect: QueryDialect) -> Any:
     return value
 
 
-def reader_of(columns: Sequence[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+@functools.cache
+def reader_of(columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return what makes a row of an answer from one that a driver gave.
 
     :param columns: the columns of the answer.

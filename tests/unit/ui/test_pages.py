@@ -151,6 +151,14 @@ def test_readiness_without_a_question_is_of_the_newest_runs_and_says_so(client, 
         assert "of the newest" not in read(client, narrowed).text
 
 
+def test_a_stage_of_many_pipelines_is_answered_for_some_of_them(client, read, monkeypatch):
+    monkeypatch.setattr("airflow_provider_pipetrack.ui.readiness.MOST_ANSWERS", 1)
+    page = read(client, "ready?stage=production")
+    assert "2 more pipelines bring data to this stage. Name a pipeline to ask about it." in page.text
+    assert "Yes." not in page.text
+    assert "more pipeline" not in read(client, "ready?stage=production&pipeline_id=orders").text
+
+
 def test_the_stages_that_pipelines_fill_are_offered(client, read):
     page = read(client, "ready")
     offered = [attrs["value"] for tag, attrs in page.tags if tag == "option" and "value" in attrs]
