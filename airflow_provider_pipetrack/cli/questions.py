@@ -262,7 +262,7 @@ def run_query(
     *,
     descending: bool,
 ) -> None:
-    """Ask question NAME; every location of the chain counts, and what waits for delivery too."""
+    """Ask question NAME; every chain that is known counts, and what waits for delivery too."""
     filters = dict(_filter(term) for term in terms)
     with opened_questions(locations) as questions:
         answer = questions.ask(name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters)

@@ -58,10 +58,19 @@ def init(locations: Sequence[str]) -> None:
 @click.option("--watch", is_flag=True, help="Do it again and again, until it is stopped.")
 @click.option("--interval", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between passes.")
 @click.option("--adopt", metavar="HOST", help="Drain the journal of a host that is gone, from the same folder, too.")
-@click.option("--airflow-url", envvar="PIPETRACK_AIRFLOW_URL", help="Close attempts left open, by Airflow's REST API.")
-@click.option("--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", help="Name to log in with there.")
-@click.option("--airflow-password", envvar="PIPETRACK_AIRFLOW_PASSWORD", help="Better given by the environment.")
-@click.option("--airflow-token", envvar="PIPETRACK_AIRFLOW_TOKEN", help="A token, instead of name and password.")
+@click.option(
+    "--airflow-url",
+    envvar="PIPETRACK_AIRFLOW_URL",
+    show_envvar=True,
+    help="Close attempts left open, by Airflow's REST API.",
+)
+@click.option("--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", show_envvar=True, help="Name to log in with there.")
+@click.option(
+    "--airflow-password", envvar="PIPETRACK_AIRFLOW_PASSWORD", show_envvar=True, help="Better given by the environment."
+)
+@click.option(
+    "--airflow-token", envvar="PIPETRACK_AIRFLOW_TOKEN", show_envvar=True, help="A token, instead of name and password."
+)
 @location_option
 @output_option
 def reconcile(

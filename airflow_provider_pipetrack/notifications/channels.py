@@ -80,7 +80,7 @@ def _context(alert: Alert, message: Message) -> dict[str, Any]:
         "dag": dag,
         "ti": SimpleNamespace(**named, try_number=attempt),
         "record": record,
-        "alert": {"kind": alert.kind, **vars(message)},
+        "alert": {"id": alert.alert_id, "kind": alert.kind, **vars(message)},
     }
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.notifications.alerts import Retried, finish_alerts, raise_alert, retry_alerts
+from airflow_provider_pipetrack.notifications.outbox import alert_id
 from airflow_provider_pipetrack.notifications.targets import AlertTargets, NotifierTarget
 from airflow_provider_pipetrack.records.key import RecordKey
 from tests import mail_server
@@ -270,6 +271,14 @@ class TestNotifier:
         raise_alert(self.target(text="{{ alert.subject }}"), "failed", a_record())
         finish_alerts()
         assert Notifier.heard == ["[pipetrack] orders: load_orders failed and is not tried again"]
+
+    def test_its_id_is_the_same_wherever_it_is_told(self, tmp_path, monkeypatch):
+        for host in ("one", "two"):
+            monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / host))
+            raise_alert(self.target(text="{{ alert.id }}"), "failed", a_record())
+            finish_alerts()
+        first, second = Notifier.heard
+        assert first == second == alert_id(a_record()["record_id"], "failed")
 
     def test_names_in_the_record_are_no_templates(self):
         raise_alert(self.target(text="{{ record.pipeline_id }}"), "failed", a_record(pipeline_id="{{ 7 * 7 }}"))
