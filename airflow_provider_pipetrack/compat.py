@@ -53,9 +53,8 @@ __all__ = [
 
 def _exceptions(*names: str) -> tuple[type[BaseException], ...]:
     """Return those of the named exceptions that this version of Airflow has."""
-    from airflow.sdk import exceptions
-
-    return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
+    home = sys.modules[AirflowFailException.__module__]  # 3.1 has another one than later versions
+    return tuple(getattr(home, name) for name in names if hasattr(home, name))
 
 
 #: Leave ``execute`` without ending the attempt: it goes on later, or Airflow decides how it ended.

@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import exceptions as sdk_exceptions
 
 from airflow_provider_pipetrack import compat, tracked
 from tests.airflow_versions import AIRFLOW
@@ -65,7 +66,18 @@ def test_the_ways_to_leave_execute_are_exceptions():
     for kind in (*compat.CONTROL_FLOW, *compat.SUCCESSFUL_EXITS):
         assert issubclass(kind, BaseException)
     assert issubclass(compat.AirflowFailException, compat.AirflowException)
-    assert {"TaskDeferred", "AirflowRescheduleException"} <= {kind.__name__ for kind in compat.CONTROL_FLOW}
+    later = {"TaskAwaitingInput"} & set(dir(sdk_exceptions))
+    assert {kind.__name__ for kind in compat.CONTROL_FLOW} == {
+        "TaskDeferred", "AirflowRescheduleException", "DagRunTriggerException", *later
+    }  # fmt: skip
+    assert {kind.__name__ for kind in compat.SUCCESSFUL_EXITS} == {"DownstreamTasksSkipped"}
+
+
+def test_they_are_what_airflows_operators_raise():
+    from airflow.providers.common.compat import sdk
+
+    assert sdk.DagRunTriggerException in compat.CONTROL_FLOW
+    assert sdk.DownstreamTasksSkipped in compat.SUCCESSFUL_EXITS
 
 
 @pytest.mark.parametrize(("text", "is_one"), [("0 2 * * *", True), ("@daily", True), ("often", False)])
