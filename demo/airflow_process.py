@@ -139,8 +139,9 @@ class AirflowStack:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return a run's task instances."""
-        path = f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances?limit=1000"
-        answer = self._request("GET", path)
+        # Airflow 3.1 gives rendered fields only where several runs may be asked for.
+        asked = {"dag_ids": [dag_id], "dag_run_ids": [run_id], "page_limit": 1000}
+        answer = self._request("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", json=asked)
         answer.raise_for_status()
         return list(answer.json()["task_instances"])
 

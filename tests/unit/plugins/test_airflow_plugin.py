@@ -25,6 +25,7 @@ def test_airflow_finds_the_plugin_by_its_entry_point():
 def test_it_builds_no_page_where_it_is_only_loaded():
     shown = printed_by(
         "import sys, airflow.plugins_manager, airflow_provider_pipetrack.compat as c; c.plugin_base()\n"
+        "from airflow.sdk import DAG\n"  # brings jinja2 along
         "before = set(sys.modules)\n"
         "import airflow_provider_pipetrack.plugins.pipetrack\n"
         "print(*sorted(set(sys.modules) - before))"
