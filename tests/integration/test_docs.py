@@ -13,6 +13,7 @@ from airflow_provider_pipetrack import build_dag, settings
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
+from airflow_provider_pipetrack.records.columns import BY_NAME
 
 REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -119,6 +120,12 @@ def test_every_page_is_in_the_navigation():
     config = (REPO / "mkdocs.yml").read_text()
     pages = {page.relative_to(REPO / "docs").as_posix() for page in PAGES[1:]}
     assert [page for page in sorted(pages) if config.count(f" {page}\n") != 1] == []
+
+
+def test_every_column_of_a_record_is_explained():
+    page = (REPO / "docs" / "tracking.md").read_text().partition("## The chain")[0]
+    explained = {name for row in re.findall(r"^\| `([a-z_0-9, ]+)` \|", page, re.MULTILINE) for name in row.split(", ")}
+    assert explained == set(BY_NAME)
 
 
 @pytest.mark.parametrize("name", airflow_provider_pipetrack.__all__)
