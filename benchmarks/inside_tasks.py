@@ -183,7 +183,7 @@ def line(kind: Kind, rows: list[list[float]], added: float) -> str:
     walls, cpus = (sorted(column) for column in zip(*rows, strict=True))
     wanted = f"  (to reach: {kind.limit:.0f} ms)" if kind.limit else ""
     return (
-        f"{kind.name:44}{len(rows):4}{walls[0]:8.1f}{statistics.median(walls):8.1f}{walls[int(len(walls) * 0.9)]:8.1f}"
+        f"{kind.name:44}{len(rows):4}{walls[0]:10.1f}{statistics.median(walls):8.1f}{walls[int(len(walls) * 0.9)]:8.1f}"
         f"{cpus[0]:9.1f}{statistics.median(cpus):8.1f}{added:+9.1f}{wanted}"
     )
 
@@ -267,7 +267,7 @@ def main() -> int:
             if not chosen:
                 continue
             title = "added inside execute, LocalExecutor, ms" + (", clients preloaded" if preload else "")
-            print(f"\n{title:44}{'n':>4}{'wall min':>8}{'p50':>8}{'p90':>8}{'CPU min':>9}{'p50':>8}{'added':>9}")
+            print(f"\n{title:44}{'n':>4}{'wall min':>10}{'p50':>8}{'p90':>8}{'CPU min':>9}{'p50':>8}{'added':>9}")
             missed += measure(chosen, found, options, preload=preload)
     return int(missed > 0)
 
