@@ -163,7 +163,10 @@ def _line(what: str, times: list[float], wanted: str, beside: str) -> tuple[str,
 
 def report() -> Iterator[tuple[str, str, str]]:
     """Yield the rows of the report: what, measured, to reach."""
-    # LocalExecutor's task processes have what the scheduler imports with its plugins.
+    # LocalExecutor's task processes have what runs them, and what the scheduler imports with its plugins.
+    import airflow.sdk.execution_time.supervisor
+    import airflow.sdk.execution_time.task_runner  # noqa: F401
+
     import airflow_provider_pipetrack.plugins.pipetrack  # noqa: F401
 
     sys.dont_write_bytecode = False  # as installed: with compiled modules
