@@ -151,6 +151,11 @@ def triggers_may_ask() -> bool:
     return hasattr(exceptions, "AirflowFailException")  # since 3.2
 
 
+def keeps_first_start() -> bool:
+    """Return whether a task instance knows when it first started after it was deferred; in 3.1 it does not."""
+    return triggers_may_ask()  # since 3.2, too
+
+
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
     import airflow.sdk.log as masking
@@ -285,19 +290,15 @@ def next_cron_date(expression: str, after: datetime, zone: Any) -> datetime:
 
     :param zone: the time zone that the expression means, as a timetable has it; None for that of ``after``.
     """
+    from zoneinfo import ZoneInfo
+
     from croniter import croniter
 
-    local = after if zone is None else after.astimezone(_zone(zone))
+    local = after if zone is None else after.astimezone(ZoneInfo(zone) if isinstance(zone, str) else zone)
     # The only one of Airflow's presets that croniter does not know.
     written = "0 0 1 */3 *" if expression == "@quarterly" else expression
     found: datetime = croniter(written, local).get_next(datetime)
     return found
-
-
-def _zone(zone: Any) -> Any:
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(zone) if isinstance(zone, str) else zone
 
 
 def deadline_alert(interval: timedelta, callback: str, kwargs: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
+from airflow_provider_pipetrack.attempts.starting import first_start
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
@@ -313,11 +314,10 @@ class Attempt:
         )
 
     def _first_start(self) -> datetime:
-        if not self._went_on:
-            return utc_now()
         first = None
-        with tracking_step("find the attempt's first start"):
-            first = self.ti.get_first_reschedule_date(self.context) or self.ti.start_date
+        if self._went_on:
+            with tracking_step("find the attempt's first start"):
+                first = first_start(self.context, self.store, self.spec, self.key)
         return first or utc_now()
 
     def _decline_past(self) -> None:

@@ -106,6 +106,12 @@ def test_only_from_3_2_on_a_trigger_may_ask_airflow_from_a_thread():
     assert compat.triggers_may_ask() == (AIRFLOW >= (3, 2)) == hasattr(TriggerCommsDecoder, "start_reader")
 
 
+def test_only_from_3_2_on_a_task_that_goes_on_is_told_when_it_started():
+    from airflow.sdk.api.datamodels._generated import TIRunContext
+
+    assert compat.keeps_first_start() == (AIRFLOW >= (3, 2)) == ("start_date" in TIRunContext.model_fields)
+
+
 def test_secrets_that_airflow_knows_are_masked():
     from airflow.sdk.log import mask_secret
 

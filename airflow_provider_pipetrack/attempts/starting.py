@@ -1,0 +1,23 @@
+"""When an attempt first started that goes on after a deferral or a reschedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids
+from airflow_provider_pipetrack.compat import keeps_first_start
+from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+
+def first_start(context: Mapping[str, Any], store: TrackingStore, spec: Spec, key: RecordKey) -> datetime | None:
+    """Return when an attempt first started, or None where neither Airflow nor its record says it."""
+    task_instance = context["ti"]
+    known: datetime | None = task_instance.get_first_reschedule_date(context)
+    if known is None and not keeps_first_start():
+        record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
+        known = record["transfer_start_timestamp"] if record else None
+    return known or task_instance.start_date
