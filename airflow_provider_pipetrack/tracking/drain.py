@@ -190,11 +190,15 @@ class Drain:
 
 
 def knock(legs: Iterable[Leg]) -> dict[str, str]:
-    """Ask each location for a sign of life, even those that are left alone; return why some gave none, by name."""
+    """Ask each location for a sign of life, even those that are left alone; return why some gave none, by name.
+
+    A file that is not on this host is not asked: that would make an empty one.
+    """
     silent: dict[str, str] = {}
     for leg in legs:
         try:
-            leg.knock()
+            if leg.is_here:
+                leg.knock()
         except StorageError as error:
             silent[leg.name] = error.message
     return silent

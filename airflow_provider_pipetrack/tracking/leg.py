@@ -112,6 +112,20 @@ class Leg:
         """Whether only this host can see what the location holds."""
         return self._has("host_local")
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this host can see what the location holds; only a file of another host, or none yet, is not here.
+
+        :raises StorageError: when that cannot be found out, such as for an unknown connection.
+        """
+        adapter = self.adapter
+        try:
+            return adapter.is_here()
+        except StorageError:
+            raise
+        except Exception as error:
+            raise self._failed(adapter, "failed", error) from error
+
     def _has(self, ability: str) -> bool:
         try:
             return bool(getattr(self.adapter, ability))
@@ -188,8 +202,7 @@ class Leg:
             raise
         except Exception as error:
             self._breaker.succeeded()
-            text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
-            raise StorageError(self.name, masked(text), transient=False) from error
+            raise self._failed(adapter, "failed", error) from error
         self._breaker.succeeded()
         self._answered = True
         return result
@@ -220,9 +233,12 @@ class Leg:
         except StorageError:
             raise
         except Exception as error:
-            text = f"{type(adapter).__name__} cannot be loaded: {type(error).__name__}: {error}"
-            raise StorageError(self.name, masked(text), transient=False) from error
+            raise self._failed(adapter, "cannot be loaded", error) from error
         return adapter
+
+    def _failed(self, adapter: StorageAdapter, what: str, error: Exception) -> StorageError:
+        text = f"{type(adapter).__name__} {what}: {type(error).__name__}: {error}"
+        return StorageError(self.name, masked(text), transient=False)
 
     def _bounded(
         self,

@@ -93,7 +93,7 @@ def check_visible(leg: Leg) -> None:
 
     :raises StorageError: when it cannot; what other hosts keep there is not nothing.
     """
-    if not leg.adapter.is_here():
+    if not leg.is_here:
         reason = f"not visible here: this host ({settings.host_name()}) has no such file"
         raise StorageError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
 

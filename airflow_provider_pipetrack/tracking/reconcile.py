@@ -147,8 +147,9 @@ class Reconciler:
         for keeper in self.store.legs:
             if keeper.keeps_owed:
                 try:
-                    self._heal_from(keeper)
-                    self.summary.still_owed += self._ask(keeper, lambda adapter: adapter.count_owed())
+                    if keeper.is_here:
+                        self._heal_from(keeper)
+                        self.summary.still_owed += self._ask(keeper, lambda adapter: adapter.count_owed())
                 except StorageError as error:
                     self.summary.unreachable[keeper.name] = error.message
 
@@ -212,7 +213,7 @@ class Reconciler:
         """Let each location do what it had put off."""
         for leg in self.store.legs:
             try:
-                if not leg.is_left_alone:
+                if leg.is_here and not leg.is_left_alone:
                     self._ask(leg, lambda adapter: adapter.tidy())
             except StorageError as error:
                 self.summary.unreachable[leg.name] = error.message

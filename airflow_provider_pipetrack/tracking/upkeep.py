@@ -61,7 +61,7 @@ def shown_stores(*, own_code: bool) -> tuple[list[TrackingStore], dict[str, str]
             stores.append(_store_of(own, remember=False))
         except PipetrackError as error:
             left_out[masked(chain["locations"][0])] = _unusable(chain, error, own_code=own_code)
-    if not named and len(stores) > 1 and not stores[0].legs[0].adapter.is_here():
+    if not named and len(stores) > 1 and not stores[0].legs[0].is_here:
         del stores[0]
     return stores, left_out
 

@@ -45,6 +45,13 @@ def test_what_a_fallback_gives_back_brings_its_history_along(site):
     assert [event["columns"] for event in after] == [event["columns"] for event in before]
 
 
+def test_a_file_that_another_host_has_is_not_made_here(site):
+    store = site.store("a", site.location("f", "local_file"))
+    assert store.reconcile().unreachable == {}
+    assert list(site.root.glob("[af]*")) == []
+    assert all(reason.startswith("not visible here") for reason in store.read("orders").unreachable.values())
+
+
 def test_a_full_pass_gives_every_location_what_it_lacks(site):
     for name, number in (("a", 1), ("b", 2), ("c", 3)):
         site.alone(name).write_tracking_record(named(f"t{number}"))

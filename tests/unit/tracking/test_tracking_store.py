@@ -54,6 +54,17 @@ def test_a_file_that_this_host_does_not_have_is_not_visible_here_and_never_empty
     assert list(store.read("orders").unreachable) == [site.location("b", "local_file")]
 
 
+def test_a_file_whose_connection_is_unknown_is_said_to_be_out_of_reach(site):
+    place = site.location("a").replace("sqlite||", "sqlite@unknown_db||")
+    store = site.store(place, "b")
+    assert store.write_tracking_record(RECORD) is True
+    reading = store.read("orders")
+    assert [record["record_id"] for record in reading.records] == [RECORD_ID]
+    reason = "SqliteAdapter failed: AirflowNotFoundException: The conn_id `unknown_db` isn't defined"
+    assert reading.unreachable == {place: reason}
+    assert store.reconcile().unreachable == {place: reason}
+
+
 def test_the_first_location_that_takes_a_record_has_it_alone(site):
     site.shut("a")
     store = site.store("a", "b", "c")
