@@ -19,7 +19,7 @@ from airflow_provider_pipetrack.config.problems import Path as KeyPath
 from airflow_provider_pipetrack.config.problems import explain
 from airflow_provider_pipetrack.config.reader import Document, read
 from airflow_provider_pipetrack.config.transfer import StageTransfer, runtime_hint
-from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Duration, Model, Moment
+from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Limit, Model, Moment
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "credential")
@@ -72,7 +72,7 @@ class DagSettings(Model):
     deadline: DeadlineText | None = None
     """How long a run may take before people are told: a duration, or `estimated` for the sum of the estimates along the
     longest way. Airflow 3.2 and later."""
-    dagrun_timeout: Duration | None = None
+    dagrun_timeout: Limit | None = None
     """After this time Airflow stops a run."""
     is_paused_upon_creation: StrictBool | None = None
     """Whether the Dag starts paused."""

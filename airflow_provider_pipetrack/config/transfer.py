@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from airflow_provider_pipetrack.config.durations import parse_duration
-from airflow_provider_pipetrack.config.types import DottedPath, Duration, DurationText, LiteralText, MailAddress, Model
+from airflow_provider_pipetrack.config.types import (
+    DottedPath,
+    Duration,
+    DurationText,
+    Limit,
+    LiteralText,
+    MailAddress,
+    Model,
+)
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
 Text = StrictStr | LiteralText
@@ -36,7 +44,7 @@ class AuditSettings(Model):
     """`reschedule` frees the worker between two questions."""
     poke_interval: Duration = timedelta(seconds=60)
     """Time between two questions while the answer is `pending`."""
-    timeout: Duration = timedelta(days=1)
+    timeout: Limit = timedelta(days=1)
     """How long the answer may stay `pending`."""
     retries: Annotated[StrictInt, Field(ge=0)] = 0
     """How often an audit that could not be run is tried again."""
@@ -122,7 +130,7 @@ class StageTransfer(Model):
     """What the audit does."""
     retry_delay: Duration | None = None
     """Time between two attempts."""
-    execution_timeout: Duration | None = None
+    execution_timeout: Limit | None = None
     """Longest time of one attempt."""
     pool: StrictStr | None = None
     """Airflow pool that limits how many run at once, across pipelines."""

@@ -40,6 +40,17 @@ def duration(value: Any) -> Any:
     return parsed
 
 
+def limit(value: Any) -> Any:
+    """Return a longest time that was written as text.
+
+    :raises ValueError: when it is no duration, or leaves no time at all.
+    """
+    found = duration(value)
+    if found is not None and not found:
+        raise ValueError(f"{value!r} leaves no time; leave the key out where there is no limit")
+    return found
+
+
 def _duration_text(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         return "1d12h30m"
@@ -53,7 +64,7 @@ def _deadline_text(value: Any) -> Any:
     if value is None or value == ESTIMATED:
         return value
     try:
-        duration(value)
+        limit(value)
     except ValueError as error:
         raise ValueError(f"{error}, or {ESTIMATED}") from None
     return value
@@ -91,10 +102,11 @@ def _mail_address(value: Any) -> Any:
     return value
 
 
+_AS_TEXT = Field(json_schema_extra={"type": "string", "format": "duration"})
 #: A length of time, written ``5m``; a ``timedelta`` once it is read.
-Duration = Annotated[
-    timedelta, BeforeValidator(duration), Field(json_schema_extra={"type": "string", "format": "duration"})
-]
+Duration = Annotated[timedelta, BeforeValidator(duration), _AS_TEXT]
+#: A longest time, likewise; never nothing.
+Limit = Annotated[timedelta, BeforeValidator(limit), _AS_TEXT]
 #: A length of time that is kept as it was written; may be ``continuous``.
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
 #: A length of time that is kept as it was written, or ``estimated``.

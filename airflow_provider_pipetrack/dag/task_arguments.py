@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.config.checks import Mistake
-from airflow_provider_pipetrack.config.types import duration, moment
+from airflow_provider_pipetrack.config.types import duration, limit, moment
 
 _READ_AS: dict[str, Callable[[Any], Any]] = {
     "retry_delay": duration,
     "max_retry_delay": duration,
-    "execution_timeout": duration,
+    "execution_timeout": limit,
     "start_date": moment,
     "end_date": moment,
 }

@@ -291,6 +291,11 @@ MISTAKES = {
         "p.yaml:3:24: stage_transfers[0].execution_timeout: continuous is no limit; "
         "expected a duration such as 45m, 1d12h30m, 90s or PT45M",
     ),
+    "a limit of nothing": (
+        ROW + "    execution_timeout: 0s\n",
+        "p.yaml:3:24: stage_transfers[0].execution_timeout: '0s' leaves no time; "
+        "leave the key out where there is no limit",
+    ),
     "bad location": (
         ROW + '    tracking_location: ["sqlite||tracking.db"]\n',
         "p.yaml:3:25: stage_transfers[0].tracking_location[0]: 'sqlite||tracking.db': the path 'tracking.db' "
