@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 
@@ -82,7 +83,7 @@ def test_a_pipeline_of_stages_only_runs_in_order(airflow_stack, runs):
     assert (first["audit_result"], second["audit_result"]) == ("pending", "pending")
     assert "the data was not checked" in first["audit_metadata"]
     assert second["transfer_process_owner_name"] == "analytics_team"
-    assert second["transfer_process_email_alerts"] == '["analytics@company.com", "ops@company.com"]'
+    assert json.loads(second["transfer_process_email_alerts"]) == ["analytics@company.com", "ops@company.com"]
 
 
 def test_a_stream_runs_and_has_no_estimate(airflow_stack, runs):
