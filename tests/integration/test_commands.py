@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import pty
@@ -321,7 +322,10 @@ def test_airflow_has_the_same_commands(filled):
 def test_a_watch_goes_on_when_airflow_does_not_answer_and_ends_when_it_is_told(home):
     called = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "reconcile", "--watch", "--interval", "1"]
     airflow = ["--airflow-url", "http://127.0.0.1:9", "--airflow-user", "a", "--airflow-password", "b"]
-    with subprocess.Popen([*called, *airflow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Whoever runs the tests in the background lets them ignore the signal, and what they start.
+    heeded = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen([*called, *airflow], **streams, preexec_fn=heeded) as watching:  # noqa: PLW1509
         said = [watching.stderr.readline() for _ in range(2)]
         watching.send_signal(signal.SIGINT)
         out, errors = watching.communicate(timeout=60)
