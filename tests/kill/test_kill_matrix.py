@@ -103,7 +103,7 @@ class Matrix:
 
     def _look(self) -> None:
         now = time.monotonic()
-        found = self.stack.task_instances("~", "~")
+        found = self.stack.task_instances()
         instances = {(ti["dag_id"], ti["map_index"]): ti for ti in found if ti["task_id"] == "work"}
         records = self._query("SELECT * FROM pipeline_tracking WHERE task_id = 'work'")
         for row in ROWS:
