@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
+from airflow_provider_pipetrack.compat import current_dag, current_task_group
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -39,8 +40,6 @@ def inherited_arguments(kwargs: Mapping[str, Any], dag: DAG | None = None) -> Ma
     :param kwargs: the task's arguments.
     :param dag: the Dag when it is known; else the one in ``kwargs`` or of the ``with`` block.
     """
-    from airflow_provider_pipetrack.compat import current_dag, current_task_group
-
     dag = dag or kwargs.get("dag") or current_dag()
     own = kwargs.get("default_args") or {}
     if dag is None:
@@ -66,6 +65,8 @@ def as_list(callbacks: Any) -> list[Any]:
     """Return callbacks as a list: none, one, or several."""
     if callbacks is None:
         return []
+    if isinstance(callbacks, list):
+        return callbacks.copy()
     if isinstance(callbacks, Collection) and not isinstance(callbacks, str):
         return list(callbacks)
     return [callbacks]
