@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from airflow_provider_pipetrack.tracking.journal import undelivered
@@ -51,3 +53,13 @@ class Site:
     def waiting(self) -> int:
         folder = self.stores[0].journal_folder
         return len(undelivered(folder))
+
+
+def fork_seconds() -> float:
+    """Fork a child that ends at once, and return how long that took."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return time.monotonic() - started

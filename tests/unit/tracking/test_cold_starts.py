@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 
@@ -14,7 +13,7 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking.breaker import Breaker
-from tests.unit.tracking.site import RECORD, RECORD_ID
+from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds
 
 DEADLINE = 0.8
 
@@ -101,14 +100,6 @@ def test_a_background_delivery_holds_up_one_fork_and_no_second(site, chain, monk
     monkeypatch.setattr(Cold, "login", 60.0)
     monkeypatch.setattr(delivery_module, "_BEFORE_FORK", 0.4)
     chain.submit([change("start")], durable=False)
-
-    def fork_seconds() -> float:
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-        return time.monotonic() - started
 
     assert fork_seconds() >= 0.4
     assert fork_seconds() < 0.4

@@ -22,7 +22,7 @@ from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking import shared as shared_module
 from airflow_provider_pipetrack.tracking.delivery import LOSSES
 from airflow_provider_pipetrack.tracking.store import TrackingStore
-from tests.unit.tracking.site import RECORD, RECORD_ID
+from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds
 
 
 def test_a_written_record_is_read_back_and_leaves_the_journal(site):
@@ -522,14 +522,6 @@ def test_a_fork_waits_until_no_delivery_is_under_way_but_not_for_ever(site, monk
         def apply(self, changes, *, owed=()):
             entered.set()
             let_go.wait(20.0)
-
-    def fork_seconds() -> float:
-        started = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-        return time.monotonic() - started
 
     store = site.store("slow||x", adapters={"slow": Slow}, deadline=20.0)
     store.submit([change_from_record(RECORD)], durable=False)
