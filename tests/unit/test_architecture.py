@@ -35,13 +35,18 @@ class TestModule:
         assert docstring.splitlines()[0].rstrip().endswith((".", ":")) or ". " in docstring
 
     def test_takes_from_airflow_only_the_sdk_and_providers(self, path):
-        if path.name == "compat.py":
+        if path.relative_to(PACKAGE).parts[0] == "compat":
             return
         for module, _ in imports(ast.parse(path.read_text())):
             if module.split(".")[0] == "airflow":
                 allowed = module.startswith(("airflow.sdk", "airflow.providers")) or module == "airflow.cli"
                 assert allowed, module
                 assert not module.startswith("airflow.sdk.execution_time"), module
+
+    def test_asks_for_what_differs_between_versions_at_one_door(self, path):
+        if path.relative_to(PACKAGE).parts[0] != "compat":
+            modules = [module for module, _ in imports(ast.parse(path.read_text()))]
+            assert not [module for module in modules if module.startswith("airflow_provider_pipetrack.compat.")]
 
     def test_imports_no_storage_client_and_no_provider_at_the_top(self, path):
         for module, at_top in imports(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""What is not ``airflow.sdk`` is as compat.py takes it to be, in whatever version of Airflow runs these tests."""
+"""What is not ``airflow.sdk`` is as compat takes it to be, in whatever version of Airflow runs these tests."""
 
 from __future__ import annotations
 

@@ -1,0 +1,97 @@
+"""Everything of Airflow that is not ``airflow.sdk`` or differs between 3.1, 3.2, 3.3 and 3.4, behind one door."""
+
+from __future__ import annotations
+
+from airflow_provider_pipetrack.compat.components import (
+    dag_bundle_base,
+    dag_importers,
+    keeps_first_start,
+    plugin_base,
+    trigger_classes,
+    triggers_may_ask,
+)
+from airflow_provider_pipetrack.compat.dags import (
+    connect,
+    current_dag,
+    current_task_group,
+    deadline_alert,
+    is_cron,
+    next_cron_date,
+    serialize,
+)
+from airflow_provider_pipetrack.compat.exceptions import (
+    CONTROL_FLOW,
+    SUCCESSFUL_EXITS,
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
+from airflow_provider_pipetrack.compat.operators import (
+    is_plain_constructor,
+    is_unmapping,
+    plain_constructor,
+    prepared_for_mapping,
+)
+from airflow_provider_pipetrack.compat.pages import (
+    may_see_health,
+    readable_dags,
+    task_reader,
+)
+from airflow_provider_pipetrack.compat.process import (
+    airflow_option,
+    airflow_stats,
+    redact,
+)
+from airflow_provider_pipetrack.compat.providers import (
+    mail_notifier,
+    snowflake_parameters,
+)
+from airflow_provider_pipetrack.compat.states import (
+    states_of_runs,
+    task_states,
+)
+
+__all__ = [
+    "CONTROL_FLOW",
+    "SUCCESSFUL_EXITS",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "TaskDeferred",
+    "airflow_option",
+    "airflow_stats",
+    "connect",
+    "current_dag",
+    "current_task_group",
+    "dag_bundle_base",
+    "dag_importers",
+    "deadline_alert",
+    "is_cron",
+    "is_plain_constructor",
+    "is_unmapping",
+    "keeps_first_start",
+    "mail_notifier",
+    "may_see_health",
+    "next_cron_date",
+    "plain_constructor",
+    "plugin_base",
+    "prepared_for_mapping",
+    "readable_dags",
+    "redact",
+    "serialize",
+    "snowflake_parameters",
+    "states_of_runs",
+    "task_reader",
+    "task_states",
+    "trigger_classes",
+    "triggers_may_ask",
+]

@@ -1,0 +1,50 @@
+"""How Airflow makes operators, mapped and not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def plain_constructor(function: Any, operator: Any, parameters: Sequence[str]) -> Any:
+    """Make ``function`` a constructor that Airflow's operator metaclass leaves as it is.
+
+    The metaclass wraps every constructor to fill in default arguments, which costs as much as the rest of making a
+    task. The operator's own constructor, which is called next, is wrapped already.
+
+    :param operator: the operator class whose constructor ``function`` calls.
+    :param parameters: the names that ``function`` takes itself; they may be used in ``partial()``.
+    """
+    function.__wrapped__ = operator.__init__.__wrapped__
+    function._BaseOperatorMeta__param_names = set(parameters)  # noqa: SLF001  read by the metaclass
+    function._BaseOperatorMeta__non_optional_args = set()  # noqa: SLF001
+    function.pipetrack_plain = True
+    return function
+
+
+def is_plain_constructor(function: Any) -> bool:
+    """Return whether :func:`plain_constructor` made this constructor."""
+    return bool(getattr(function, "pipetrack_plain", False))
+
+
+def is_unmapping(arguments: Mapping[str, Any]) -> bool:
+    """Return whether an operator's constructor is called for one index of a mapped task."""
+    return "_airflow_from_mapped" in arguments
+
+
+def prepared_for_mapping(decorator: Any, prepare: Any) -> Any:
+    """Return a task decorator whose mapped tasks have the arguments that ``prepare`` makes of those it was given.
+
+    :param decorator: what ``task_decorator_factory`` returns.
+    """
+    kind = type(decorator)
+
+    class Prepared(kind):  # type: ignore[misc,valid-type]
+        def _expand(self, *args: Any, **kwargs: Any) -> Any:
+            mapped = copy.copy(self)
+            mapped.kwargs = dict(prepare(self.kwargs))
+            return kind._expand(mapped, *args, **kwargs)  # noqa: SLF001
+
+    decorator.__class__ = Prepared
+    return decorator
