@@ -270,15 +270,14 @@ def idle_slots(folder: Path) -> Iterator[list[Slot]]:
                 slot.close()
 
 
-def undelivered(folder: Path) -> list[Entry]:
-    """Return what waits in all slots of a host, living owners included; only for looking at."""
-    found: list[Entry] = []
+def undelivered(folder: Path) -> Iterator[Entry]:
+    """Yield what waits in all slots of a host, living owners included; only for looking at, one slot in memory."""
     for path in _slot_paths(folder):
         try:
-            found.extend(recover(path.read_bytes()).entries)
+            data = path.read_bytes()
         except OSError:
             continue
-    return found
+        yield from recover(data).entries
 
 
 def folder_of_host(root: Path, host: str) -> Path:

@@ -52,7 +52,7 @@ class Site:
 
     def waiting(self) -> int:
         folder = self.stores[0].journal_folder
-        return len(undelivered(folder))
+        return len(list(undelivered(folder)))
 
 
 def fork_seconds() -> float:

@@ -441,7 +441,7 @@ def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(fold
     numbers.append(one.append(b"after", durable=True))
     assert payloads(undelivered(folder)) == [b"entry 1", b"entry 2", b"after"]
     one.acknowledge(numbers)
-    assert undelivered(folder) == list(one.pending()) == []
+    assert list(undelivered(folder)) == list(one.pending()) == []
 
 
 def test_others_on_the_host_may_not_read_what_waits(folder, opened):
