@@ -18,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 ROUNDS = 30
+#: Processes that load a storage's client, of each kind.
+CHILDREN = 7
 APPENDS = 400
 WRITERS = 8
 WAIT = 2.0
@@ -82,6 +84,24 @@ def _import_once(modules: tuple[str, ...]) -> float:
     begin = time.perf_counter()
     for module in modules:
         importlib.import_module(module)
+    return (time.perf_counter() - begin) * 1000
+
+
+def _write_by_hand(conn_id: str) -> float:
+    """Write one row or one object with the provider's hook and nothing else."""
+    begin = time.perf_counter()
+    from tests.storage_servers import S3_CONN_ID
+
+    if conn_id == S3_CONN_ID:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        S3Hook(conn_id).get_conn().put_object(Bucket="bench", Key="by-hand", Body=b"x" * 1100)
+    else:
+        from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+        with PostgresHook(conn_id).get_conn() as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS by_hand (text text)")
+            cursor.execute("INSERT INTO by_hand VALUES (%s)", ("x" * 1100,))
     return (time.perf_counter() - begin) * 1000
 
 
@@ -177,12 +197,17 @@ def report() -> Iterator[tuple[str, str, str]]:
     yield _line("one that waits 2 s, SQLite", added(sqlite, folder, wait=WAIT, rounds=5), "10 ms", flush)
     with ExitStack() as stack:
         found = list(servers(stack))
-        for name, location, _, modules in found:
-            client = f"import of the client {in_child(lambda modules=modules: _import_once(modules)):.0f} ms"
+        for name, location, conn_id, modules in found:
+            imported = [in_child(lambda modules=modules: _import_once(modules)) for _ in range(CHILDREN)]
             in_child(lambda location=location: prepare(location))
-            waiting = added([location], folder, wait=WAIT, rounds=5)
+            by_hand = [in_child(lambda conn_id=conn_id: _write_by_hand(conn_id)) for _ in range(CHILDREN)]
+            client = (
+                f"import of the client {statistics.median(imported):.0f} ms, "
+                f"one write with its hook and nothing else {statistics.median(by_hand):.0f} ms"
+            )
+            waiting = added([location], folder, wait=WAIT, rounds=CHILDREN)
             yield _line(f"one that waits 2 s, {name}", waiting, "30 ms", client)
-            empty = added([location], folder, wait=0.0, rounds=5)
+            empty = added([location], folder, wait=0.0, rounds=CHILDREN)
             yield _line(f"an empty transfer, {name}", empty, "the client's import", client)
         for name, location, _, modules in found:  # last, since one client brings parts of the other
             _import_once(modules)
