@@ -79,15 +79,13 @@ def close_attempt(
     return change.columns
 
 
-def close_open_records(
-    dag: Any, run_id: str, reason: str | None, states: Mapping[str, str | None] | None = None
-) -> None:
+def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     """Close every open record of a finished run.
 
     :param reason: why the run ended, as Airflow says it: ``success``, ``task_failure``, ``timed_out`` …
-    :param states: Airflow's states of the run's tasks, where they are known; else it is asked.
     """
     binding = complete_binding(dag)
+    states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
         # The journal shows the records of every chain; each is closed along its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.callbacks.dag import close_run
@@ -54,11 +55,10 @@ def hook_dag(dag: DAG) -> None:
     if getattr(dag, _HOOKED, False):
         return
     setattr(dag, _HOOKED, True)
+    ours = partial(close_run, dag)
     for name in _DAG_CALLBACKS:
-        callbacks = as_list(getattr(dag, name, None))
-        if close_run not in callbacks:
-            setattr(dag, name, [*callbacks, close_run])
-            setattr(dag, f"has_{name}", True)
+        setattr(dag, name, [*as_list(getattr(dag, name, None)), ours])
+        setattr(dag, f"has_{name}", True)
 
 
 def as_list(callbacks: Any) -> list[Any]:

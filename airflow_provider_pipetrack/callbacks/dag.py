@@ -2,25 +2,35 @@
 
 It runs in the dag processor, where an unsupported message to Airflow hangs the file's processor. Only connections,
 variables, XCom and task states may be asked for, and of the context only ``dag``, ``run_id`` and ``reason`` are used.
+In ``dag.test()`` it runs in the user's process, between tasks, and the context has Airflow's copy of the Dag, without
+its transfers.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
 
-def close_run(context: Mapping[str, Any]) -> None:
-    """Close every open record of the run with the state that Airflow gives its task. Never raises."""
+def close_run(dag: DAG, context: Mapping[str, Any]) -> None:
+    """Close every open record of a run with the state that Airflow gives its task. Never raises.
+
+    :param dag: the Dag with its transfers; a run of another one, to which callbacks were copied, is left alone.
+    """
+    if context["dag"].dag_id != dag.dag_id:
+        return
     try:
         from airflow_provider_pipetrack.attempts.closing import close_open_records
         from airflow_provider_pipetrack.attempts.silent_audits import close_silent_audits
 
-        close_open_records(context["dag"], context["run_id"], context.get("reason"))
+        close_open_records(dag, context["run_id"], context.get("reason"))
         if context.get("reason") != "success":
-            close_silent_audits(context["dag"], context["run_id"])
+            close_silent_audits(dag, context["run_id"])
     except Exception:
         log.exception("pipetrack could not close the records of run %s", context.get("run_id"))

@@ -107,17 +107,6 @@ def _run(command: list[str], environment: dict[str, str], log: Path, limit: floa
         raise PipetrackError(f"could not {what}; see {log}")
 
 
-def _close(dag: Any, run: Any) -> None:
-    """Do what the dag processor does at the end of a run, which a trial has not: say what never began, and why."""
-    from airflow_provider_pipetrack.attempts.closing import close_open_records
-
-    states = {
-        ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}": None if ti.state is None else str(ti.state)
-        for ti in run.get_task_instances()
-    }
-    close_open_records(dag, run.run_id, "success" if run.state == "success" else "task_failure", states)
-
-
 def _main() -> None:
     """Run the Dag in this process, which has an AIRFLOW_HOME of its own."""
     from datetime import datetime, timezone
@@ -126,7 +115,6 @@ def _main() -> None:
     moment = datetime.fromisoformat(date).replace(tzinfo=timezone.utc) if date else None
     dag = trial_dag(Path(file))
     run = dag.test(**({"logical_date": moment} if moment else {}))
-    _close(dag, run)
     print(f"\n{_STATE}{run.state}", flush=True)
 
 

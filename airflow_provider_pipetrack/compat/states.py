@@ -9,7 +9,7 @@ from typing import Any
 def task_states(
     dag_id: str, run_id: str, *, task_ids: Sequence[str] | None = None, map_index: int | None = None
 ) -> Mapping[str, str | None]:
-    """Return Airflow's current states of a run's tasks, from a task or from a callback in the dag processor.
+    """Return Airflow's current states of a run's tasks, from a task or from a Dag's callback.
 
     :param task_ids: only these tasks; all of the run's when None.
     :param map_index: only this map index.
@@ -24,10 +24,21 @@ def states_of_runs(dag_id: str, run_ids: Sequence[str], **only: Any) -> Mapping[
 
     :param only: as :func:`task_states` narrows it.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time import task_runner
 
-    found: dict[str, Any] = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=list(run_ids), **only)
+    found: dict[str, Any]
+    if getattr(task_runner, "SUPERVISOR_COMMS", None) is not None:
+        found = task_runner.RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=list(run_ids), **only)
+    else:
+        found = _api_of_test_runs().get_task_states(dag_id=dag_id, run_ids=list(run_ids), **only).task_states
     return {
         run_id: {task: None if state is None else str(state) for task, state in states.items()}
         for run_id, states in found.items()
     }
+
+
+def _api_of_test_runs() -> Any:
+    """Return what ``dag.test()`` asks about task instances; its callbacks have nobody to send a message to."""
+    from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
+
+    return InProcessTestSupervisor._api_client().task_instances  # type: ignore[no-untyped-call]  # noqa: SLF001

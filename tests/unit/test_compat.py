@@ -91,10 +91,11 @@ def test_options_are_read_from_airflows_configuration():
 
 
 def test_states_are_asked_for_one_run(mocker):
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time import task_runner
 
     answer = {"run": {"a": "success", "m_0": None}}
-    asked = mocker.patch.object(RuntimeTaskInstance, "get_task_states", autospec=True, return_value=answer)
+    mocker.patch.object(task_runner, "SUPERVISOR_COMMS", mocker.Mock(), create=True)
+    asked = mocker.patch.object(task_runner.RuntimeTaskInstance, "get_task_states", autospec=True, return_value=answer)
     assert compat.task_states("dag", "run", task_ids=["a", "m"], map_index=0) == {"a": "success", "m_0": None}
     assert asked.call_args.kwargs == {"dag_id": "dag", "run_ids": ["run"], "task_ids": ["a", "m"], "map_index": 0}
     assert compat.task_states("dag", "other") == {}

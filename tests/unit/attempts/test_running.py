@@ -316,6 +316,16 @@ def test_the_users_own_callbacks_stay_and_come_first():
     assert dag.has_on_success_callback
 
 
+def test_a_run_is_closed_by_its_own_dag_whatever_copy_of_it_airflow_hands_over(monkeypatch):
+    closed = []
+    monkeypatch.setattr(closing, "close_open_records", lambda dag, *of: closed.append((dag, *of)))
+    with DAG("d", schedule=None) as dag:
+        TrackedOperator(task_id="a")
+    for copy_of in (DAG("d"), DAG("another")):  # dag.test() gives one that knows no transfers
+        dag.on_success_callback[-1]({"dag": copy_of, "run_id": copy_of.dag_id, "reason": "success"})
+    assert closed == [(dag, "d", "success")]
+
+
 def test_a_task_that_joins_its_dag_later_is_tracked_too():
     dag = DAG("d", schedule=None)
     task = TrackedOperator(task_id="late", transfer={"stage_i_details": "x"})
