@@ -11,6 +11,7 @@ import click
 from airflow_provider_pipetrack.cli.shown import (
     location_option,
     opened_store,
+    opened_stores,
     output_option,
     plural,
     print_json,
@@ -59,6 +60,9 @@ def export(
 ) -> None:
     """Write all records and their history into FOLDER, with a manifest of counts and SHA-256 hashes.
 
+    They are those of every chain that is known here, as the manifest names them; a record that stands in several is
+    written once.
+
     Exit code 1 when an export that is verified is not as it was written, 3 when a location could not be read.
     """
     from airflow_provider_pipetrack.tracking.export import export as write
@@ -71,8 +75,8 @@ def export(
         else:
             click.echo("\n".join(wrong) or f"{folder} is as it was exported")
         raise SystemExit(1 if wrong else 0)
-    with opened_store(locations) as store, progress_bar(shown=output == "text") as bar:
-        manifest = write(store, folder, form, bar, pipeline)
+    with opened_stores(locations, every=True) as (stores, left_out), progress_bar(shown=output == "text") as bar:
+        manifest = write(stores, folder, form, bar, pipeline, left_out)
     if output == "json":
         print_json(manifest)
     else:

@@ -71,20 +71,36 @@ def opened_store(locations: Sequence[str]) -> Iterator[TrackingStore]:
 
 
 @contextmanager
-def opened_questions(locations: Sequence[str]) -> Iterator[Questions]:
-    """Give the questions of the chain of these locations, or of all chains that are known when there are none."""
-    from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
+def opened_stores(
+    locations: Sequence[str], *, every: bool = False
+) -> Iterator[tuple[Sequence[TrackingStore], Mapping[str, str]]]:
+    """Give the store of the chain of these locations, or those of all chains that are known when there are none.
+
+    With them comes why another chain is left out, by the name of its first location.
+
+    :param every: whether no chain is left out because there are many.
+    """
+    from airflow_provider_pipetrack.tracking.upkeep import MOST_CHAINS, shown_stores
 
     if locations:
         with opened_store(locations) as store:
-            yield Questions(store)
+            yield [store], {}
         return
-    questions = questions_from_settings(own_code=True)
+    stores, left_out = shown_stores(own_code=True, most=None if every else MOST_CHAINS)
     try:
-        yield questions
+        yield stores, left_out
     finally:
-        for store in questions.stores:
+        for store in stores:
             store.close_legs()
+
+
+@contextmanager
+def opened_questions(locations: Sequence[str]) -> Iterator[Questions]:
+    """Give the questions of the chains that :func:`opened_stores` gives."""
+    from airflow_provider_pipetrack.tracking.questions import Questions
+
+    with opened_stores(locations) as (stores, left_out):
+        yield Questions(*stores, left_out=left_out)
 
 
 def plural(number: int, word: str) -> str:
@@ -125,12 +141,13 @@ def _needed(heading: str, rows: Iterable[Mapping[str, str]]) -> int:
 def _print_grid(console: Console, title: str, headings: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(_styled(row[heading]) for heading in headings))
+        table.add_row(*(Text(row[heading], _STYLES.get(row[heading], "")) for heading in headings))
     console.print(table)
 
 

@@ -54,22 +54,29 @@ class _File:
 
 
 def export(
-    store: TrackingStore, folder: Path, form: str, progress: Callable[[int], None], pipeline_id: str | None = None
+    stores: Sequence[TrackingStore],
+    folder: Path,
+    form: str,
+    progress: Callable[[int], None],
+    pipeline_id: str | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write all records and their history into a folder, with a manifest; the same data gives the same bytes.
 
+    :param stores: whose chains are read; what stands in several of them is written once.
     :param folder: a new or empty folder.
     :param form: ``ndjson`` or ``csv``.
     :param progress: called with how many records have been written so far.
     :param pipeline_id: only this pipeline.
-    :return: the manifest: when, from where, rows and SHA-256 of each file, and which locations could not be read.
+    :param left_out: why another chain is not read, by its name; said in the manifest.
+    :return: the manifest: when, from which chains, rows and SHA-256 of each file, and what could not be read.
     :raises ExportError: when the folder has something in it, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ExportError(f"{folder} is not empty; name a new folder")
-        return _export(store, folder, form, progress, pipeline_id)
+        return _export(stores, folder, form, progress, pipeline_id, dict(left_out or {}))
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -88,11 +95,15 @@ def verify(folder: Path) -> list[str]:
 
 
 def _export(
-    store: TrackingStore, folder: Path, form: str, progress: Callable[[int], None], pipeline_id: str | None
+    stores: Sequence[TrackingStore],
+    folder: Path,
+    form: str,
+    progress: Callable[[int], None],
+    pipeline_id: str | None,
+    unreachable: dict[str, str],
 ) -> dict[str, Any]:
     records, history = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", _EVENT)
-    unreachable: dict[str, str] = {}
-    for record, events in all_records(store, unreachable):
+    for record, events in all_records(stores, unreachable):
         if pipeline_id is None or record["pipeline_id"] == pipeline_id:
             records.add(record)
             for event in events:
@@ -102,7 +113,7 @@ def _export(
     progress(records.rows)
     manifest = {
         "exported_at": utc_now().isoformat(),
-        "locations": store.shown_locations,
+        "chains": [store.shown_locations for store in stores],
         "pipeline_id": pipeline_id,
         "files": {file.path.name: file.close() for file in (records, history)},
         "unreachable": unreachable,

@@ -100,13 +100,14 @@ def copy_records(source: TrackingStore, target: TrackingStore, progress: Progres
     return done
 
 
-def all_records(store: TrackingStore, unreachable: dict[str, str]) -> Iterator[tuple[Record, list[Event]]]:
-    """Yield every record with its history, by the ids, merged from all locations of a chain and the host's journal.
+def all_records(stores: Sequence[TrackingStore], unreachable: dict[str, str]) -> Iterator[tuple[Record, list[Event]]]:
+    """Yield every record with its history, by the ids, merged from all locations of the chains and the host's journal.
 
+    :param stores: whose chains are read; a location that several name is read once.
     :param unreachable: gets the reason for each location that could not be read, by its name.
     """
     legs = []
-    for leg in store.legs:
+    for leg in {leg.identity: leg for store in stores for leg in store.legs}.values():
         try:
             check_visible(leg)
             legs.append((leg, next(_batches(_ids(leg)), None)))
@@ -114,8 +115,9 @@ def all_records(store: TrackingStore, unreachable: dict[str, str]) -> Iterator[t
             unreachable[leg.name] = getattr(error, "message", str(error))
     readers = [leg for leg, first in legs if first]
     waiting: dict[str, Record] = {}
-    for record in waiting_records(store.journal_folder):
-        _add(waiting, record)
+    for folder in {store.journal_folder for store in stores}:
+        for record in waiting_records(folder):
+            _add(waiting, record)
     listed = heapq.merge(*(_ids(leg) for leg in readers), sorted(waiting))
     for record_ids in _batches(name for name, _ in itertools.groupby(listed)):
         merged = {name: waiting[name] for name in record_ids if name in waiting}

@@ -31,15 +31,16 @@ def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
     return {leg.name: leg.call(lambda adapter: adapter.upgrade(), _UPGRADE_LIMIT, patient=True) for leg in store.legs}
 
 
-def shown_stores(*, own_code: bool) -> tuple[list[TrackingStore], dict[str, str]]:
+def shown_stores(*, own_code: bool, most: int | None = MOST_CHAINS) -> tuple[list[TrackingStore], dict[str, str]]:
     """Return the stores that people are shown, and why another chain is not shown, by the name of its first location.
 
-    They are the store of ``[pipetrack]``, first, those that it names to be shown, and those of the ``MOST_CHAINS``
-    chains that were used last. The built-in default is no part of them as long as nothing stands there and there are
+    They are the store of ``[pipetrack]``, first, those that it names to be shown, and those of the ``most`` chains that
+    were used last. The built-in default is no part of them as long as nothing stands there and there are
     other chains.
 
     :param own_code: whether storage code of the pipelines' own may be loaded. The api-server must not: who writes Dags
         has no say in what runs there.
+    :param most: None for every chain that is known.
     :raises PipetrackError: when ``[pipetrack]`` cannot be understood.
     """
     plain = {"mode": settings.mode(), "connections": {}, "adapters": {}}
@@ -53,8 +54,8 @@ def shown_stores(*, own_code: bool) -> tuple[list[TrackingStore], dict[str, str]
         own = chain if own_code else {**chain, "adapters": {}}
         if _places(own) in places:
             continue
-        if number >= len(wanted) and len(places) > MOST_CHAINS + len(wanted):
-            left_out[masked(chain["locations"][0])] = f"only the {MOST_CHAINS} chains that were used last are asked"
+        if number >= len(wanted) and most is not None and len(places) > most + len(wanted):
+            left_out[masked(chain["locations"][0])] = f"only the {most} chains that were used last are asked"
             continue
         places.add(_places(own))
         try:

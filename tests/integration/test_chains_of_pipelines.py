@@ -106,6 +106,39 @@ def test_pages_api_and_commands_show_all_of_them(filled, visitor):
     assert CliRunner().invoke(main, ["ready", "finance", "production"]).exit_code == 0
 
 
+def test_an_export_has_all_of_them_each_record_once(filled, tmp_path):
+    write(good_run("orders", "one", NOW), filled["customers"])  # a copy, as a fallback has it
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "all"), "--output", "json"])
+    assert done.exit_code == 0, done.output
+    manifest = json.loads(done.stdout)
+    assert sorted(manifest["chains"]) == sorted([place] for place in filled.values())
+    assert manifest["unreachable"] == {}
+    records = [json.loads(line) for line in (tmp_path / "all" / "records.ndjson").read_text().splitlines()]
+    names = [record["record_id"] for record in records]
+    assert {record["pipeline_id"] for record in records} == set(DAGS)
+    assert len(names) == len(set(names)) == manifest["files"]["records.ndjson"]["rows"]
+    done = CliRunner().invoke(
+        main, ["export", str(tmp_path / "one"), "--location", filled["finance"], "--output", "json"]
+    )
+    assert json.loads(done.stdout)["chains"] == [[filled["finance"]]]
+    assert '"pipeline_id":"orders"' not in (tmp_path / "one" / "records.ndjson").read_text()
+
+
+def test_an_export_leaves_no_chain_out_and_says_which_it_could_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    texts = [f"sqlite||{tmp_path}/{number}.db||t" for number in range(12)]
+    for number, text in enumerate(texts):
+        write(good_run("orders", f"run{number}", NOW), text)
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "all"), "--output", "json"])
+    manifest = json.loads(done.stdout)
+    assert (done.exit_code, len(manifest["chains"]), manifest["unreachable"]) == (0, 12, {})
+    (tmp_path / "3.db").unlink()
+    monkeypatch.setattr("airflow_provider_pipetrack.tracking.pool._STORES", {})
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "less"), "--output", "json"])
+    assert done.exit_code == 3
+    assert list(json.loads((tmp_path / "less" / "manifest.json").read_text())["unreachable"]) == [texts[3]]
+
+
 def test_rights_hold_in_all_of_them(filled, visitor):
     client = visitor("finance")
     assert [row["pipeline_id"] for row in api(client, "runs")["rows"]] == ["finance"]

@@ -39,7 +39,7 @@ def filled(place) -> str:
 
 def contents(text: str) -> dict[str, str]:
     with TrackingStore([text]) as store:
-        return {record["record_id"]: moving.content_hash(record) for record, _ in moving.all_records(store, {})}
+        return {record["record_id"]: moving.content_hash(record) for record, _ in moving.all_records([store], {})}
 
 
 @pytest.mark.parametrize(
