@@ -268,11 +268,14 @@ def run_query(
         answer = questions.ask(name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters)
         _finish(answer)
     if output == "json":
-        print_json({"rows": answer.rows, "total": answer.total, **_origin(answer)})
+        print_json({"rows": answer.rows, "total": answer.total, "bounds": answer.bounds, **_origin(answer)})
         return
     shown = [column for column in (answer.rows[0] if answer.rows else ()) if any(row[column] for row in answer.rows)]
     print_list(shown, answer.rows)
     click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
+    for bound, number in answer.bounds.items():
+        what = "runs" if bound == "newest" else "records"
+        click.echo(f"Only the newest {number:,} {what} were looked at; --where {bound}=N or since=DAY says otherwise")
 
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
@@ -305,7 +308,7 @@ def _finish(answer: Answer) -> None:
 
 
 def _filter(term: str) -> tuple[str, Any]:
-    from airflow_provider_pipetrack.records.queries import LISTS
+    from airflow_provider_pipetrack.records.queries.catalog import LISTS, NUMBERS
 
     name, separator, value = term.partition("=")
     if not separator or not name:
@@ -316,9 +319,9 @@ def _filter(term: str) -> tuple[str, Any]:
             return name, moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         if name in LISTS:
             return name, value.split(",")
-        return name, int(value) if name in ("map_index", "newest") else value
+        return name, int(value) if name in NUMBERS else value
     except ValueError:
-        kind = "a whole number" if name in ("map_index", "newest") else "a day or a moment such as 2026-03-01T12:00"
+        kind = "a whole number" if name in NUMBERS else "a day or a moment such as 2026-03-01T12:00"
         raise click.BadParameter(f"{term!r}: expected {kind}", param_hint="--where") from None
 
 

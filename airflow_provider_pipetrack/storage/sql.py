@@ -224,8 +224,10 @@ class SqlAdapter(MergingAdapter):
         if unknown:
             values["newer"] = json.dumps(newer_rows(unknown, dialect))
         found = self._query(connection, rows, values)
-        counted = found if found and "total" in found[0] else self._query(connection, count, values)
-        return asked.rows(found), int(counted[0]["total"])
+        total = asked.total(found)
+        if total is None:
+            total = int(self._query(connection, count, values)[0]["total"])
+        return asked.rows(found), total
 
     def _make_tables(self, connection: Any) -> None:
         for statement in self.statements.create_tables():

@@ -38,12 +38,14 @@ class Answer:
     :param total: how many rows match, before limit and offset.
     :param unreachable: why a location could not be asked, by its name; its records may be missing.
     :param sources: names of the locations that answered.
+    :param bounds: what was looked at only, where nobody narrowed the question: so many of the newest records or runs.
     """
 
     rows: list[dict[str, Any]]
     total: int
     unreachable: dict[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    bounds: Mapping[str, int] = field(default_factory=dict)
 
 
 class Questions:
@@ -87,6 +89,9 @@ class Questions:
     ) -> Answer:
         """Return one page of a question's answer.
 
+        Where neither a pipeline, a Dag, a run, a transfer nor a time narrows it, ``slow`` and ``flaky`` look at the
+        newest 50,000 records, and ``readiness`` at the newest 100 runs; :attr:`Answer.bounds` says so.
+
         :param question: a name of :data:`airflow_provider_pipetrack.records.queries.QUESTIONS`.
         :param dag_ids: the Dags that the asker may read; None for all, empty for none.
         :param limit: most rows of the page; None for all.
@@ -95,10 +100,11 @@ class Questions:
         :raises QuestionError: for a question, filter or column that does not exist.
         """
         given = {name: value for name, value in filters.items() if value is not None}
-        seen = None if dag_ids is None else sorted(set(dag_ids))
-        asked = Asked(question, given, seen, order_by, descending, limit, offset)
+        seen = None if dag_ids is None else sorted({*dag_ids} & {given.get("dag_id", dag) for dag in dag_ids})
+        plain = Asked(question, given, seen, order_by, descending, limit, offset)
         if seen == []:
             return Answer([], 0)
+        asked = plain.bounded()
         asking = Round(self.stores, self._late)
         sources = asking.ask(asked, _widened(asked))
         if len(sources) == 1 and not asking.is_wide:
@@ -106,7 +112,7 @@ class Questions:
         else:
             rows, total = self._put_together(asked, sources, asking.unreachable)
         names = tuple(source.leg.name for source in sources if source.leg)
-        return Answer(rows, total, {**self.left_out, **asking.unreachable}, names)
+        return Answer(rows, total, {**self.left_out, **asking.unreachable}, names, plain.bounds)
 
     def _put_together(
         self, asked: Asked, sources: Sequence[Source], unreachable: dict[str, str]

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from airflow_provider_pipetrack.records.queries.catalog import NEWEST_RUNS
 from airflow_provider_pipetrack.tracking.readiness import Readiness, is_ready
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
@@ -18,8 +19,6 @@ from airflow_provider_pipetrack.ui.words import readiness_state
 router = APIRouter()
 
 _FILTERS = ("stage", "pipeline_id", "date", "state", "since", "until")
-#: The newest runs that are looked at where neither a stage nor a pipeline nor a time says which.
-NEWEST_RUNS = 100
 #: Pipelines that the page answers for; a stage that more of them fill is asked about with its pipeline.
 MOST_ANSWERS = 50
 #: Stages that are offered to choose from.
@@ -41,7 +40,7 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     if names:
         values["pipeline_ids"] = names
     elif not {"pipeline_id", "since"} & set(values):
-        values["newest"] = NEWEST_RUNS
+        values.update(NEWEST_RUNS)
     export = shown.export(catalog.READINESS)
     if export is not None:
         return export

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.openness import STALE_AFTER
 from airflow_provider_pipetrack.records.queries.catalog import (
     LISTS,
+    NARROWING,
     QUESTIONS,
     RECORD_FILTERS,
     Question,
@@ -33,6 +35,7 @@ from airflow_provider_pipetrack.records.queries.last_run import (
     FIRST_PIPELINE,
     GROUPING,
     LEAPING,
+    NEWEST_JUDGED,
     NEXT_PIPELINE,
     OF_RECENT,
     RECENT,
@@ -86,6 +89,16 @@ class Asked:
         """The column that the answer is sorted by, and whether the greatest comes first."""
         return (self.order_by, self.descending) if self.order_by else self.known.order
 
+    @property
+    def bounds(self) -> Mapping[str, int]:
+        """The filters that bound the question where nobody has narrowed it, with their values."""
+        given = {name for name, value in self.filters.items() if value not in (None, "", [])}
+        return {} if given & {*NARROWING, *self.known.bounds} else self.known.bounds
+
+    def bounded(self) -> Asked:
+        """Return the question within its :attr:`bounds`."""
+        return replace(self, filters={**self.filters, **self.bounds})
+
     def statements(self, dialect: QueryDialect, table: str, *, newer: bool = False) -> tuple[str, str]:
         """Return the query for one page of the answer, and that for the number of all its rows.
 
@@ -94,6 +107,21 @@ class Asked:
         :param table: the table, quoted, with its schema.
         :param newer: whether ``:newer`` holds records that count more than those of the table.
         """
+        return _remembered(_Form(self._form(), self), dialect, table, newer)
+
+    def _form(self) -> tuple[Any, ...]:
+        """Return all that the text of the statements depends on; the values themselves are bound."""
+        filters = (
+            (name, len(value) if name in LISTS else value if name == "status" else value in (None, "", False))
+            for name, value in self.filters.items()
+        )
+        seen = None if self.dag_ids is None else bool(self.dag_ids)
+        return (
+            self.question, *filters, seen, self.order_by, self.descending, self.limit is None, self.keys_only,
+        )  # fmt: skip
+
+    def compose(self, dialect: QueryDialect, table: str, *, newer: bool) -> tuple[str, str]:
+        """Return the texts of :meth:`statements`, made anew."""
         head = _NEWER if newer else ""
         early = self._pages_early()
         page = f"{self._order('')} {self._limit()}" if early else ""
@@ -128,13 +156,27 @@ class Asked:
                 bound[name] = value
         if self.filters.get("search"):
             bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
-        bound.update((f"dag_{number}", dag_id) for number, dag_id in enumerate(self.dag_ids or ()))
+        if self.dag_ids:
+            bound["dags"] = [*self.dag_ids]
         return {name: bound_value(value, dialect) for name, value in bound.items()}
 
     def rows(self, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of the answer from those that a driver gave."""
         columns = self.known.keys if self.keys_only else self.known.columns
         return [*map(reader_of(columns), found)]
+
+    def total(self, found: Sequence[Mapping[str, Any]]) -> int | None:
+        """Return how many rows the answer has in all, or None when its page does not say so.
+
+        :param found: the rows of the page, as a driver gave them.
+        """
+        if found and "total" in found[0]:
+            return int(found[0]["total"])
+        if self.limit is None:
+            return len(found)
+        if len(found) == self.limit or (self.offset and not found):
+            return None
+        return self.offset + len(found)
 
     def _body(self, dialect: QueryDialect, page: str) -> str:
         return _filled(template(self.question), self._fragments(dialect, page))
@@ -147,11 +189,14 @@ class Asked:
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),
             "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",
+            "of_dag": dialect.among.format("t.dag_id"),
+            "of_any_dag": dialect.among.format("COALESCE(t.dag_id, '')"),
             "filters": self._inner(),
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
             "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
+            "judged": NEWEST_JUDGED if self.filters.get("newest_records") else "{tracking}",
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
             "page": page,
@@ -193,11 +238,10 @@ class Asked:
     def _seen(self) -> str:
         if self.dag_ids is None:
             return ""
-        places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids)))
-        if not places:
+        if not self.dag_ids:
             return " AND 1 = 0"
         # Where records have an index of their own, that of Dags would find all others too.
-        return f" AND COALESCE(t.dag_id, '') IN ({places})" if self.known.apart else f" AND t.dag_id IN ({places})"
+        return " AND {of_any_dag}" if self.known.apart else " AND {of_dag}"
 
     def _answer_filters(self) -> list[str]:
         return [name for name in self.known.of_the_answer if self.filters.get(name) not in (None, "")]
@@ -217,6 +261,19 @@ class Asked:
 
     def _limit(self) -> str:
         return "" if self.limit is None else "LIMIT :limit OFFSET :offset"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What two questions have in common that are asked by the same text."""
+
+    key: tuple[Any, ...]
+    asked: Asked = field(compare=False)
+
+
+@functools.lru_cache(maxsize=512)
+def _remembered(form: _Form, dialect: QueryDialect, table: str, newer: bool) -> tuple[str, str]:  # noqa: FBT001  a key
+    return form.asked.compose(dialect, table, newer=newer)
 
 
 _NEWER = """WITH newer AS {once}({newer}),

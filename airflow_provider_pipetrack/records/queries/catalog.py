@@ -31,6 +31,14 @@ RECORD_FILTERS = (
 LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id"}
 
 
+#: Filters that leave so little to look at that a question needs no other bound.
+NARROWING = ("pipeline_id", "pipeline_ids", "dag_id", "run_id", "task_id", "since")
+#: What bounds a question that has none of them: so many records, or runs, are looked at, the newest.
+NEWEST_RECORDS, NEWEST_RUNS = {"newest_records": 50_000}, {"newest": 100}
+#: Filters that are whole numbers.
+NUMBERS = ("map_index", *NEWEST_RECORDS, *NEWEST_RUNS)
+
+
 class QuestionError(PipetrackError):
     """A question, a filter or a column to sort by does not exist."""
 
@@ -46,6 +54,7 @@ class Question:
     :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
     :param apart: whether the records that it is about have an index of their own.
     :param countable: which records count then, as SQL; all when empty.
+    :param bounds: filters that bound what is looked at where no filter of :data:`NARROWING` does, with their values.
     """
 
     columns: tuple[str, ...] = RECORD_COLUMNS
@@ -56,6 +65,7 @@ class Question:
     counted: tuple[str, ...] = ()
     countable: str = ""
     apart: bool = False
+    bounds: Mapping[str, int] = field(default_factory=dict)
 
 
 _READINESS = (
@@ -75,6 +85,7 @@ _DURATIONS = (
 )  # fmt: skip
 _SLOW = (*_TRANSFER, "completed", "over_estimate", "average_seconds", "longest_seconds", "estimated_seconds", "ratio")
 _FLAKY = (*_TRANSFER, "runs", "attempts", "failed", "failed_share", "average_retries", "last_failed_at")
+_OF_NEWEST = (*RECORD_FILTERS, *NEWEST_RECORDS)
 _BY_STATE = {"status": "state"}
 _NEWEST, _LATEST_CHANGE = ("began_at", True), ("updated_timestamp", True)
 _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_id"), ("pipeline_id", "dag_id")
@@ -94,14 +105,15 @@ QUESTIONS: Mapping[str, Question] = {
     ),
     "open_failures": Question(order=_LATEST_CHANGE, apart=True),
     "overdue": Question((*RECORD_COLUMNS, "elapsed_seconds", "overdue_seconds"), ("overdue_seconds", True), apart=True),
-    "slow": Question(_SLOW, ("ratio", True), _ONE_TRANSFER),
-    "flaky": Question(_FLAKY, ("failed_share", True), _ONE_TRANSFER),
+    "slow": Question(_SLOW, ("ratio", True), _ONE_TRANSFER, filters=_OF_NEWEST, bounds=NEWEST_RECORDS),
+    "flaky": Question(_FLAKY, ("failed_share", True), _ONE_TRANSFER, filters=_OF_NEWEST, bounds=NEWEST_RECORDS),
     "readiness": Question(
         _READINESS,
         _NEWEST,
         (*_ONE_RUN, "stage"),
-        filters=(*RECORD_FILTERS, "pipeline_ids", "newest"),
+        filters=(*RECORD_FILTERS, "pipeline_ids", *NEWEST_RUNS),
         of_the_answer=_BY_STATE,
+        bounds=NEWEST_RUNS,
     ),
     "stages": Question(
         _STAGES,

@@ -35,17 +35,21 @@ class QueryDialect:
     :param placeholder: how a bound value is written, with ``{}`` for its name.
     :param elapsed: seconds from the attempt's start to ``:now``.
     :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
+    :param among: whether ``{}`` is one of the texts in ``:dags``.
     :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
     :param once: what makes a common table expression be computed once, where a database does so on request only.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
+    :param native_lists: whether lists are bound as they are; else as JSON.
     """
 
     placeholder: str
     elapsed: str
     listed: str
+    among: str
     newer: str
     native_times: bool
+    native_lists: bool = False
     once: str = "MATERIALIZED "
     leaps: bool = True
 
@@ -58,6 +62,7 @@ SQLITE_QUERIES = QueryDialect(
     placeholder=":{}",
     elapsed="((julianday(:now) - julianday(t.transfer_start_timestamp)) * 86400.0)",
     listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
+    among="{} IN (SELECT value FROM json_each(:dags))",
     newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
     native_times=False,
 )
@@ -65,8 +70,10 @@ POSTGRES_QUERIES = QueryDialect(
     placeholder="%({})s",
     elapsed="CAST(EXTRACT(EPOCH FROM (:now - t.transfer_start_timestamp)) AS double precision)",
     listed="json_agg(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
+    among="{} = ANY(CAST(:dags AS text[]))",
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
     native_times=True,
+    native_lists=True,
 )
 _SNOWFLAKE_TYPES = {"integer": "NUMBER(38, 0)", "float": "FLOAT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP_TZ"}
 
@@ -85,6 +92,7 @@ SNOWFLAKE_QUERIES = QueryDialect(
     placeholder="%({})s",
     elapsed="(DATEDIFF(microsecond, t.transfer_start_timestamp, CAST(:now AS TIMESTAMP_TZ)) / 1000000.0)",
     listed="ARRAY_AGG(DISTINCT {0})",
+    among="{} IN (SELECT CAST(f.value AS VARCHAR) FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:dags))) f)",
     newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
     native_times=False,
     once="",
@@ -106,6 +114,8 @@ def newer_rows(records: Iterable[Mapping[str, Any]], dialect: QueryDialect) -> l
 
 def bound_value(value: Any, dialect: QueryDialect) -> Any:
     """Return a value as it is bound: moments in UTC, as the database keeps them."""
+    if isinstance(value, list):
+        return value if dialect.native_lists else json.dumps(value)
     if isinstance(value, datetime):
         moment = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
         return moment if dialect.native_times else moment.isoformat(timespec="microseconds")
@@ -118,10 +128,15 @@ def reader_of(columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], dict[st
 
     :param columns: the columns of the answer.
     """
-    readers = [(name, _reader(name)) for name in columns]
+    readers = [(name, reader) for name in columns if (reader := _reader(name)) is not None]
 
     def read(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: row[name] if reader is None else reader(row[name]) for name, reader in readers}
+        made = {name: row[name] for name in columns}
+        for name, reader in readers:
+            # Most columns of most records are NULL, or as they should be.
+            if (value := made[name]) is not None or name in _LISTS:
+                made[name] = reader(value)
+        return made
 
     return read
 

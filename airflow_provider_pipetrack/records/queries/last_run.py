@@ -1,4 +1,4 @@
-"""Parts of questions that find the last run of each pipeline, or the newest runs of all."""
+"""Parts of questions that find the last run of each pipeline, or the newest runs or records of all."""
 
 from __future__ import annotations
 
@@ -86,3 +86,16 @@ RECENT: Final = """(
       LIMIT :newest
     ) recent JOIN"""
 OF_RECENT: Final = "ON t.dag_id = recent.dag_id AND t.run_id = recent.run_id"
+#: So many of the newest records, of each source, with all that transfers are judged and chosen by.
+NEWEST_JUDGED: Final = """([[
+  SELECT * FROM (
+    SELECT t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.map_index, t.retry_attempt_number, t.stage_i_details,
+      t.stage_i_plus_1_details, t.transfer_unique_id, t.transfer_process_owner_name, t.transfer_status, t.decision,
+      t.error_message, t.audit_result, t.created_timestamp, t.transfer_end_timestamp, t.actual_seconds,
+      t.estimated_seconds
+    FROM {source} t
+    WHERE 1 = 1 {unless_newer} {seen}
+    ORDER BY t.created_timestamp DESC
+    LIMIT :newest_records
+  ) newest
+]])"""

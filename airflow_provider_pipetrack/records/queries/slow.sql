@@ -8,7 +8,7 @@ SELECT t.dag_id, t.task_id, MAX(t.pipeline_id) AS pipeline_id,
   MAX(t.actual_seconds) AS longest_seconds,
   AVG(t.estimated_seconds) AS estimated_seconds,
   AVG(t.actual_seconds / t.estimated_seconds) AS ratio
-FROM {tracking} t
+FROM {judged} t
 WHERE t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL AND t.estimated_seconds > 0 {filters}
 GROUP BY t.dag_id, t.task_id
 HAVING SUM(CASE WHEN t.actual_seconds > t.estimated_seconds THEN 1 ELSE 0 END) > 0

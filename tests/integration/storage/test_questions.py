@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -153,6 +154,21 @@ def test_slow_and_flaky_transfers(ask):
     assert flaky.rows[1]["failed_share"] == pytest.approx(1 / 3)
     assert flaky.rows[1]["average_retries"] == pytest.approx((0 + 0 + 0 + 1 + 0 + 0 + 1 + 2 + 0) / 9)
     assert flaky.rows[0]["last_failed_at"] == NOON + 9 * 24 * HOUR + HOUR / 2 + timedelta(seconds=60)
+
+
+def test_slow_and_flaky_transfers_of_everything_look_at_the_newest_records(ask):
+    assert (ask("slow").bounds, ask("slow", pipeline_id="orders").bounds) == ({"newest_records": 50_000}, {})
+    rows = ask("attempts", limit=None).rows
+    places = [n for n in range(1, len(rows)) if rows[n]["created_timestamp"] < rows[n - 1]["created_timestamp"]]
+    for number in places:
+        ended = [row for row in rows[:number] if row["transfer_status"] in ("completed", "failed")]
+        failing = {row["task_id"] for row in ended if row["transfer_status"] == "failed"}
+        counted = Counter(row["task_id"] for row in ended if row["task_id"] in failing)
+        found = ask("flaky", newest_records=number)
+        assert dict(shown(found, "task_id", "attempts")) == counted, number
+    assert len(places) > 3
+    assert shown(ask("flaky", newest_records=10**6, dag_ids=["orders"]), "task_id", "attempts") == [("load", 9)]
+    assert ask("slow", newest_records=0).rows == ask("slow").rows, "none is all of them"
 
 
 def test_estimates_stand_beside_what_was_taken(ask):

@@ -142,7 +142,7 @@ def test_readiness_is_answered_in_a_word_and_with_its_reasons(client, read, quer
 
 
 def test_readiness_without_a_question_is_of_the_newest_runs_and_says_so(client, read, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pipetrack.ui.readiness.NEWEST_RUNS", 2)
+    monkeypatch.setattr("airflow_provider_pipetrack.ui.readiness.NEWEST_RUNS", {"newest": 2})
     page = read(client, "ready")
     assert "These are of the newest 2 runs. A stage, a pipeline or a time since when finds older ones." in page.text
     runs = {link for link in page.links if "/r/" in link}

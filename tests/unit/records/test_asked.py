@@ -1,0 +1,86 @@
+"""The text of a question: remembered for what is asked in the same form, and what its page says of the total."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pipetrack.records.queries import DIALECTS, QUESTIONS, Asked
+
+FORMS = [
+    Asked("runs"),
+    Asked("runs", {"status": "failed"}),
+    Asked("runs", {"status": "completed"}),
+    Asked("runs", {"status": "pending"}),
+    Asked("runs", {"pipeline_id": "orders"}),
+    Asked("runs", {"pipeline_id": ""}),
+    Asked("runs", {"dag_id": "orders"}),
+    Asked("runs", limit=None),
+    Asked("runs", order_by="dag_id"),
+    Asked("runs", order_by="began_at"),
+    Asked("runs", order_by="began_at", descending=True),
+    Asked("runs", keys_only=True),
+    Asked("runs", dag_ids=["a", "b"]),
+    Asked("runs", dag_ids=[]),
+    Asked("pipelines", {"status": "failed"}),
+    Asked("pipelines", {"owner": "shop"}),
+    Asked("transfers", {"include_not_run": True}),
+    Asked("transfers", {"include_not_run": False}),
+    Asked("last_runs", {"pipeline_ids": ["a"]}),
+    Asked("last_runs", {"pipeline_ids": ["a", "b"]}),
+    Asked("readiness", {"newest": 5}),
+    Asked("readiness"),
+    Asked("slow", {"newest_records": 7}),
+    Asked("slow", {"newest_records": 7, "status": "failed"}),
+]
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_a_text_that_is_remembered_is_the_one_that_would_be_made(dialect):
+    for newer in (False, True):
+        for asked in (*FORMS, *map(Asked, QUESTIONS)):
+            made = asked.compose(DIALECTS[dialect], "t", newer=newer)
+            assert asked.statements(DIALECTS[dialect], "t", newer=newer) == made, asked
+
+
+def test_the_same_form_with_other_values_has_the_same_text_and_its_own_values():
+    dialect = DIALECTS["sqlite"]
+    one, two = (Asked("runs", {"pipeline_id": name}, dag_ids=[name, "more"]) for name in ("orders", "customers"))
+    assert one.statements(dialect, "t") is two.statements(dialect, "t")
+    assert (one.values(dialect)["pipeline_id"], two.values(dialect)["pipeline_id"]) == ("orders", "customers")
+    assert (one.values(dialect)["dags"], two.values(dialect)["dags"]) == ('["orders", "more"]', '["customers", "more"]')
+
+
+def test_dags_are_one_value_however_many_they_are():
+    asked = Asked("attempts", dag_ids=[str(number) for number in range(5000)])
+    assert "= ANY(CAST(%(dags)s AS text[]))" in asked.statements(DIALECTS["postgres"], "t")[0]
+    assert asked.values(DIALECTS["postgres"])["dags"] == [*asked.dag_ids]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "offset", "total"),
+    [(3, 10, 0, 3), (3, 10, 20, 23), (10, 10, 0, None), (0, 10, 0, 0), (0, 10, 20, None), (3, None, 0, 3)],
+)
+def test_a_page_that_is_not_full_says_how_many_rows_there_are(rows, limit, offset, total):
+    assert Asked("attempts", limit=limit, offset=offset).total([{"record_id": "x"}] * rows) == total
+
+
+def test_a_page_with_the_total_in_its_rows_is_believed():
+    assert Asked("slow", limit=1).total([{"task_id": "x", "total": 7}]) == 7
+
+
+@pytest.mark.parametrize(
+    ("question", "filters", "bounds"),
+    [
+        ("slow", {}, {"newest_records": 50_000}),
+        ("flaky", {"owner": "shop", "pipeline_id": ""}, {"newest_records": 50_000}),
+        ("readiness", {"stage": "staging"}, {"newest": 100}),
+        ("slow", {"pipeline_id": "orders"}, {}),
+        ("flaky", {"since": "2026-03-01"}, {}),
+        ("slow", {"newest_records": 7}, {}),
+        ("readiness", {"pipeline_ids": ["orders"]}, {}),
+        ("runs", {}, {}),
+    ],
+)
+def test_what_nobody_narrows_is_bounded(question, filters, bounds):
+    asked = Asked(question, filters)
+    assert (asked.bounds, asked.bounded().filters) == (bounds, {**filters, **bounds})
