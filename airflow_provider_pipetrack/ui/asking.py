@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException, Request
 
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
@@ -145,11 +145,11 @@ class Asker:
         return result
 
 
-def asker_of(request: Request, reader: Reader = Depends(reader_of)) -> Iterator[Asker]:
+def asker_of(request: Request) -> Iterator[Asker]:
     """Give a page what it asks with; a dependency."""
     desk: Desk = request.app.state.desk
     turns = desk.turn()
     try:
-        yield Asker(desk, reader)
+        yield Asker(desk, reader_of(request))
     finally:
         turns.release()

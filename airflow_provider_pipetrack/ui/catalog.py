@@ -101,8 +101,10 @@ ATTEMPTS = Table(
     "There is no record yet.",
     "Start the Dag in Airflow.",
 )
-#: The attempts of one run, which are of many transfers.
-RUN_ATTEMPTS = replace(ATTEMPTS, columns=(Column("Transfer", cells.transfer_of_run, "task_id"), *ATTEMPTS.columns[1:]))
+#: The attempts of one run, which are of many transfers; the timeline above has drawn all of them.
+RUN_ATTEMPTS = replace(
+    ATTEMPTS, columns=(Column("Transfer", cells.transfer_of_run, "task_id"), *ATTEMPTS.columns[1:]), size=20
+)
 ATTENTION = Table(
     "attention",
     "What needs attention",

@@ -1,4 +1,4 @@
-"""Rows of tables as HTML: a page has many cells, and a template takes ten times as long for each."""
+"""Rows of tables, points of charts and boxes of graphs as HTML: a template takes ten times as long for each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 
 from markupsafe import Markup, escape
 
+from airflow_provider_pipetrack.ui.duration_chart import Chart, Point
+from airflow_provider_pipetrack.ui.paths import run_link, transfer_link
+from airflow_provider_pipetrack.ui.stage_graph import Box, Graph
 from airflow_provider_pipetrack.ui.tables import Cell, Head, Mark, Shown
-from airflow_provider_pipetrack.ui.words import State, exact
+from airflow_provider_pipetrack.ui.words import PARTIAL, State, exact
 
 #: Signs of a whole text that a browser shows beside a cut one.
 _LONGEST_TITLE = 2000
@@ -29,6 +32,16 @@ def table_rows(shown: Shown) -> Markup:
         written = "".join([_cell(cell, opening) for cell, opening in zip(cells, openings, strict=True)])
         rows.append(f'<tr data-key="{key}">{written}</tr>')
     return Markup("\n".join(rows))
+
+
+def chart_points(chart: Chart, root: str) -> Markup:
+    """Return the points of a chart as SVG, each leading to its run."""
+    return Markup("".join([_point(point, run_link(root, point.row)) for point in chart.points]))
+
+
+def graph_boxes(graph: Graph, root: str) -> Markup:
+    """Return the boxes of a graph as SVG, each transfer leading to its page."""
+    return Markup("".join([_box(box, root) for box in graph.boxes]))
 
 
 def shape(state: State) -> Markup:
@@ -86,4 +99,33 @@ def _mark(mark: Mark) -> str:
     return (
         f'<li><a href="{safe(mark.href)}" title="{label}"><span class="mark {safe(mark.state.colour)}" '
         f'aria-hidden="true">{safe(mark.state.shape)}</span><span class="unseen">{label}</span></a></li>'
+    )
+
+
+def _point(point: Point, href: str) -> str:
+    label, colour, x, y = safe(point.label), safe(point.state.colour), point.x, point.y
+    if colour == "failed":
+        drawn = f'<path class="point failed" d="M{x - 4:g} {y - 4:g}l8 8m0-8l-8 8"/>'
+    else:
+        hollow = " hollow" if point.state is PARTIAL else ""
+        drawn = f'<circle class="point {colour}{hollow}" cx="{x}" cy="{y}" r="4"/>'
+    return f'<a href="{safe(href)}" aria-label="{label}"><title>{label}</title>{drawn}</a>'
+
+
+def _box(box: Box, root: str) -> str:
+    title = f"<title>{safe(box.full)}</title>"
+    size = f'y="{box.y}" height="{box.height}"'
+    if box.row is None or box.state is None:
+        middle = f'x="{box.x + box.width / 2}" y="{box.y + 28}"'
+        return (
+            f'<g>{title}<rect class="stage" x="{box.x}" width="{box.width}" {size} rx="23"/>'
+            f'<text class="name" text-anchor="middle" {middle}>{safe(box.text)}</text></g>'
+        )
+    href, text_x = safe(transfer_link(root, box.row, run_id=box.row["run_id"])), box.x + 14
+    return (
+        f'<a href="{href}" aria-label="{safe(box.full)}">{title}'
+        f'<rect class="transfer" x="{box.x}" width="{box.width}" {size} rx="6"/>'
+        f'<rect class="side {safe(box.state.colour)}" x="{box.x}" width="5" {size}/>'
+        f'<text class="name" x="{text_x}" y="{box.y + 19}">{safe(box.text)}</text>'
+        f'<text class="note" x="{text_x}" y="{box.y + 36}">{safe(box.state.shape)} {safe(box.note)}</text></a>'
     )

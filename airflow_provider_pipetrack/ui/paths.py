@@ -37,8 +37,13 @@ def link(root: str, *parts: str, **query: Any) -> str:
     :param parts: texts that make the path.
     :param query: what stands behind the question mark; None and empty texts are left out.
     """
+    return _link(root, parts, tuple((name, str(value)) for name, value in query.items() if value not in (None, "")))
+
+
+@functools.lru_cache(maxsize=4096)
+def _link(root: str, parts: tuple[str, ...], query: tuple[tuple[str, str], ...]) -> str:
     path = root + "/".join([segment(part) for part in parts])
-    asked = [f"{name}={_value(str(value))}" for name, value in query.items() if value not in (None, "")]
+    asked = [f"{name}={_value(value)}" for name, value in query]
     return f"{path}?{'&'.join(asked)}" if asked else path
 
 

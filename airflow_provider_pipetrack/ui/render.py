@@ -101,6 +101,8 @@ def environment() -> Environment:
         labels=LABELS,
         short=lambda text: words.first_line(text, 80),
         table_rows=markup.table_rows,
+        chart_points=markup.chart_points,
+        graph_boxes=markup.graph_boxes,
         state_shape=markup.shape,
         **{name: getattr(words, name) for name in _WORDS},
         **{name: getattr(paths, name) for name in ("airflow_link", "link", "run_link", "transfer_link")},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -70,7 +69,7 @@ def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLin
     pools = {config_hash: known.pools for config_hash, known in configured.items() if known.pools}
     if not pools:
         return [*lines]
-    return [replace(line, pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
+    return [line._replace(pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
 
 
 def _failed(lines: Sequence[TransferLine]) -> list[TransferLine]:

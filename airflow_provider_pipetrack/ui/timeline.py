@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_pipetrack.ui.words import State, attempt_words, duration, state_of
 
@@ -44,8 +44,7 @@ _STEPS = (
 _DAY = 86400
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """One attempt.
 
     :param left: where it begins, in units of :data:`WIDTH`.
@@ -59,8 +58,7 @@ class Segment:
     label: str
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """All attempts of one transfer and map index, and the estimate of the last."""
 
     segments: Sequence[Segment]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -22,8 +21,7 @@ _ADDRESSES = ("http://", "https://", "/")
 _STROKES = 8
 
 
-@dataclass(frozen=True)
-class TransferLine:
+class TransferLine(NamedTuple):
     """One transfer and map index of the run.
 
     :param key: what it is known by when the page renews itself.

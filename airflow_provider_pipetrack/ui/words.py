@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -113,6 +114,8 @@ def reason_state(reason: str) -> State:
     return _REASONS.get(reason, FAILED)
 
 
+# A page says the same few durations and moments again and again.
+@functools.lru_cache(maxsize=4096)
 def duration(seconds: float | None) -> str:
     """Return a duration as people say it, in at most two units: ``1 h 12 min``; nothing for None."""
     if seconds is None:
@@ -149,6 +152,7 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return "just now"
 
 
+@functools.lru_cache(maxsize=4096)
 def exact(moment: datetime | None) -> str:
     """Return a moment in full, UTC; nothing for None."""
     return "" if moment is None else moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
