@@ -1,15 +1,17 @@
-"""Pages over a million records: what a page takes, against the bare SQL of the questions that it asks."""
+"""Pages, and `pipetrack status`, over a million records, against the bare SQL of the questions that they ask."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import os
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fastapi import FastAPI
 
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.records.queries import DIALECTS, Asked
-from airflow_provider_pipetrack.tracking.questions import Answer, Questions
+from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.sources import Source
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from airflow_provider_pipetrack.ui import rights
 from airflow_provider_pipetrack.ui.app import build_app
@@ -44,24 +48,24 @@ PAGES = {
     "API: pipelines": "api/v1/pipelines",
     "API: transfers": "api/v1/transfers?limit=1000",
 }
-
-
-_ASIDE = ("dag_ids", "limit", "offset", "order_by", "descending")
+#: What `pipetrack` is called with; its process and imports are not counted, a connection of its own is.
+COMMANDS = {
+    "pipetrack status": ("status",),
+    "pipetrack status of a pipeline": ("status", "pipeline_1"),
+    "pipetrack status, as JSON": ("status", "--output", "json"),
+}
 
 
 def listen() -> list[Asked]:
-    """Return a list of the questions that are asked from now on, whoever asks them."""
+    """Return a list of the questions that locations are asked from now on, whoever asks them."""
     heard: list[Asked] = []
-    plain = Questions.ask
+    plain = Source.ask
 
-    def ask(self: Questions, question: str, **more: Any) -> Answer:
-        filters = {name: value for name, value in more.items() if name not in _ASIDE and value is not None}
-        told = {name: more[name] for name in _ASIDE if name in more}
-        told["dag_ids"] = sorted(told.get("dag_ids") or ())
-        heard.append(Asked(question, filters, **told))
-        return plain(self, question, **more)
+    def ask(self: Source, asked: Asked) -> tuple[Any, int]:
+        heard.append(asked)
+        return plain(self, asked)
 
-    Questions.ask = ask  # type: ignore[method-assign]
+    Source.ask = ask  # type: ignore[method-assign]
     return heard
 
 
@@ -108,7 +112,8 @@ def compare(
 ) -> Iterator[tuple[str, float, float]]:
     """Yield for each page the seconds of the bare SQL of its questions, and of the page."""
     heard = listen()
-    with TrackingStore([location], journal_dir=tempfile.mkdtemp(prefix="bench-journal-")) as store:
+    os.environ["AIRFLOW__PIPETRACK__JOURNAL_DIR"] = tempfile.mkdtemp(prefix="bench-journal-")
+    with TrackingStore([location]) as store:
         adapter: Any = store.legs[0].adapter
         fill(adapter, count)
         dags = {f"dag_{number}" for number in range(max(1, count // 5000))}
@@ -116,30 +121,36 @@ def compare(
         rights.may_see_health = lambda user: True  # type: ignore[assignment]
         questions = Questions(store)
         door = Door(build_app(login=lambda: "reader", desk=Desk(lambda: questions)))
-        for name, path in PAGES.items():
+        asking = {name: partial(door.get, path) for name, path in PAGES.items()}
+        asking |= {name: partial(_command, location, arguments) for name, arguments in COMMANDS.items()}
+        for name, ask in asking.items():
             heard.clear()
             try:
-                door.get(path)
+                ask()
                 bare = _sql_of(adapter, list(heard))
-                pairs = [(seconds_of(bare), seconds_of(partial(door.get, path))) for _ in range(runs)]
+                pairs = [(seconds_of(bare), seconds_of(ask)) for _ in range(runs)]
             except TimeoutError:
                 yield name, math.nan, math.inf
             else:
                 yield name, *(statistics.median(times) for times in zip(*pairs, strict=True))
 
 
+def _command(location: str, arguments: Sequence[str]) -> None:
+    with redirect_stdout(io.StringIO()):
+        main([*arguments, "--location", location], standalone_mode=False)
+
+
 def _sql_of(adapter: Any, heard: list[Asked]) -> Callable[[], None]:
     """Return what runs the bare SQL of questions."""
     dialect = DIALECTS[adapter._query_dialect]
-    written = [(asked.statements(dialect, adapter.statements.name), asked.values(dialect)) for asked in heard]
+    written = [(asked, asked.statements(dialect, adapter.statements.name), asked.values(dialect)) for asked in heard]
 
     def run() -> None:
-        for statements, values in written:
+        for asked, statements, values in written:
             with adapter._transaction() as connection:
                 if dialect.native_times:  # PostgreSQL, whose session has a limit meant for writes
                     connection.execute("SET LOCAL statement_timeout = 0")
-                rows = adapter._query(connection, statements[0], values)
-                if not (rows and "total" in rows[0]):
+                if asked.total(adapter._query(connection, statements[0], values)) is None:
                     adapter._query(connection, statements[1], values)
 
     return run
