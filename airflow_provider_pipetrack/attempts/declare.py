@@ -128,8 +128,10 @@ def whole_task_id(arguments: Mapping[str, Any], dag: DAG | None = None) -> str:
 
 def asked_of_the_task(transfer: StageTransfer) -> dict[str, Any]:
     """Return the task's arguments that the transfer of a hand-written Dag asks for, by the fields that are given."""
+    from airflow_provider_pipetrack.config.transfer import TASK_ARGUMENTS
+
     fields = transfer.model_fields_set
-    return {name: value for name, (field, value) in transfer.task_arguments().items() if field in fields}
+    return {name: value for name, value in transfer.task_arguments().items() if TASK_ARGUMENTS[name] in fields}
 
 
 def _model(fields: StageTransfer | Mapping[str, Any], task_arguments: Mapping[str, Any]) -> StageTransfer:

@@ -147,23 +147,33 @@ class StageTransfer(Model):
         estimate = parse_duration(self.estimated_duration)
         return None if estimate is None else estimate.total_seconds()
 
-    def task_arguments(self) -> dict[str, tuple[str, Any]]:
-        """Return the arguments of an Airflow task that the fields say, each with its field."""
+    def task_arguments(self) -> dict[str, Any]:
+        """Return the arguments of an Airflow task that the fields say; :data:`TASK_ARGUMENTS` says which field each."""
         said = {
-            "retries": ("max_retry_attempts", self.max_retry_attempts),
-            "owner": ("transfer_process_owner_name", self.transfer_process_owner_name or None),
-            "retry_delay": ("retry_delay", self.retry_delay),
-            "execution_timeout": ("execution_timeout", self.execution_timeout),
-            "pool": ("pool", self.pool or None),
-            "max_active_tis_per_dag": ("can_process_be_parallelized", None if self.can_process_be_parallelized else 1),
+            "retries": self.max_retry_attempts,
+            "owner": self.transfer_process_owner_name or None,
+            "retry_delay": self.retry_delay,
+            "execution_timeout": self.execution_timeout,
+            "pool": self.pool or None,
+            "max_active_tis_per_dag": None if self.can_process_be_parallelized else 1,
         }
-        return {name: (field, value) for name, (field, value) in said.items() if value is not None}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def is_continuous(self) -> bool:
         """Whether the transfer never ends, so that nobody waits for it."""
-        return self.estimated_seconds is None
+        return parse_duration(self.estimated_duration) is None
 
+
+#: The field that says each argument of an Airflow task.
+TASK_ARGUMENTS = {
+    "retries": "max_retry_attempts",
+    "owner": "transfer_process_owner_name",
+    "retry_delay": "retry_delay",
+    "execution_timeout": "execution_timeout",
+    "pool": "pool",
+    "max_active_tis_per_dag": "can_process_be_parallelized",
+}
 
 #: Fields that may only stand in a file with the value they have before the pipeline runs.
 RUNTIME_FIELDS = {

@@ -93,7 +93,7 @@ class _Factory:
         self.config = config
         self.graph = graph
         self.transfers = {transfer.name: transfer for transfer in config.stage_transfers}
-        with _refusal_named(config, None, "dag", "Airflow refuses the Dag"):
+        with _refusal_named(config):
             self.dag = DAG(**_dag_arguments(config))
         self.assets = assets_of(config)
         deadline = run_deadline(config, graph)
@@ -109,44 +109,63 @@ class _Factory:
         bind_pipeline(self.dag, self.config, self.graph.upstreams)
         refused: dict[Problem, None] = {}
         for node in self.graph.nodes.values():
-            if node.task_id not in self.tasks:
-                try:
-                    self.tasks[node.task_id] = self._task(node)
-                except ConfigError as error:
-                    refused.update(dict.fromkeys(error.problems))
+            try:
+                self._made(node)
+            except ConfigError as error:
+                refused.update(dict.fromkeys(error.problems))
         if refused:
             raise ConfigError(refused)
         connect(self.tasks, self.graph.upstream)
-        with _refusal_named(self.config, None, "dag", "Airflow refuses the Dag"):
+        with _refusal_named(self.config):
             self.dag.validate()  # type: ignore[no-untyped-call]
         return self.dag
+
+    def _made(self, node: Node) -> Any:
+        """Return the task of a node, which is made the first time.
+
+        :raises ConfigError: with what Airflow or the operator does not accept, at its place in the file.
+        """
+        if node.task_id in self.tasks:
+            return self.tasks[node.task_id]
+        try:
+            task = self.tasks[node.task_id] = self._task(node)
+        except ConfigError:
+            raise
+        except Exception as error:  # noqa: BLE001  it may be anybody's operator
+            raise ConfigError([self._refused_task(node, error)]) from None
+        return task
+
+    def _refused_task(self, node: Node, error: Exception) -> Problem:
+        if node.kind is not Kind.TRANSFER:
+            what = f"the task {node.task_id} refuses them"
+            return _refusal(self.config, None, "dag.default_args", what, error)
+        transfer = self.transfers[str(node.transfer)]
+        by_default = self.config.dag.default_args and not (transfer.operator_args or transfer.expand)
+        owner, key = (None, "dag.default_args") if by_default else (transfer, "operator_args")
+        operator, _ = _operator_of(self.config, transfer)
+        return _refusal(self.config, owner, key, f"{operator.__name__} refuses its arguments", error)
 
     def _task(self, node: Node) -> Any:
         if node.kind is Kind.TRANSFER:
             return self._transfer_task(self.transfers[str(node.transfer)])
-        with _refusal_named(self.config, None, "dag.default_args", f"the task {node.task_id} refuses them"):
-            if node.kind is Kind.AUDIT:
-                return self._audit_task(node.task_id, self.transfers[str(node.transfer)])
-            from airflow.providers.standard.operators.empty import EmptyOperator
+        if node.kind is Kind.AUDIT:
+            return self._audit_task(node.task_id, self.transfers[str(node.transfer)])
+        from airflow.providers.standard.operators.empty import EmptyOperator
 
-            rule = "all_done" if node.kind is Kind.TURN else "none_failed"
-            return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
+        rule = "all_done" if node.kind is Kind.TURN else "none_failed"
+        return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
 
     def _transfer_task(self, transfer: StageTransfer) -> Any:
         operator, arguments = _operator_of(self.config, transfer)
-        said = {name: value for name, (_, value) in transfer.task_arguments().items()}
-        arguments = {**arguments, **said, "task_id": transfer.name, "dag": self.dag}
+        arguments.update(transfer.task_arguments(), task_id=transfer.name, dag=self.dag, task_group=self.dag.task_group)
         arguments["transfer"] = transfer.name  # found again in the Dag's binding
         mapped = self._mapped_arguments(transfer) if transfer.expand else {}
-        by_default = self.config.dag.default_args and not (transfer.operator_args or mapped)
-        owner, key = (None, "dag.default_args") if by_default else (transfer, "operator_args")
-        with _refusal_named(self.config, owner, key, f"{operator.__name__} refuses its arguments"):
-            if mapped:
-                return tracked(operator).partial(**arguments).expand(**mapped)
-            if transfer.name in self.assets and not transfer.audit_enabled:
-                binding_of(self.dag).assets[transfer.name] = self.assets[transfer.name]
-                arguments["outlets"] = [Asset(self.assets[transfer.name])]
-            return tracked(operator)(**arguments)
+        if mapped:
+            return tracked(operator).partial(**arguments).expand(**mapped)
+        if transfer.name in self.assets and not transfer.audit_enabled:
+            binding_of(self.dag).assets[transfer.name] = self.assets[transfer.name]
+            arguments["outlets"] = [Asset(self.assets[transfer.name])]
+        return tracked(operator)(**arguments)
 
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
@@ -157,9 +176,7 @@ class _Factory:
         name = mapped_reference(value)
         if name is None:
             return value
-        if name not in self.tasks:
-            self.tasks[name] = self._task(self.graph.nodes[name])
-        return self.tasks[name].output
+        return self._made(self.graph.nodes[name]).output
 
     def _audit_task(self, task_id: str, transfer: StageTransfer) -> Any:
         from airflow_provider_pipetrack.sensors.audit import AuditSensor
@@ -180,15 +197,19 @@ class _Factory:
 
 
 @contextmanager
-def _refusal_named(config: PipelineConfig, transfer: StageTransfer | None, key: str, what: str) -> Iterator[None]:
-    """Turn what Airflow or an operator does not accept into a problem at its place in the file."""
+def _refusal_named(config: PipelineConfig) -> Iterator[None]:
+    """Turn what Airflow does not accept of the Dag itself into a problem of the file."""
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # noqa: BLE001  it may be anybody's operator
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError([config.problem(transfer, key, f"{what}: {reason}")]) from None
+    except Exception as error:  # noqa: BLE001  it may be anybody's code
+        raise ConfigError([_refusal(config, None, "dag", "Airflow refuses the Dag", error)]) from None
+
+
+def _refusal(config: PipelineConfig, transfer: StageTransfer | None, key: str, what: str, error: Exception) -> Problem:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return config.problem(transfer, key, f"{what}: {reason}")
 
 
 def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[BaseOperator], dict[str, Any]]:

@@ -214,7 +214,9 @@ def _add_tasks(graph: Graph, planner: _Planner) -> None:
 
 def mapped_over(transfer: StageTransfer) -> tuple[str, ...]:
     """Return the names of the transfers over whose results a transfer is mapped."""
-    references = (mapped_reference(value) for value in (transfer.expand or {}).values())
+    if not transfer.expand:
+        return ()
+    references = (mapped_reference(value) for value in transfer.expand.values())
     return tuple(name for name in references if name is not None)
 
 

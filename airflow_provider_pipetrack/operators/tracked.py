@@ -167,7 +167,8 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         if self._pipetrack_spec is not None:
             binding_of(dag).specs.setdefault(self.task_id, self._pipetrack_spec)
         elif self._pipetrack_name is not None:
-            self._pipetrack_spec = declare(dag, self._pipetrack_name, self.task_id)
+            # Not as an argument of the operator, for which Airflow looks at every attribute that is set.
+            object.__setattr__(self, "_pipetrack_spec", declare(dag, self._pipetrack_name, self.task_id))
 
     def _declare_asset(self, transfer: StageTransfer) -> None:
         """Add the asset that the transfer names; a mapped task has none, since each index would emit its event."""
