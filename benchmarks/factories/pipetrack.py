@@ -35,14 +35,27 @@ def write(folder: Path, shape: Shape) -> None:
         (folder / f"dag_{number}.yaml").write_text("\n".join(lines) + "\n")
 
 
-def build(folder: Path, shape: Shape) -> list[Any]:
-    """Read, validate and build every file, as if it had just been dropped there; what is learned is kept on disk."""
-    from airflow_provider_pipetrack import load_pipelines, settings
-    from airflow_provider_pipetrack.config import reader
+def forget() -> None:
+    """Be a fresh process that finds the files for the first time: nothing is known in memory nor on disk."""
+    from airflow_provider_pipetrack import settings
+
+    forget_memory()
+    shutil.rmtree(settings.state_dir() / "cache", ignore_errors=True)
+
+
+def forget_memory() -> None:
+    """Be a fresh process: nothing is known in memory."""
+    from airflow_provider_pipetrack.config import durations, reader
     from airflow_provider_pipetrack.dag import files, models
 
-    shutil.rmtree(settings.state_dir() / "cache", ignore_errors=True)
     files._VERDICTS.clear()
     models.forget()
     reader._short_scalar.cache_clear()
+    durations.parse_duration.cache_clear()
+
+
+def build(folder: Path, shape: Shape) -> list[Any]:
+    """Read, validate and build every file; what is learned is kept on disk."""
+    from airflow_provider_pipetrack import load_pipelines
+
     return list(load_pipelines({}, folder).values())

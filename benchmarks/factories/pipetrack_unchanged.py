@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from benchmarks.factories import pipetrack
 from benchmarks.shapes import Shape
@@ -15,15 +14,8 @@ IMPORT = pipetrack.IMPORT
 def write(folder: Path, shape: Shape) -> None:
     """Write the files, and have them read once."""
     pipetrack.write(folder, shape)
-    build(folder, shape)
+    pipetrack.build(folder, shape)
 
 
-def build(folder: Path, shape: Shape) -> list[Any]:
-    """Build every file as a fresh process would: with the models on disk, and none in memory."""
-    from airflow_provider_pipetrack import load_pipelines
-    from airflow_provider_pipetrack.dag import files, models
-
-    files._VERDICTS.clear()
-
-    models.forget()
-    return list(load_pipelines({}, folder).values())
+forget = pipetrack.forget_memory
+build = pipetrack.build
