@@ -32,6 +32,7 @@ CONTENT_FIELDS = (
 RESERVED_NAME = "pipeline_done"
 AUDIT_SUFFIX = "__audit"
 TURN_SUFFIX = "__turn"
+_SUFFIXES = (AUDIT_SUFFIX, TURN_SUFFIX)
 _ADAPTER_METHODS = ("write_tracking_record", "read_tracking_records", "update_tracking_record")
 _FUNCTION_FIELDS = ("python_callable", "rollback", "counts")
 _MAPPED_REFERENCE = re.compile(r"transfer\.(.+)")
@@ -141,8 +142,7 @@ class Checker:
     def _check_names(self, rows: Iterable[tuple[int, Row]]) -> None:
         taken: dict[str, int] = {}
         mapped = {str(row["name"]) for _, row in rows if row.get("expand")}
-        ours = {f"{row['name']}{AUDIT_SUFFIX}": row["name"] for _, row in rows}
-        ours.update({f"{row['name']}{TURN_SUFFIX}": row["name"] for _, row in rows})
+        names = {str(row["name"]): row["name"] for _, row in rows}
         for index, row in rows:
             name, path = str(row["name"]), ("stage_transfers", index, "name")
             if name in taken:
@@ -151,8 +151,8 @@ class Checker:
                     path, f"the name {name!r} is already that of the transfer in line {line}; give one of them a name"
                 )
             taken.setdefault(name, index)
-            owner = ours.get(name)
-            stem, _, digits = name.rpartition("_")
+            owner = _owner(name, names) if name.endswith(_SUFFIXES) else None
+            stem, _, digits = name.rpartition("_") if mapped else ("", "", "")
             if name == RESERVED_NAME:
                 self.add(path, f"the name {name!r} is reserved for the task that ends a run")
             elif owner is not None:
@@ -163,17 +163,21 @@ class Checker:
     def _check_references(self, rows: Iterable[tuple[int, Row]]) -> None:
         names = {str(row["name"]): row for _, row in rows}
         for index, row in rows:
-            for place, wanted in self._references(row):
-                path = ("stage_transfers", index, *place)
-                others = [name for name in names if name != row["name"]]
-                if wanted == row["name"]:
-                    self.add(path, "a transfer cannot wait for itself")
-                elif wanted not in names:
-                    self.add(path, f"there is no transfer {wanted!r}", suggest(wanted, others))
-                elif place[0] == "expand":
-                    self._check_mapped_over(path, wanted, names[wanted])
-            self._check_expand(index, row)
+            if "depends_on" in row or "expand" in row:
+                self._check_named(index, row, names)
+                self._check_expand(index, row)
             self._check_what_runs(index, row)
+
+    def _check_named(self, index: int, row: Row, names: Mapping[str, Row]) -> None:
+        for place, wanted in self._references(row):
+            path = ("stage_transfers", index, *place)
+            if wanted == row["name"]:
+                self.add(path, "a transfer cannot wait for itself")
+            elif wanted not in names:
+                others = [name for name in names if name != row["name"]]
+                self.add(path, f"there is no transfer {wanted!r}", suggest(wanted, others))
+            elif place[0] == "expand":
+                self._check_mapped_over(path, wanted, names[wanted])
 
     def _check_mapped_over(self, path: KeyPath, wanted: str, row: Row) -> None:
         if row.get("transfer_enabled") is False:
@@ -229,7 +233,8 @@ class Checker:
     def _check_unique_ids(self, rows: Iterable[tuple[int, Row]]) -> None:
         taken: dict[str, int] = {}
         for index, row in rows:
-            value = _content(row.get("transfer_unique_id"))
+            written = row.get("transfer_unique_id")
+            value = _content(written) if written else None
             if not value:
                 continue
             if value in taken:
@@ -317,14 +322,11 @@ class Checker:
                 self.add(("stage_transfers", index, field), *found)
 
     def _check_functions(self, index: int, row: Row, functions: UserFunctions) -> None:
-        named: list[tuple[KeyPath, Any]] = [((field,), row.get(field)) for field in _FUNCTION_FIELDS]
-        for field, key in (
-            ("audit", "function"),
-            *([("operator_args", "python_callable")] if row.get("operator") else []),
-        ):
-            below = row.get(field)
-            if isinstance(below, dict):
-                named.append(((field, key), below.get(key)))
+        named: list[tuple[KeyPath, Any]] = [((field,), row[field]) for field in _FUNCTION_FIELDS if field in row]
+        if isinstance(row.get("audit"), dict):
+            named.append((("audit", "function"), row["audit"].get("function")))
+        if row.get("operator") and isinstance(row.get("operator_args"), dict):
+            named.append((("operator_args", "python_callable"), row["operator_args"].get("python_callable")))
         for path, text in named:
             if not isinstance(text, str) or not text or (self._functions_broken and "." not in text):
                 continue
@@ -354,6 +356,12 @@ def mapped_reference(value: Any) -> str | None:
     """Return the name of the transfer whose result an entry of ``expand`` means, or None."""
     match = _MAPPED_REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return match.group(1) if match else None
+
+
+def _owner(name: str, names: Mapping[str, Any]) -> Any:
+    """Return the name of the transfer whose audit or turn would be called ``name``, or None."""
+    stems = (name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix))
+    return next((names[stem] for stem in stems if stem in names), None)
 
 
 def _computed_name(row: Row) -> str:
