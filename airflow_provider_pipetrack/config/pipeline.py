@@ -225,7 +225,7 @@ class PipelineConfig(Model):
         """The pipeline's version, or None."""
         return self.pipeline_metadata.pipeline_version or None
 
-    @property
+    @cached_property
     def dag_id(self) -> str:
         """The Dag's id: as given, else the slug of the pipeline's id; of the file's stem when that gives none."""
         if self.dag.dag_id:

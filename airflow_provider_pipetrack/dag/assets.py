@@ -28,7 +28,8 @@ def assets_of(config: PipelineConfig) -> dict[str, str]:
     read = {_literal(transfer.stage_i_details) for transfer in enabled}
     found = {}
     for transfer, stage in zip(enabled, targets, strict=True):
-        is_stage = bool(stage.strip()) and filled[stage] == 1 and (transfer.audit_enabled or stage not in read)
+        is_end = transfer.audit_enabled or stage not in read
+        is_stage = is_end and filled[stage] == 1 and bool(stage.strip())
         uri = _asset(config.dag_id, transfer, stage) if is_stage or transfer.asset else None
         if uri is not None:
             found[transfer.name] = uri

@@ -25,6 +25,7 @@ from airflow_provider_pipetrack.dag.operators import find_operator, operator_mis
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.operators.arguments import arguments_of
+from airflow_provider_pipetrack.operators.marker import MarkerOperator
 from airflow_provider_pipetrack.operators.tracked import tracked
 
 #: Start of Dags that name none, so that a schedule works without one.
@@ -226,8 +227,6 @@ def _operator_of(config: PipelineConfig, transfer: StageTransfer) -> tuple[type[
         mapped = set(transfer.expand or ()) - {"op_args"}  # then the arguments are part of what is mapped over
         own = {"op_kwargs": dict(transfer.operator_args)} if transfer.operator_args and not mapped else {}
         return PythonOperator, {"python_callable": function, **own}
-    from airflow_provider_pipetrack.operators.marker import MarkerOperator
-
     return MarkerOperator, {}
 
 

@@ -98,22 +98,21 @@ class _Planner:
         self.by_name = {transfer.name: transfer for transfer in transfers}
         self.warnings: list[str] = []
         enabled = [transfer for transfer in transfers if transfer.transfer_enabled]
-        orders = sorted({transfer.transfer_order_number for transfer in enabled})
-        grouped: dict[float, list[StageTransfer]] = {order: [] for order in orders}
+        grouped: dict[float, list[StageTransfer]] = {}
         for transfer in enabled:
-            grouped[transfer.transfer_order_number].append(transfer)
-        self.orders = orders
-        self.levels = [grouped[order] for order in orders]
+            grouped.setdefault(transfer.transfer_order_number, []).append(transfer)
+        self.orders = sorted(grouped)
+        self.levels = [grouped[order] for order in self.orders]
         #: Whether somebody waits for another than an earlier level; nothing else can lead in a circle.
         self.may_circle = any(
-            t.depends_on is not None or not t.dependent_on_previous_transfer or mapped_over(t) for t in enabled
+            t.depends_on is not None or not t.dependent_on_previous_transfer or t.expand for t in enabled
         )
         # For each level, the names of the nearest earlier level that ends at all.
         self._before: list[tuple[str, ...]] = []
         waited_for: tuple[str, ...] = ()
         for level in self.levels:
             self._before.append(waited_for)
-            waited_for = tuple(t.name for t in level if not t.is_continuous) or waited_for
+            waited_for = tuple([t.name for t in level if not t.is_continuous]) or waited_for
         self._last = waited_for
         self._filling: dict[str, list[str]] | None = None
 
@@ -130,7 +129,7 @@ class _Planner:
 
     def _direct(self, transfer: StageTransfer, previous: tuple[str, ...]) -> tuple[str, ...]:
         # Whose result it is mapped over comes first in any case.
-        mapped = mapped_over(transfer)
+        mapped = mapped_over(transfer) if transfer.expand else ()
         if transfer.depends_on is None and transfer.dependent_on_previous_transfer:
             return tuple(dict.fromkeys((*previous, *mapped))) if mapped else previous
         return self._enabled((*self._named(transfer), *mapped), transfer.name)
@@ -190,7 +189,7 @@ class _Planner:
                 f"{transfer.name} (order {transfer.transfer_order_number:g}) waits for nothing and may start before "
                 "the levels above it"
             )
-        if transfer.is_continuous and transfer.audit_enabled:
+        if transfer.audit_enabled and transfer.is_continuous:
             self.warnings.append(
                 f"{transfer.name} never ends (estimated_duration: continuous), so its audit waits until it is stopped"
             )
@@ -199,24 +198,23 @@ class _Planner:
 def _add_tasks(graph: Graph, planner: _Planner) -> None:
     transfers = planner.by_name
     exits = {name: exit_task(transfers[name]) for name in graph.upstreams}
+    kind = Kind.TRANSFER  # members of an enum are slow to look up
     for level in planner.levels:
         for transfer in level:
             name = transfer.name
-            graph.add(Node(name, Kind.TRANSFER, name), (exits[up] for up in graph.upstreams[name]))
+            graph.add(Node(name, kind, name), [exits[up] for up in graph.upstreams[name]])
             if transfer.audit_enabled:
                 graph.add(Node(exits[name], Kind.AUDIT, name), [name])
     if any(not transfer.can_process_be_parallelized for level in planner.levels for transfer in level):
         place = _places(graph, planner)
         for level in planner.levels:
             _add_turns(graph, level, exits, place)
-    _add_join(graph)
+        _add_join(graph)
 
 
 def mapped_over(transfer: StageTransfer) -> tuple[str, ...]:
     """Return the names of the transfers over whose results a transfer is mapped."""
-    if not transfer.expand:
-        return ()
-    references = (mapped_reference(value) for value in transfer.expand.values())
+    references = (mapped_reference(value) for value in (transfer.expand or {}).values())
     return tuple(name for name in references if name is not None)
 
 

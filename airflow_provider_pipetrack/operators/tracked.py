@@ -238,15 +238,21 @@ def tracked(operator: type[BaseOperator]) -> type[Any]:
     :param operator: a subclass of ``BaseOperator``. ``EmptyOperator`` becomes a marker that really runs.
     :raises TypeError: when it is no operator class.
     """
-    if not (inspect.isclass(operator) and issubclass(operator, BaseOperator)):
-        raise TypeError(f"tracked({operator!r}): expected an operator class, such as BashOperator")
-    if issubclass(operator, TrackedOperator):
-        return operator
+    if not inspect.isclass(operator):
+        raise _no_operator(operator)
     return _tracked(operator)
+
+
+def _no_operator(given: Any) -> TypeError:
+    return TypeError(f"tracked({given!r}): expected an operator class, such as BashOperator")
 
 
 @functools.cache
 def _tracked(operator: type[BaseOperator]) -> type[Any]:
+    if not issubclass(operator, BaseOperator):
+        raise _no_operator(operator)
+    if issubclass(operator, TrackedOperator):
+        return operator
     from airflow.providers.standard.operators.empty import EmptyOperator
 
     if operator is EmptyOperator:
