@@ -16,6 +16,7 @@ from airflow_provider_pipetrack.compat.dags import (
     current_task_group,
     deadline_alert,
     is_cron,
+    keeps_dags,
     next_cron_date,
     serialize,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "is_cron",
     "is_plain_constructor",
     "is_unmapping",
+    "keeps_dags",
     "keeps_first_start",
     "mail_notifier",
     "may_see_health",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,6 +79,13 @@ def deadline_alert(interval: timedelta, callback: str, kwargs: Mapping[str, Any]
         interval=interval,
         callback=sdk.AsyncCallback(callback, kwargs=dict(kwargs)),
     )
+
+
+def keeps_dags() -> bool:
+    """Return whether this process reads Dags for Airflow to keep them, serialized: it belongs to the Dag processor."""
+    from airflow.sdk import get_parsing_context
+
+    return "airflow.dag_processing.processor" in sys.modules and get_parsing_context().dag_id is None
 
 
 def serialize(dag: Any) -> None:

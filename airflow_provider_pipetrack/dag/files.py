@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airflow_provider_pipetrack import __version__
+from airflow_provider_pipetrack.compat import keeps_dags
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.dag.factory import read_config
@@ -22,7 +23,8 @@ _SKIPPED = {"__pycache__", "node_modules"}
 class Verdict:
     """What became of one file: its model, or its problems.
 
-    :param proven: whether Airflow has taken the Dag of this model before.
+    :param proven: whether Airflow has taken the Dag of this model before: made it and, where it keeps Dags, serialized
+        it.
     """
 
     path: Path
@@ -82,8 +84,8 @@ def read_pipeline(path: Path) -> Verdict:
     known = _VERDICTS.get(path)
     if known is not None and known[0] == key and not _functions_changed(known[1]):
         return known[1]
-    config = remembered(path, key)
-    verdict = Verdict(path, config, proven=True) if config is not None else _read(path)
+    config, serialized = remembered(path, key)
+    verdict = Verdict(path, config, proven=serialized or not keeps_dags()) if config is not None else _read(path)
     if verdict.config is not None:
         functions = verdict.config.functions.file()
         if functions is not None:
@@ -99,7 +101,7 @@ def settle(verdict: Verdict, *, taken: bool) -> None:
         return
     _VERDICTS[verdict.path] = (known[0], replace(verdict, proven=taken))
     if taken:
-        remember(verdict.path, known[0], verdict.config)
+        remember(verdict.path, known[0], verdict.config, serialized=keeps_dags())
     else:
         forget_model(verdict.path)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk import DAG, get_parsing_context
 
-from airflow_provider_pipetrack.compat import serialize
+from airflow_provider_pipetrack.compat import keeps_dags, serialize
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.pausing import collector_paused
@@ -197,18 +197,18 @@ def _problems_of(verdict: Verdict, *, build: bool, serialized: bool) -> Iterable
         return find_problems(verdict.config, plan_graph(verdict.config.stage_transfers))
     try:
         dag = _dag_of(verdict)
+        if serialized:
+            _serialize(verdict, dag)
     except ConfigError as error:
         return error.problems
-    try:
-        if serialized:
-            serialize(dag)
-    except Exception as error:  # noqa: BLE001  it may be anybody's operator
-        return [Problem(str(verdict.path), 0, 0, "", f"Airflow cannot keep the Dag: {error}")]
     return ()
 
 
 def _dag_of(verdict: Verdict) -> DAG:
     """Return the Dag of a file that was read.
+
+    Airflow holds a Dag that it cannot serialize against all Dags of the same Python file. So where it is about to keep
+    a Dag, one that was never serialized before is tried first.
 
     :raises ConfigError: with everything that is wrong with it.
     """
@@ -216,6 +216,8 @@ def _dag_of(verdict: Verdict) -> DAG:
         raise ConfigError(verdict.problems)
     try:
         dag = build_dag(verdict.config)
+        if not verdict.proven and keeps_dags():
+            _serialize(verdict, dag)
     except ConfigError:
         settle(verdict, taken=False)
         raise
@@ -226,3 +228,15 @@ def _dag_of(verdict: Verdict) -> DAG:
         raise ConfigError([Problem(str(verdict.path), 0, 0, "", reason)]) from None
     settle(verdict, taken=True)
     return dag
+
+
+def _serialize(verdict: Verdict, dag: DAG) -> None:
+    """Serialize a Dag as Airflow will.
+
+    :raises ConfigError: when that is not possible.
+    """
+    try:
+        serialize(dag)
+    except Exception as error:  # noqa: BLE001  it may be anybody's operator
+        problem = Problem(str(verdict.path), 0, 0, "", f"Airflow cannot keep the Dag: {error}")
+        raise ConfigError([problem]) from None

@@ -36,8 +36,8 @@ class _Pack:
 _PACKS: dict[Path, _Pack] = {}
 
 
-def remembered(path: Path, key: str) -> PipelineConfig | None:
-    """Return a file's model as an earlier process has read it, or None.
+def remembered(path: Path, key: str) -> tuple[PipelineConfig | None, bool]:
+    """Return a file's model as an earlier process has read it, or None; and whether its Dag was serialized.
 
     :param key: what the model depends on; another key makes another model.
     """
@@ -45,20 +45,24 @@ def remembered(path: Path, key: str) -> PipelineConfig | None:
     try:
         functions = made_from.get("functions")
         if made_from.get("key") != key or (functions and made_from["state"] != state_of(Path(functions))):
-            return None
-        return PipelineConfig.from_json(body, path.stem, path)
+            return None, False
+        return PipelineConfig.from_json(body, path.stem, path), bool(made_from.get("serialized"))
     except (ValueError, KeyError, TypeError) as error:
         log.debug("no remembered model of %s: %s", path, error)
-        return None
+        return None, False
 
 
-def remember(path: Path, key: str, config: PipelineConfig) -> None:
-    """Keep a model for later processes."""
+def remember(path: Path, key: str, config: PipelineConfig, *, serialized: bool = False) -> None:
+    """Keep a model for later processes.
+
+    :param serialized: whether Airflow could serialize its Dag, too.
+    """
     functions = config.functions.file()
     made_from = {
         "key": key,
         "functions": str(functions) if functions else "",
         "state": state_of(functions) if functions else "",
+        "serialized": "yes" if serialized else "",
     }
     try:
         _keep(path, made_from, config.to_json().encode())

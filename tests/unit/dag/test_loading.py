@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -226,6 +227,62 @@ def test_what_airflow_cannot_keep_is_a_problem_when_a_file_is_validated(folder, 
     assert [str(problem) for problem in find_problems_in([path], build_all=True)] == [
         f"{path}:0:0: Airflow cannot keep the Dag: no place for p"
     ]
+
+
+def test_where_airflow_keeps_dags_each_is_serialized_once_before_airflow_does_it(folder, monkeypatch):
+    (folder / "a.yaml").write_text(GOOD)
+    (folder / "b.yaml").write_text(GOOD)
+    load_pipelines({}, folder)  # a task start, say: it serializes nothing, and has no say in it
+    tried = []
+
+    def fail_b(dag):
+        tried.append(dag.dag_id)
+        if dag.dag_id == "b":
+            raise ValueError("no place for b")
+
+    monkeypatch.setattr(loader, "serialize", fail_b)
+    monkeypatch.setitem(sys.modules, "airflow.dag_processing.processor", sys)
+    for expected in (["a", "b"], ["b"]):
+        files._VERDICTS.clear()  # what a fresh process knows
+        models.forget()
+        assert set(load_pipelines({}, folder)) == {"a"}
+        assert tried == expected
+        tried.clear()
+    files._VERDICTS.clear()
+    models.forget()
+    with pytest.raises(ConfigError, match=rf"^{folder}/b\.yaml:0:0: Airflow cannot keep the Dag: no place for b$"):
+        report_problems(folder)
+
+
+PROCESSOR = """
+import sys
+from pathlib import Path
+import structlog
+from airflow.dag_processing import processor
+for name in ("load.py", "report.py"):
+    asked = {"file": str(Path(sys.argv[1], name)), "bundle_path": sys.argv[1], "bundle_name": "dags-folder"}
+    request = processor.DagFileParseRequest.model_validate(asked)
+    result = processor._parse_file(request, structlog.get_logger())
+    print("==", name, [dag.dag_id for dag in result.serialized_dags], list((result.import_errors or {}).values()))
+"""
+
+
+def test_a_dag_that_airflow_cannot_serialize_is_held_against_no_other(folder, tmp_path):
+    (folder / "good.yaml").write_text(
+        f"stage_transfers: [{{name: a, operator: {BASH}, operator_args: {{bash_command: x}}}}]"
+    )
+    (folder / "odd.yaml").write_text(
+        f"stage_transfers: [{{name: a, operator: {BASH}, operator_args: {{bash_command: x, weight_rule: odd}}}}]"
+    )
+    for name, call in (("load", "load_pipelines(globals())"), ("report", "report_problems()")):
+        text = f"# Airflow Dags\nfrom airflow_provider_pipetrack import load_pipelines, report_problems\n{call}\n"
+        (folder / f"{name}.py").write_text(text)
+    command = [sys.executable, "-c", PROCESSOR, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=tmp_path)
+    loaded, reported = (line for line in done.stdout.splitlines() if line.startswith("== "))
+    assert loaded == "== load.py ['good'] []", done.stderr
+    assert reported.startswith("== report.py [] [")
+    assert f"{folder}/odd.yaml:0:0: Airflow cannot keep the Dag: Failed to serialize DAG" in reported
 
 
 def test_what_is_refused_only_later_is_found_by_the_next_process(folder, monkeypatch):
