@@ -115,7 +115,7 @@ class Asked:
             (name, len(value) if name in LISTS else value if name == "status" else value in (None, "", False))
             for name, value in self.filters.items()
         )
-        seen = None if self.dag_ids is None else bool(self.dag_ids)
+        seen = None if self.dag_ids is None else len(self.dag_ids)
         return (
             self.question, *filters, seen, self.order_by, self.descending, self.limit is None, self.keys_only,
         )  # fmt: skip
@@ -156,8 +156,10 @@ class Asked:
                 bound[name] = value
         if self.filters.get("search"):
             bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
-        if self.dag_ids:
-            bound["dags"] = [*self.dag_ids]
+        if dialect.among:
+            bound["dags"] = [*(self.dag_ids or ())]
+        else:
+            bound.update((f"dag_{number}", dag_id) for number, dag_id in enumerate(self.dag_ids or ()))
         return {name: bound_value(value, dialect) for name, value in bound.items()}
 
     def rows(self, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -182,6 +184,8 @@ class Asked:
         return _filled(template(self.question), self._fragments(dialect, page))
 
     def _fragments(self, dialect: QueryDialect, page: str) -> dict[str, str]:
+        places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids or ())))
+        among = dialect.among or f"{{}} IN ({places})"
         return {
             **FRAGMENTS,
             "columns": COLUMN_LIST,
@@ -189,8 +193,8 @@ class Asked:
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),
             "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",
-            "of_dag": dialect.among.format("t.dag_id"),
-            "of_any_dag": dialect.among.format("COALESCE(t.dag_id, '')"),
+            "of_dag": among.format("t.dag_id"),
+            "of_any_dag": among.format("COALESCE(t.dag_id, '')"),
             "filters": self._inner(),
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,

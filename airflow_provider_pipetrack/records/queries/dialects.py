@@ -35,21 +35,20 @@ class QueryDialect:
     :param placeholder: how a bound value is written, with ``{}`` for its name.
     :param elapsed: seconds from the attempt's start to ``:now``.
     :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
-    :param among: whether ``{}`` is one of the texts in ``:dags``.
+    :param among: whether ``{}`` is one of the texts in ``:dags``; empty where a database plans better with each text
+        bound by itself.
     :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
     :param once: what makes a common table expression be computed once, where a database does so on request only.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
-    :param native_lists: whether lists are bound as they are; else as JSON.
     """
 
     placeholder: str
     elapsed: str
     listed: str
-    among: str
     newer: str
     native_times: bool
-    native_lists: bool = False
+    among: str = ""
     once: str = "MATERIALIZED "
     leaps: bool = True
 
@@ -62,7 +61,6 @@ SQLITE_QUERIES = QueryDialect(
     placeholder=":{}",
     elapsed="((julianday(:now) - julianday(t.transfer_start_timestamp)) * 86400.0)",
     listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
-    among="{} IN (SELECT value FROM json_each(:dags))",
     newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
     native_times=False,
 )
@@ -73,7 +71,6 @@ POSTGRES_QUERIES = QueryDialect(
     among="{} = ANY(CAST(:dags AS text[]))",
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
     native_times=True,
-    native_lists=True,
 )
 _SNOWFLAKE_TYPES = {"integer": "NUMBER(38, 0)", "float": "FLOAT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP_TZ"}
 
@@ -92,7 +89,6 @@ SNOWFLAKE_QUERIES = QueryDialect(
     placeholder="%({})s",
     elapsed="(DATEDIFF(microsecond, t.transfer_start_timestamp, CAST(:now AS TIMESTAMP_TZ)) / 1000000.0)",
     listed="ARRAY_AGG(DISTINCT {0})",
-    among="{} IN (SELECT CAST(f.value AS VARCHAR) FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:dags))) f)",
     newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
     native_times=False,
     once="",
@@ -114,8 +110,6 @@ def newer_rows(records: Iterable[Mapping[str, Any]], dialect: QueryDialect) -> l
 
 def bound_value(value: Any, dialect: QueryDialect) -> Any:
     """Return a value as it is bound: moments in UTC, as the database keeps them."""
-    if isinstance(value, list):
-        return value if dialect.native_lists else json.dumps(value)
     if isinstance(value, datetime):
         moment = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
         return moment if dialect.native_times else moment.isoformat(timespec="microseconds")
