@@ -19,29 +19,33 @@ if TYPE_CHECKING:
 #: Fields of a transfer that the Dag itself says: by its tasks and their edges.
 _SAID_BY_THE_DAG = ("operator", "python_callable", "expand", "depends_on")
 
+#: Arguments of a task that stand in its records, the transfer's field for each, and what they are.
+_RECORDED_ARGUMENTS = (("retries", "max_retry_attempts", int), ("owner", "transfer_process_owner_name", str))
+
 #: Transfers of ``@task.tracked`` functions, whose Dag is not known when they are declared; by their name.
 _DECLARED: dict[str, tuple[StageTransfer | Mapping[str, Any] | None, str | None]] = {}
 
 
 def spec_from(
     transfer: StageTransfer | Mapping[str, Any] | None,
-    task_arguments: Mapping[str, Any],
+    own: Mapping[str, Any],
+    inherited: Mapping[str, Any],
     *,
     pipeline_id: str | None = None,
 ) -> Spec:
     """Return the specification of a task's transfer.
 
-    :param task_arguments: the task's arguments, those of ``default_args`` included; they fill what ``transfer`` leaves
-        open.
+    :param own: the task's own arguments, by which Airflow runs it whatever ``transfer`` says.
+    :param inherited: what the task's ``default_args`` say; it fills what ``transfer`` leaves open.
     :raises ConfigError: names every mistake in ``transfer``.
     """
-    return Spec(_model(transfer or {}, task_arguments), pipeline_id or "")
+    return Spec(_model(transfer or {}, own, inherited), pipeline_id or "")
 
 
-def declared_spec(name: str, task_arguments: Mapping[str, Any]) -> Spec:
+def declared_spec(name: str, own: Mapping[str, Any], inherited: Mapping[str, Any]) -> Spec:
     """Return the specification of a task of a decorated function, which has declared its transfer under ``name``."""
     transfer, pipeline_id = _DECLARED[name]
-    return spec_from(transfer, task_arguments, pipeline_id=pipeline_id)
+    return spec_from(transfer, own, inherited, pipeline_id=pipeline_id)
 
 
 def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
@@ -53,7 +57,7 @@ def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
     specs = binding_of(dag).specs
     place = task_id or name
     if place not in specs and name in _DECLARED:
-        specs[place] = declared_spec(name, {"task_id": place})
+        specs[place] = declared_spec(name, {"task_id": place}, {})
     if place not in specs:
         raise PipetrackError(
             f"{place}: the Dag {dag.dag_id} has no transfer {name!r}; give its fields, such as "
@@ -74,7 +78,7 @@ def complete_binding(dag: DAG) -> Binding:
         partial: Mapping[str, Any] = getattr(task, "partial_kwargs", None) or {}
         name = partial.get("transfer")
         if isinstance(name, str) and name in _DECLARED and task.task_id not in specs:
-            specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id})
+            specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id}, {})
     return binding_of(dag)
 
 
@@ -89,7 +93,7 @@ def declare_mapped(dag: DAG, arguments: MutableMapping[str, Any], inherited: Map
     if isinstance(transfer, str):
         return
     task_id = whole_task_id(arguments, dag)
-    spec = spec_from(transfer, {**inherited, **arguments, "task_id": task_id}, pipeline_id=pipeline_id)
+    spec = spec_from(transfer, {**arguments, "task_id": task_id}, inherited, pipeline_id=pipeline_id)
     if named_asset(spec.transfer) is not None:
         raise TypeError(f"{task_id}: a mapped task has no single end to say that transfer['asset'] is ready")
     binding_of(dag).specs.setdefault(task_id, spec)
@@ -134,21 +138,24 @@ def asked_of_the_task(transfer: StageTransfer) -> dict[str, Any]:
     return {name: value for name, value in transfer.task_arguments().items() if TASK_ARGUMENTS[name] in fields}
 
 
-def _model(fields: StageTransfer | Mapping[str, Any], task_arguments: Mapping[str, Any]) -> StageTransfer:
+def _model(
+    fields: StageTransfer | Mapping[str, Any], own: Mapping[str, Any], inherited: Mapping[str, Any]
+) -> StageTransfer:
     from airflow_provider_pipetrack.config import StageTransfer, transfer_from_mapping
     from airflow_provider_pipetrack.config.transfer import MAX_NAME
 
     if isinstance(fields, StageTransfer):
         fields = {name: getattr(fields, name) for name in fields.model_fields_set}
     filled = dict(fields)
-    _refuse_what_the_dag_says(filled, str(task_arguments.get("task_id", "")))
+    _refuse_what_the_dag_says(filled, str(own.get("task_id", "")))
     # The task's own id stands in the record; a name has fewer letters to choose from.
-    filled.setdefault("name", slug(str(task_arguments.get("task_id", "")), MAX_NAME) or "transfer")
+    filled.setdefault("name", slug(str(own.get("task_id", "")), MAX_NAME) or "transfer")
     filled.setdefault("audit_enabled", False)
-    if isinstance(task_arguments.get("retries"), int):
-        filled.setdefault("max_retry_attempts", task_arguments["retries"])
-    if isinstance(task_arguments.get("owner"), str):
-        filled.setdefault("transfer_process_owner_name", task_arguments["owner"])
+    for argument, field, kind in _RECORDED_ARGUMENTS:
+        if isinstance(own.get(argument), kind):
+            filled[field] = own[argument]
+        elif isinstance(inherited.get(argument), kind):
+            filled.setdefault(field, inherited[argument])
     return transfer_from_mapping(filled)
 
 

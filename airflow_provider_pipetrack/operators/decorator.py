@@ -23,7 +23,7 @@ def _prepare_mapped(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         return kwargs
     hook_dag(dag)
     inherited = inherited_arguments(kwargs, dag)
-    asked = asked_of_the_task(declared_spec(kwargs["transfer"], {**inherited, **kwargs}).transfer)
+    asked = asked_of_the_task(declared_spec(kwargs["transfer"], kwargs, inherited).transfer)
     return with_task_callbacks({**asked, **kwargs}, inherited)
 
 

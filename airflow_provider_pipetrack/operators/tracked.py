@@ -89,8 +89,8 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
     :param transfer: the name of a transfer of this Dag, or the transfer's fields as in a pipeline file, such as
         ``{"stage_i_details": "raw", "stage_i_plus_1_details": "clean"}``. Fields that are given set the task's
         ``retries``, ``owner``, ``retry_delay``, ``execution_timeout``, ``pool`` and ``max_active_tis_per_dag``, unless
-        the task has its own. Where they are not given, ``retries`` and ``owner`` of the task, or of ``default_args``,
-        fill ``max_retry_attempts`` and ``transfer_process_owner_name``.
+        the task has its own, which then stand in the records, too. Where they are not given, ``retries`` and ``owner``
+        of ``default_args`` fill ``max_retry_attempts`` and ``transfer_process_owner_name``.
     :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given.
 
     All other arguments are those of the operator and of every Airflow task.
@@ -296,11 +296,11 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
         if isinstance(transfer, str) and not is_declared(transfer):
             object.__setattr__(self, "_pipetrack_name", transfer)
         else:
-            known = {**inherited, **kwargs, "task_id": whole_task_id(kwargs)}
+            own = {**kwargs, "task_id": whole_task_id(kwargs)}
             spec = (
-                declared_spec(transfer, known)
+                declared_spec(transfer, own, inherited)
                 if isinstance(transfer, str)
-                else spec_from(transfer, known, pipeline_id=pipeline_id)
+                else spec_from(transfer, own, inherited, pipeline_id=pipeline_id)
             )
             object.__setattr__(self, "_pipetrack_spec", spec)
             kwargs = {**asked_of_the_task(spec.transfer), **kwargs}

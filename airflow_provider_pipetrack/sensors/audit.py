@@ -75,7 +75,9 @@ class AuditSensor(BaseSensorOperator):
             raise ValueError(f"{hidden[0]} would hide a mismatch; use on_mismatch='warn' to go on in spite of one")
         if on_mismatch not in {None, "fail", "warn"}:
             raise ValueError(f"on_mismatch={on_mismatch!r}: expected 'fail' or 'warn'")
-        self._pipetrack_spec = None if isinstance(transfer, str) else spec_from(transfer, kwargs)
+        self._pipetrack_spec = (
+            None if isinstance(transfer, str) else spec_from(transfer, {"task_id": kwargs.get("task_id", "")}, kwargs)
+        )
         self._pipetrack_name = transfer if isinstance(transfer, str) else self._pipetrack_spec.transfer.name  # type: ignore[union-attr]
         self.function = function
         self.on_mismatch = on_mismatch

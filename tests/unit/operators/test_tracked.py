@@ -82,6 +82,18 @@ def test_fields_of_a_transfer_set_what_they_mean_unless_the_task_says_it():
     for made in (one, dag.get_task("each")):
         assert [getattr(made, name) for name in names] == expected
     assert (own.pool, own.retries) == ("fast", 5)
+    other = {"retries": 2, "owner": "bob"}
+    with DAG("e", default_args={"retries": 1}) as dag:
+        TrackedOperator(task_id="one", operator=BashOperator, bash_command="x", transfer=fields, **other)
+        tracked(BashOperator).partial(task_id="each", transfer=fields, **other).expand(bash_command=["x"])
+        task.tracked(transfer=fields, **other)(defined_before_any_dag.function).override(task_id="decorated")()
+        task.tracked(transfer=fields, **other)(defined_before_any_dag.function).override(task_id="mapped").expand(
+            number=[1]
+        )
+    for name, spec in complete_binding(dag).specs.items():
+        recorded = (spec.transfer.max_retry_attempts, spec.transfer.transfer_process_owner_name)
+        made = dag.get_task(name)
+        assert recorded == (made.retries, made.owner) == (2, "bob"), name
     assert (plain.retries, plain.max_active_tis_per_dag) == (1, None)
 
 
