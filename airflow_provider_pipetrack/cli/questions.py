@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from airflow_provider_pipetrack.cli.shown import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_pipetrack.tracking.questions import Answer
+    from airflow_provider_pipetrack.tracking.questions import Answer, Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 _RUN_TABLE = {
@@ -37,6 +38,7 @@ _RUN_TABLE = {
     "partial": lambda row: row["partial"] or "",
     "audits": lambda row: f"{row['audits_matched']}/{row['audits_total']}" if row["audits_total"] else "",
     "owners": lambda row: row["owners"],
+    "next": lambda row: row["next_run"],
 }
 _EVENT_TABLE = {
     "when": lambda event: event["changed_at"],
@@ -59,7 +61,7 @@ _EVENT_TABLE = {
 def status(pipeline: str | None, limit: int, locations: Sequence[str], output: str) -> None:
     """Show how every pipeline stands, or the last run of one PIPELINE with its transfers."""
     with opened_questions(locations) as questions:
-        pipelines = questions.ask("pipelines", limit=limit, pipeline_id=pipeline)
+        pipelines = _with_next_runs(questions, questions.ask("pipelines", limit=limit, pipeline_id=pipeline))
         if pipeline is None:
             attention = questions.ask("attention", limit=limit)
             _finish(pipelines)
@@ -294,6 +296,14 @@ def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
         }
         more = f", the newest {len(attention.rows):,}" if attention.total > len(attention.rows) else ""
         print_table(f"Needs attention: {attention.total:,}{more}", columns, attention.rows)
+
+
+def _with_next_runs(questions: Questions, pipelines: Answer) -> Answer:
+    """Return pipelines with when they run next, by the configurations that are kept with their records."""
+    from airflow_provider_pipetrack.ui.configured import Configurations, with_next_runs
+
+    configured = Configurations().of(questions.stores, pipelines.rows)
+    return replace(pipelines, rows=with_next_runs(pipelines.rows, configured, datetime.now(timezone.utc)))
 
 
 def _origin(answer: Answer) -> dict[str, Any]:

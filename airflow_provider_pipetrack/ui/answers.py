@@ -66,6 +66,8 @@ class Pipeline(_Counts):
     """A pipeline in a Dag, by its last run."""
 
     owners: list[str]
+    next_run: str | None = Field(description="When it runs next, in words; None when its schedule is not known.")
+    next_run_at: datetime | None = Field(description="The moment, where its schedule names one.")
 
 
 class Run(_Counts):

@@ -10,6 +10,7 @@ from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.notifications.outbox import Outbox
 from airflow_provider_pipetrack.ui import answers
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.configured import with_next_runs
 from airflow_provider_pipetrack.ui.health import require_health
 from airflow_provider_pipetrack.ui.parameters import AskedPipelines, AskedReadiness, AskedRuns, AskedTransfers
 from airflow_provider_pipetrack.ui.readiness import readiness as ask_readiness
@@ -21,8 +22,10 @@ _Asker = Annotated[Asker, Depends(asker_of)]
 
 @router.get("/pipelines")
 def pipelines(asker: _Asker, asked: Annotated[AskedPipelines, Query()]) -> answers.Pipelines:
-    """One row for each pipeline and Dag: how its last run stands."""
-    return answers.Pipelines(**_page(asker, "pipelines", asked, asked.filters()))
+    """One row for each pipeline and Dag: how its last run stands, and when it runs next."""
+    found = _page(asker, "pipelines", asked, asked.filters())
+    rows = with_next_runs(found["rows"], asker.configured(found["rows"]), asker.now)
+    return answers.Pipelines(**{**found, "rows": rows})
 
 
 @router.get("/runs")

@@ -133,6 +133,21 @@ def next_run(configured: Configured | None, began_at: datetime | None, now: date
     return Next(_until(moment, now), moment)
 
 
+def with_next_runs(
+    rows: Iterable[Mapping[str, Any]], configured: Mapping[str, Configured], now: datetime
+) -> list[dict[str, Any]]:
+    """Return pipelines with ``next_run``, in words, and ``next_run_at``; both None where they are not known.
+
+    :param rows: pipelines, by their last runs.
+    :param configured: what is known of configurations, by their hashes.
+    """
+    found = [(row, next_run(configured.get(row["config_hash"]), row["began_at"], now)) for row in rows]
+    return [
+        {**row, "next_run": following and following.text, "next_run_at": following and following.moment}
+        for row, following in found
+    ]
+
+
 def _until(moment: datetime, now: datetime) -> str:
     if now - moment >= _ON_ITS_WAY:
         return f"was due {ago(moment, now)}"

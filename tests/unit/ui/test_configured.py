@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from click.testing import CliRunner
 
 from airflow_provider_pipetrack.attempts.versions import version_of
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.tracking.configs import keep_config
@@ -120,6 +123,25 @@ def test_the_overview_shows_when_a_pipeline_runs_next(visitor, read, kept):
     following = [attrs["datetime"] for tag, attrs in page.tags if tag == "time"][-1]
     assert moment(following[:16]).strftime("%H:%M") == "02:00"
     assert 0 < (moment(following[:16]) - (NOW - timedelta(hours=1))).total_seconds() <= 86400
+
+
+def test_the_api_and_the_command_say_when_a_pipeline_runs_next(visitor, kept):
+    (row,) = visitor(kept[0], "orders").get("api/v1/pipelines").json()["rows"]
+    following = next_run(read_configured(kept[1].config), NOW - timedelta(hours=1), NOW)
+    assert row["next_run_at"] == following.moment.isoformat().replace("+00:00", "Z")
+    assert row["next_run"].startswith(("in ", "was due ", "now"))
+    places = [part for leg in kept[0].legs for part in ("--location", leg.location.text)]
+    shown = CliRunner().invoke(main, ["status", "--output", "json", *places])
+    (told,) = json.loads(shown.stdout)["pipelines"]
+    assert (told["next_run_at"], told["next_run"]) == (following.moment.isoformat(), row["next_run"])
+    shown = CliRunner().invoke(main, ["status", "orders", *places])
+    assert row["next_run"] in shown.stdout
+
+
+def test_without_a_configuration_the_api_does_not_know_the_next_run(visitor, tmp_path):
+    with filled_store(tmp_path, [good_run("orders", "one", NOW)]) as store:
+        (row,) = visitor(store, "orders").get("api/v1/pipelines").json()["rows"]
+    assert (row["next_run"], row["next_run_at"]) == (None, None)
 
 
 def test_a_run_and_a_transfer_show_the_pool(visitor, read, kept):
