@@ -355,7 +355,7 @@ class Attempt:
 
     def _user_code_is_over(self) -> None:
         """Stop what watches the time: what follows is ours and has its own limits."""
-        disarm_timeout()
+        disarm_timeout(self.task)
         for later in self._later:
             later.stop()
 
@@ -377,9 +377,9 @@ class Attempt:
         return "; ".join(reason for reason in (self.decision, *more) if reason) or None
 
 
-def disarm_timeout() -> None:
-    """Stop ``execution_timeout``'s alarm: the user's code has ended, what follows is ours and has its own limits."""
-    if threading.current_thread() is threading.main_thread():
+def disarm_timeout(task: Any) -> None:
+    """Stop ``execution_timeout``'s alarm; without one the alarm is somebody else's, such as that of a test's limit."""
+    if task.execution_timeout and threading.current_thread() is threading.main_thread():
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,7 @@ from airflow.sdk import DAG, task, task_group
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
+from airflow_provider_pipetrack.attempts.attempt import disarm_timeout
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
 from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
 from airflow_provider_pipetrack.attempts.declare import complete_binding
@@ -324,6 +327,16 @@ def test_a_run_is_closed_by_its_own_dag_whatever_copy_of_it_airflow_hands_over(m
     for copy_of in (DAG("d"), DAG("another")):  # dag.test() gives one that knows no transfers
         dag.on_success_callback[-1]({"dag": copy_of, "run_id": copy_of.dag_id, "reason": "success"})
     assert closed == [(dag, "d", "success")]
+
+
+@pytest.mark.parametrize(("limit", "goes_on"), [(None, True), (timedelta(hours=1), False)])
+def test_an_alarm_that_is_not_execution_timeouts_is_left_alone(limit, goes_on):
+    of_this_test = signal.setitimer(signal.ITIMER_REAL, 600)
+    try:
+        disarm_timeout(TrackedOperator(task_id="a", execution_timeout=limit))
+        assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == goes_on
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *of_this_test)
 
 
 def test_a_task_that_joins_its_dag_later_is_tracked_too():
