@@ -274,10 +274,10 @@ def run_query(
         return
     shown = [column for column in (answer.rows[0] if answer.rows else ()) if any(row[column] for row in answer.rows)]
     print_list(shown, answer.rows)
-    click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
     for bound, number in answer.bounds.items():
         what = "runs" if bound == "newest" else "records"
         click.echo(f"Only the newest {number:,} {what} were looked at; --where {bound}=N or since=DAY says otherwise")
+    click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
 
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:

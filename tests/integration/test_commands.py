@@ -199,6 +199,11 @@ def test_queries_are_listed_shown_and_asked(filled):
         shown = run("queries", "run", name, "--limit", "2")
         assert shown.exit_code == 0
         assert shown.output.strip().endswith(("row", "rows"))
+        told = "Only the newest" in shown.output
+        assert told == (name in ("slow", "flaky", "readiness")), name
+    assert "Only the newest" not in run("queries", "run", "slow", "--where", "pipeline_id=orders").output
+    bounded = json.loads(run("queries", "run", "readiness", "--output", "json").output)["bounds"]
+    assert bounded == {"newest": 100}
     assert "1 of 2 rows" in run("queries", "run", "runs", "--where", "since=2026-03-03", "--limit", "1").output
 
 
