@@ -18,4 +18,6 @@ INDEXES: Final = {
     "unsettled": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
     f"audit_result, transfer_start_timestamp, estimated_seconds, estimated_duration) WHERE {UNSETTLED}",
     "decided": f"(updated_timestamp, dag_id) WHERE {DECIDED}",
+    # Pages and deliveries ask again and again what a location keeps for others, which is nearly always nothing.
+    "owed": "(record_id) WHERE owed <> '[]'",
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from airflow_provider_pipetrack.records.queries import DIALECTS, QUESTIONS, Asked
+from airflow_provider_pipetrack.records.statements import SQLITE, Statements
 
 FORMS = [
     Asked("runs"),
@@ -73,6 +77,16 @@ def test_a_page_that_is_not_full_says_how_many_rows_there_are(rows, limit, offse
 
 def test_a_page_with_the_total_in_its_rows_is_believed():
     assert Asked("slow", limit=1).total([{"task_id": "x", "total": 7}]) == 7
+
+
+def test_what_a_location_keeps_for_others_is_found_in_an_index():
+    table = Statements(SQLITE, "t")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in table.create():
+            connection.execute(statement)
+        for statement in (table.count_owed, table.owed):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", {"after": "", "limit": 9}).fetchall()
+            assert "INDEX t_owed" in plan[0][3], plan
 
 
 @pytest.mark.parametrize(
