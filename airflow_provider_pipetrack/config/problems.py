@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +48,8 @@ def path_text(path: Path) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return the known name that ``name`` was probably meant to be, or an empty text."""
+    import difflib  # for mistakes only, and slow to import
+
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return close[0] if close else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -173,6 +172,8 @@ def _check_path(path: str, text: str) -> None:
 
 
 def _unknown(kind: str) -> str:
+    import difflib  # for mistakes only, and slow to import
+
     close = difflib.get_close_matches(kind.lower(), FORMS, n=1, cutoff=0.6)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"there is no storage type {kind!r}{hint}; known are {', '.join(FORMS)}, and those of storage_adapters"
