@@ -28,6 +28,8 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(_HOME / "dags")
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME / 'airflow.db'}"
 # Airflow reads it once in a process.
 os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a secret for tests, as long as its algorithm wants it to be: 64 bytes"
+# Its alarm would end that of pytest-timeout, where a test run reads the Dag files again.
+os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "0"
 os.environ["DO_NOT_TRACK"] = "1"
 for _name in [name for name in os.environ if name.startswith("AIRFLOW__PIPETRACK__")]:
     del os.environ[_name]
