@@ -7,6 +7,7 @@ asked.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, with a sentence and an exit code for every error that is meant for people."""
+        # It tells of its plugins when it is imported, which Airflow 3.2 writes to where answers go.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
             return super().invoke(ctx)
         except PipetrackError as error:
