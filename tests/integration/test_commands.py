@@ -78,7 +78,7 @@ def test_init_gives_an_older_table_what_it_lacks(home):
     location = f"sqlite||{home}/old.db||mine"
     run("init", location)
     database = sqlite3.connect(home / "old.db")
-    for index in ("unsettled", "decided"):
+    for index in ("unsettled", "decided", "owed"):
         database.execute(f"DROP INDEX mine_{index}")
     for column in ("owed", "closed_by", "records_failed"):
         database.execute(f"ALTER TABLE mine DROP COLUMN {column}")
