@@ -87,12 +87,13 @@ class Slot:
     def acknowledge(self, numbers: Iterable[int]) -> None:
         """Forget entries; losing this only means that they are delivered again.
 
-        :raises JournalError: when it could not be written.
+        :raises JournalError: when it could not be written; this process has forgotten them all the same, so that a slot
+            on a full disk can be emptied when nothing else waits in it.
         """
         known = [number for number in numbers if number in self._left]
         if known:
-            self._write(acknowledgment_frame(known))
             self._left.difference_update(known)
+            self._write(acknowledgment_frame(known))
 
     def sync(self) -> None:
         """Bring what was written to the disk.
@@ -184,10 +185,15 @@ class Journal:
         """
         wanted = list(numbers)
         with self._lock:
-            self._slot.acknowledge(wanted)
-            for slot in list(self._grown):
-                slot.acknowledge(wanted)
-                if slot.is_done:
+            for slot in (*self._grown, self._slot):
+                try:
+                    slot.acknowledge(wanted)
+                except JournalError:
+                    if not slot.is_done:
+                        raise
+                    if slot is self._slot:
+                        self._make_room()
+                if slot.is_done and slot is not self._slot:
                     self._grown.remove(slot)
                     slot.close()
 

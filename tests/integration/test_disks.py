@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_pipetrack.errors import JournalError
 from airflow_provider_pipetrack.tracking.delivery import lost_on_host
 from airflow_provider_pipetrack.tracking.health import health
-from airflow_provider_pipetrack.tracking.journal import Journal, undelivered
+from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots, undelivered
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.crash.killing import check, record
 
@@ -71,6 +71,36 @@ def test_a_journal_on_a_full_disk_takes_nothing_torn_and_forgets_nothing(small_d
     assert [entry.payload for entry in journal.pending()] == kept
     journal.close()
     assert [entry.payload for entry in Journal(small_disk / "host").pending()] == kept
+
+
+def filled(folder: Path) -> tuple[Journal, list[int]]:
+    """Return a journal on a full disk, in whose last block there is no room either, and the numbers of its entries."""
+    journal = Journal(folder / "host")
+    numbers = [journal.append(b"%d" % number * 300, durable=True) for number in range(5)]
+    fill(folder)
+    with suppress(JournalError):
+        while True:
+            numbers.append(journal.append(b"x" * 50, durable=True))
+    return journal, numbers
+
+
+def test_a_full_disk_is_no_reason_to_deliver_everything_again(small_disk):
+    journal, numbers = filled(small_disk)
+    with pytest.raises(JournalError, match=r"is full|No space left"):
+        journal.acknowledge(numbers[:2])
+    journal.acknowledge(numbers[2:])
+    assert (journal.is_done, [*undelivered(small_disk / "host")]) == (True, [])
+    number = journal.append(b"new" * 300, durable=True)
+    assert [entry.number for entry in undelivered(small_disk / "host")] == [number]
+
+
+def test_what_a_process_left_on_a_full_disk_is_delivered_once(small_disk):
+    filled(small_disk)[0].close()
+    for slots in idle_slots(small_disk / "host"):
+        for slot in slots:
+            with pytest.raises(JournalError, match=r"is full|No space left"):
+                slot.acknowledge([entry.number for entry in slot.entries()])
+    assert [*undelivered(small_disk / "host")] == []
 
 
 def test_records_written_while_the_journals_disk_fills_up_are_all_where_they_were_promised(small_disk, tmp_path):
