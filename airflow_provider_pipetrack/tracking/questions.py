@@ -90,7 +90,9 @@ class Questions:
         """Return one page of a question's answer.
 
         Where neither a pipeline, a Dag, a run, a transfer nor a time narrows it, ``slow`` and ``flaky`` look at the
-        newest 50,000 records, and ``readiness`` at the newest 100 runs; :attr:`Answer.bounds` says so.
+        newest 50,000 records, and ``readiness`` at the newest 100 runs; :attr:`Answer.bounds` says so. Likewise
+        ``attempts``, ``transfers`` and ``durations``, and ``runs`` at the newest 1,000 runs, where they are searched or
+        sorted by another column than the one they are sorted by anyway.
 
         :param question: a name of :data:`airflow_provider_pipetrack.records.queries.QUESTIONS`.
         :param dag_ids: the Dags that the asker may read; None for all, empty for none.

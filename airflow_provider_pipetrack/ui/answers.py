@@ -32,6 +32,10 @@ class _Page(BaseModel):
     unreachable: dict[str, str] = Field(
         description="Why a location could not be asked, by its name; its records may be missing."
     )
+    bounds: dict[str, int] = Field(
+        description="What was looked at only, so many of the newest `newest_records` or runs (`newest`); "
+        "a pipeline, a Dag or a time since when finds older ones."
+    )
 
 
 class _Counts(BaseModel):

@@ -80,5 +80,5 @@ def _page(
 ) -> dict[str, Any]:
     page = {"limit": asked.limit, "offset": asked.offset}
     answer = asker.ask(question, **filters, **page, order_by=asked.order_by, descending=asked.descending)
-    known = {"rows": answer.rows, "total": answer.total, "sources": answer.sources}
+    known = {"rows": answer.rows, "total": answer.total, "sources": answer.sources, "bounds": answer.bounds}
     return {**known, **page, "unreachable": asker.unreachable}

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from airflow_provider_pipetrack.records.queries.catalog import NEWEST_RUNS
 from airflow_provider_pipetrack.tracking.readiness import Readiness, is_ready
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
@@ -39,8 +38,6 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     names = _filling(asker, stage, values.get("pipeline_id")) if stage else []
     if names:
         values["pipeline_ids"] = names
-    elif not {"pipeline_id", "since"} & set(values):
-        values.update(NEWEST_RUNS)
     export = shown.export(catalog.READINESS)
     if export is not None:
         return export
@@ -54,7 +51,6 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         readiness_state=readiness_state,
         answer_link=lambda answer: _answer_link(shown.root, answer),
         shown=shown.show(catalog.READINESS),
-        newest=values.get("newest"),
         names=_FILTERS,
         stages=_stages(asker),
     )

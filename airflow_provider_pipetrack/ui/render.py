@@ -44,7 +44,18 @@ _TITLES = {401: "Please log in", 403: "Not for you", 404: "Not found", 405: "Not
 _HINTS = {
     401: "These pages are for people who are logged in to Airflow. Log in there, then open this page again.",
 }
-_WORDS = ("ago", "attempt_words", "duration", "exact", "first_line", "number", "plural", "run_state", "took")
+_WORDS = (
+    "ago",
+    "attempt_words",
+    "duration",
+    "exact",
+    "first_line",
+    "number",
+    "of_newest",
+    "plural",
+    "run_state",
+    "took",
+)
 
 
 def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:

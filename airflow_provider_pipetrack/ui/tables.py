@@ -16,7 +16,7 @@ from airflow_provider_pipetrack.tracking.questions import Answer
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Configured, Next
 from airflow_provider_pipetrack.ui.filters import Turn, read_turn
-from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number
+from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number, of_newest
 
 Row = Mapping[str, Any]
 #: Rows of one page of a table.
@@ -126,6 +126,7 @@ class Shown:
     """One page of a table, ready to be shown.
 
     :param keys: what each row is known by, from one look to the next.
+    :param bounds: what was looked at only, see :attr:`Answer.bounds`.
     """
 
     table: Table
@@ -140,6 +141,7 @@ class Shown:
     following: str | None
     export: str
     filtered: bool
+    bounds: Mapping[str, int]
 
 
 def show(
@@ -178,6 +180,7 @@ def show(
         following=address(asked, **{f"{table.key}.page": turn.page + 1}) if more else None,
         export=address(asked, export=table.key),
         filtered=filtered,
+        bounds=answer.bounds,
     )
 
 
@@ -203,6 +206,8 @@ def exported(table: Table, asker: Asker, asked: Mapping[str, str], filters: Mapp
             names = list(answer.rows[0]) if answer.rows else [column.sort for column in table.columns if column.sort]
             yield _csv([names])
         yield _csv([plain(row.get(name)) for name in names] for row in answer.rows)
+        if answer.bounds and offset + len(answer.rows) >= answer.total:
+            yield _csv([[f"# only {of_newest(answer.bounds)} were looked at"]])
         for name, why in chunk.unreachable.items():
             yield _csv([[f"# incomplete: {name}: {why}"]])
         if chunk.unreachable or offset + len(answer.rows) >= answer.total:

@@ -199,6 +199,16 @@ def attempt_words(row: Mapping[str, Any]) -> str:
     return str(tried) if allowed is None or tried > allowed + 1 else f"{tried} of {allowed + 1}"
 
 
+def of_newest(bounds: Mapping[str, int]) -> str:
+    """Return what was looked at only, in words.
+
+    :param bounds: see :attr:`airflow_provider_pipetrack.tracking.questions.Answer.bounds`.
+    """
+    return " and ".join(
+        f"the newest {number(n)} {'runs' if what == 'newest' else 'records'}" for what, n in bounds.items()
+    )
+
+
 def plural(count: int, word: str) -> str:
     """Return a count with its word."""
     return f"{number(count)} {word}" if count == 1 else f"{number(count)} {word}s"

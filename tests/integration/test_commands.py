@@ -204,6 +204,8 @@ def test_queries_are_listed_shown_and_asked(filled):
     assert "Only the newest" not in run("queries", "run", "slow", "--where", "pipeline_id=orders").output
     bounded = json.loads(run("queries", "run", "readiness", "--output", "json").output)["bounds"]
     assert bounded == {"newest": 100}
+    assert "Only the newest 1,000 runs" in run("queries", "run", "runs", "--order-by", "state").output
+    assert "Only the newest 50,000 records" in run("queries", "run", "transfers", "--where", "search=o").output
     assert "1 of 2 rows" in run("queries", "run", "runs", "--where", "since=2026-03-03", "--limit", "1").output
 
 

@@ -36,6 +36,7 @@ from airflow_provider_pipetrack.records.queries.last_run import (
     GROUPING,
     LEAPING,
     NEWEST_JUDGED,
+    NEWEST_LISTED,
     NEXT_PIPELINE,
     OF_RECENT,
     RECENT,
@@ -46,6 +47,9 @@ _UNSETTLED_STATUS = ("failed", "in_progress")
 _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
 #: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.
 _EARLY = {"runs": (None, "began_at"), "estimates": (None, "dag_id")}
+
+#: So many records are looked at for each of the newest runs that are wanted.
+_RECORDS_OF_A_RUN = 100
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,9 @@ class Asked:
     def bounds(self) -> Mapping[str, int]:
         """The filters that bound the question where nobody has narrowed it, with their values."""
         given = {name for name, value in self.filters.items() if value not in (None, "", [])}
-        return {} if given & {*NARROWING, *self.known.bounds} else self.known.bounds
+        if given & {*NARROWING, *self.known.bounds}:
+            return {}
+        return {} if self.sorting[0] in self.known.unbounded and "search" not in given else self.known.bounds
 
     def bounded(self) -> Asked:
         """Return the question within its :attr:`bounds`."""
@@ -154,6 +160,8 @@ class Asked:
                 bound.update((f"{name}_{number}", one) for number, one in enumerate(value))
             elif name not in ("search", "include_not_run"):
                 bound[name] = value
+        if self.filters.get("newest"):
+            bound["newest_of_runs"] = _RECORDS_OF_A_RUN * self.filters["newest"]
         if self.filters.get("search"):
             bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
         if dialect.among:
@@ -201,6 +209,7 @@ class Asked:
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
             "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
             "judged": NEWEST_JUDGED if self.filters.get("newest_records") else "{tracking}",
+            "listed": NEWEST_LISTED if self.filters.get("newest_records") else "{source}",
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
             "page": page,
@@ -220,7 +229,8 @@ class Asked:
             return LEAPING
         if self.known.countable:
             return f"SELECT {names} FROM {{source}} t WHERE {self.known.countable} {self._inner()}"
-        return f"SELECT {names}, t.created_timestamp FROM {{source}} t WHERE 1 = 1 {self._inner()}"
+        source = "{recent} {source} t {of_recent}"
+        return f"SELECT {names}, t.created_timestamp FROM {source} WHERE 1 = 1 {self._inner()}"
 
     def _may_leap(self, dialect: QueryDialect) -> bool:
         """Return whether the last runs can be found in an index, without a look at every record."""

@@ -1,4 +1,4 @@
 -- Every attempt there is a record of.
 [[SELECT {columns}
-FROM {source} t
+FROM {listed} t
 WHERE 1 = 1 {unless_newer} {filters}]]

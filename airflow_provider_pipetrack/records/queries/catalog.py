@@ -35,6 +35,8 @@ LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id"}
 NARROWING = ("pipeline_id", "pipeline_ids", "dag_id", "run_id", "task_id", "since")
 #: What bounds a question that has none of them: so many records, or runs, are looked at, the newest.
 NEWEST_RECORDS, NEWEST_RUNS = {"newest_records": 50_000}, {"newest": 100}
+#: The same for runs that are sorted or searched by what no index knows.
+SORTED_RUNS = {"newest": 1000}
 #: Filters that are whole numbers.
 NUMBERS = ("map_index", *NEWEST_RECORDS, *NEWEST_RUNS)
 
@@ -55,6 +57,8 @@ class Question:
     :param apart: whether the records that it is about have an index of their own.
     :param countable: which records count then, as SQL; all when empty.
     :param bounds: filters that bound what is looked at where no filter of :data:`NARROWING` does, with their values.
+    :param unbounded: columns by which an index sorts everything; in their order, and with nothing searched for, the
+        bounds do not count.
     """
 
     columns: tuple[str, ...] = RECORD_COLUMNS
@@ -66,6 +70,7 @@ class Question:
     countable: str = ""
     apart: bool = False
     bounds: Mapping[str, int] = field(default_factory=dict)
+    unbounded: tuple[str, ...] = ()
 
 
 _READINESS = (
@@ -86,16 +91,25 @@ _DURATIONS = (
 _SLOW = (*_TRANSFER, "completed", "over_estimate", "average_seconds", "longest_seconds", "estimated_seconds", "ratio")
 _FLAKY = (*_TRANSFER, "runs", "attempts", "failed", "failed_share", "average_retries", "last_failed_at")
 _OF_NEWEST = (*RECORD_FILTERS, *NEWEST_RECORDS)
+_MADE = ("created_timestamp",)
 _BY_STATE = {"status": "state"}
 _NEWEST, _LATEST_CHANGE = ("began_at", True), ("updated_timestamp", True)
 _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_id"), ("pipeline_id", "dag_id")
 
 QUESTIONS: Mapping[str, Question] = {
     "pipelines": Question((*_RUN, "owners"), _NEWEST, _ONE_PIPELINE, of_the_answer=_BY_STATE, counted=_ONE_PIPELINE),
-    "runs": Question((*_RUN, "failed_transfers"), _NEWEST, _ONE_RUN, counted=_ONE_RUN),
+    "runs": Question(
+        (*_RUN, "failed_transfers"),
+        _NEWEST,
+        _ONE_RUN,
+        filters=(*RECORD_FILTERS, *SORTED_RUNS),
+        counted=_ONE_RUN,
+        bounds=SORTED_RUNS,
+        unbounded=("began_at",),
+    ),
     "last_runs": Question(_RUN, _NEWEST, (*_ONE_PIPELINE, "run_id"), filters=(*RECORD_FILTERS, "pipeline_ids")),
-    "transfers": Question(filters=(*RECORD_FILTERS, "include_not_run")),
-    "attempts": Question(),
+    "transfers": Question(filters=(*_OF_NEWEST, "include_not_run"), bounds=NEWEST_RECORDS, unbounded=_MADE),
+    "attempts": Question(filters=_OF_NEWEST, bounds=NEWEST_RECORDS, unbounded=_MADE),
     "attention": Question(
         (*RECORD_COLUMNS, "reason"),
         _LATEST_CHANGE,
@@ -130,7 +144,7 @@ QUESTIONS: Mapping[str, Question] = {
         counted=_ONE_TRANSFER,
         countable="t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL",
     ),
-    "durations": Question(_DURATIONS),
+    "durations": Question(_DURATIONS, filters=_OF_NEWEST, bounds=NEWEST_RECORDS, unbounded=_MADE),
 }
 
 

@@ -79,7 +79,7 @@ RECENT: Final = """(
         FROM {tracking} t
         WHERE 1 = 1 {seen}
         ORDER BY t.created_timestamp DESC
-        LIMIT 10000
+        LIMIT :newest_of_runs
       ) t
       GROUP BY t.dag_id, t.run_id
       ORDER BY MAX(t.created_timestamp) DESC, t.dag_id, t.run_id
@@ -99,3 +99,7 @@ NEWEST_JUDGED: Final = """([[
     LIMIT :newest_records
   ) newest
 ]])"""
+#: So many of the newest records of a source, with all they have.
+NEWEST_LISTED: Final = """(
+  SELECT t.* FROM {source} t WHERE 1 = 1 {unless_newer} {seen} ORDER BY t.created_timestamp DESC LIMIT :newest_records
+)"""

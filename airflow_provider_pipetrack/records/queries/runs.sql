@@ -1,7 +1,7 @@
 -- One row per Dag run: how it stands, and what failed in it.
 WITH begun AS (
   SELECT t.dag_id, t.run_id, MIN(t.created_timestamp) AS began_at
-  FROM ([[SELECT t.dag_id, t.run_id, t.created_timestamp FROM {source} t WHERE 1 = 1 {filters}]]) t
+  FROM ([[SELECT t.dag_id, t.run_id, t.created_timestamp FROM {recent} {source} t {of_recent} WHERE 1 = 1 {filters}]]) t
   GROUP BY t.dag_id, t.run_id
   {page}
 ),

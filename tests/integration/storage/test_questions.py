@@ -171,6 +171,36 @@ def test_slow_and_flaky_transfers_of_everything_look_at_the_newest_records(ask):
     assert ask("slow", newest_records=0).rows == ask("slow").rows, "none is all of them"
 
 
+@pytest.mark.parametrize("question", ["attempts", "transfers", "durations"])
+def test_records_in_an_order_that_no_index_has_are_the_newest(ask, question):
+    assert ask(question, order_by="task_id").bounds == {"newest_records": 50_000}
+    everything = ask("attempts", limit=None).rows
+    places = [
+        n
+        for n in range(1, len(everything))
+        if everything[n]["created_timestamp"] < everything[n - 1]["created_timestamp"]
+    ]
+    whole = {row["record_id"] for row in ask(question, limit=None).rows}
+    for number in places:
+        newest = {row["record_id"] for row in everything[:number]} & whole
+        found = ask(question, order_by="actual_seconds", descending=True, newest_records=number, limit=None)
+        assert {row["record_id"] for row in found.rows} == newest, number
+        assert ask(question, newest_records=number, limit=1).total == len(newest)
+    assert len(places) > 3
+    assert ask(question, order_by="task_id", newest_records=0, limit=1).total == len(whole)
+
+
+def test_runs_in_an_order_that_no_index_has_are_the_newest(ask):
+    assert ask("runs", order_by="state").bounds == {"newest": 1000}
+    everything = ask("runs", limit=None).rows
+    for number in range(1, len(everything)):
+        found = ask("runs", order_by="run_id", newest=number, limit=None)
+        newest = sorted(everything[:number], key=lambda row: (row["run_id"], row["dag_id"]))
+        assert found.rows == newest, number
+        assert ask("runs", order_by="state", newest=number, limit=1).total == number
+        assert ask("runs", newest=number, limit=1).rows == everything[:1]
+
+
 def test_estimates_stand_beside_what_was_taken(ask):
     answer = ask("estimates", pipeline_id="orders")
     load, publish = answer.rows

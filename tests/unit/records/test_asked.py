@@ -35,6 +35,8 @@ FORMS = [
     Asked("readiness", {"newest": 5}),
     Asked("readiness"),
     Asked("slow", {"newest_records": 7}),
+    Asked("transfers", {"newest_records": 7}, order_by="task_id"),
+    Asked("runs", {"newest": 7}, order_by="state"),
     Asked("slow", {"newest_records": 7, "status": "failed"}),
 ]
 
@@ -100,8 +102,30 @@ def test_what_a_location_keeps_for_others_is_found_in_an_index():
         ("slow", {"newest_records": 7}, {}),
         ("readiness", {"pipeline_ids": ["orders"]}, {}),
         ("runs", {}, {}),
+        ("runs", {"search": "shop"}, {"newest": 1000}),
+        ("runs", {"search": "shop", "since": "2026-03-01"}, {}),
+        ("transfers", {"owner": "shop", "include_not_run": True}, {}),
+        ("transfers", {"search": "shop"}, {"newest_records": 50_000}),
+        ("attempts", {"search": ""}, {}),
+        ("attention", {"search": "shop"}, {}),
     ],
 )
 def test_what_nobody_narrows_is_bounded(question, filters, bounds):
     asked = Asked(question, filters)
     assert (asked.bounds, asked.bounded().filters) == (bounds, {**filters, **bounds})
+
+
+@pytest.mark.parametrize(
+    ("question", "order_by", "filters", "bounds"),
+    [
+        ("runs", "state", {}, {"newest": 1000}),
+        ("runs", "began_at", {}, {}),
+        ("runs", "state", {"dag_id": "orders"}, {}),
+        ("transfers", "actual_seconds", {"owner": "shop"}, {"newest_records": 50_000}),
+        ("attempts", "created_timestamp", {}, {}),
+        ("durations", "run_id", {"task_id": "load"}, {}),
+        ("transfers", "task_id", {"newest_records": 0}, {}),
+    ],
+)
+def test_what_no_index_sorts_is_bounded(question, order_by, filters, bounds):
+    assert Asked(question, filters, order_by=order_by).bounds == bounds

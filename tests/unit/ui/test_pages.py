@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urljoin
 
 import pytest
 
+from airflow_provider_pipetrack.records.queries import QUESTIONS
 from tests.tracking_history import NOW, Run
 from tests.unit.ui.conftest import filled_store
 
@@ -141,14 +143,45 @@ def test_readiness_is_answered_in_a_word_and_with_its_reasons(client, read, quer
     assert answer in read(client, f"ready?{query}").text
 
 
+def bounded_to(monkeypatch, question, **bounds):
+    """Let a question that nobody narrows look at less."""
+    smaller = replace(QUESTIONS[question], bounds=bounds)
+    monkeypatch.setattr("airflow_provider_pipetrack.records.queries.asked.QUESTIONS", {**QUESTIONS, question: smaller})
+
+
 def test_readiness_without_a_question_is_of_the_newest_runs_and_says_so(client, read, monkeypatch):
-    monkeypatch.setattr("airflow_provider_pipetrack.ui.readiness.NEWEST_RUNS", {"newest": 2})
+    bounded_to(monkeypatch, "readiness", newest=2)
     page = read(client, "ready")
-    assert "These are of the newest 2 runs. A stage, a pipeline or a time since when finds older ones." in page.text
+    assert "Out of the newest 2 runs. A pipeline, a Dag or a time since when finds older ones." in page.text
     runs = {link for link in page.links if "/r/" in link}
     assert {link.rsplit("/", 1)[-1] for link in runs} == {"manual__finance", "manual__1"}
     for narrowed in ("ready?pipeline_id=orders", "ready?stage=staging", "ready?since=30d"):
         assert "of the newest" not in read(client, narrowed).text
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "bounds", "told"),
+    [
+        ("transfers?transfers.sort=-actual_seconds", "transfers", {"newest_records": 3}, "the newest 3 records"),
+        ("transfers?search=o", "transfers", {"newest_records": 3}, "the newest 3 records"),
+        ("transfers?search=nowhere", "transfers", {"newest_records": 3}, "the newest 3 records"),
+        ("runs?runs.sort=state", "runs", {"newest": 2}, "the newest 2 runs"),
+    ],
+)
+def test_what_no_index_sorts_or_finds_is_of_the_newest_and_says_so(
+    client, read, monkeypatch, path, question, bounds, told
+):
+    bounded_to(monkeypatch, question, **bounds)
+    (number,) = bounds.values()
+    page = read(client, path)
+    assert f"of {told}" in page.text
+    rows = client.get(f"{path}&export={question}").text.splitlines()
+    assert rows[-1] == f"# only {told} were looked at"
+    assert len(rows) - 2 <= number
+    (name,) = path.split("?")[:1]
+    for narrowed in (f"{path}&pipeline_id=orders", f"{path}&since=3000d", name):
+        assert told not in read(client, narrowed).text
+        assert told not in client.get(f"{narrowed}{'&' if '?' in narrowed else '?'}export={question}").text
 
 
 def test_a_stage_of_many_pipelines_is_answered_for_some_of_them(client, read, monkeypatch):
