@@ -212,6 +212,7 @@ class Asked:
             "listed": NEWEST_LISTED if self.filters.get("newest_records") else "{source}",
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
+            "first": dialect.first,
             "page": page,
         }
 

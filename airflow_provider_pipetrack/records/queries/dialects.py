@@ -39,6 +39,8 @@ class QueryDialect:
         bound by itself.
     :param newer: rows of ``:newer``, a JSON list of records, with ``{columns}`` of the table ``{table}``.
     :param once: what makes a common table expression be computed once, where a database does so on request only.
+    :param first: what makes a database do what stands in a subquery before it filters, where it would rather filter all
+        there is.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
@@ -50,6 +52,7 @@ class QueryDialect:
     native_times: bool
     among: str = ""
     once: str = "MATERIALIZED "
+    first: str = ""
     leaps: bool = True
 
 
@@ -71,6 +74,7 @@ POSTGRES_QUERIES = QueryDialect(
     among="{} = ANY(CAST(:dags AS text[]))",
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
     native_times=True,
+    first="OFFSET 0",
 )
 _SNOWFLAKE_TYPES = {"integer": "NUMBER(38, 0)", "float": "FLOAT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP_TZ"}
 

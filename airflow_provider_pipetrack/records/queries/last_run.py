@@ -72,7 +72,7 @@ LEAPING: Final = """
 FIRST_PIPELINE: Final = "MIN(r.pipeline_id) FROM {source} r"
 NEXT_PIPELINE: Final = "(SELECT MIN(r.pipeline_id) FROM {source} r WHERE r.pipeline_id > p.pipeline_id)"
 #: So many of the newest runs, out of those that the newest records are of, and what joins records to them.
-RECENT: Final = """(
+RECENT: Final = """(SELECT t.* FROM (
       SELECT t.dag_id, t.run_id
       FROM (
         SELECT t.dag_id, t.run_id, t.created_timestamp
@@ -85,7 +85,7 @@ RECENT: Final = """(
       ORDER BY MAX(t.created_timestamp) DESC, t.dag_id, t.run_id
       LIMIT :newest
     ) recent JOIN"""
-OF_RECENT: Final = "ON t.dag_id = recent.dag_id AND t.run_id = recent.run_id"
+OF_RECENT: Final = "ON t.dag_id = recent.dag_id AND t.run_id = recent.run_id {first}) t"
 #: So many of the newest records, of each source, with all that transfers are judged and chosen by.
 NEWEST_JUDGED: Final = """([[
   SELECT * FROM (
