@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_pipetrack.records.change import utc_now
-from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.openness import STALE_AFTER
 from airflow_provider_pipetrack.records.queries.catalog import (
     LISTS,
@@ -22,15 +21,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     template,
 )
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
-from airflow_provider_pipetrack.records.queries.fragments import (
-    COLUMN_LIST,
-    FAILED_NAME,
-    FRAGMENTS,
-    LATEST,
-    READINESS_TERMS,
-    TERMS,
-    UNSETTLED_STATES,
-)
+from airflow_provider_pipetrack.records.queries.fragments import COLUMN_LIST, FAILED_NAME, FRAGMENTS
 from airflow_provider_pipetrack.records.queries.last_run import (
     FIRST_PIPELINE,
     GROUPING,
@@ -41,13 +32,13 @@ from airflow_provider_pipetrack.records.queries.last_run import (
     OF_RECENT,
     RECENT,
 )
+from airflow_provider_pipetrack.records.queries.texts import NEWER, condition, escaped, filled, of_each_source, written
 
 _UNSETTLED_STATUS = ("failed", "in_progress")
 #: Columns that are never NULL, so that a database may sort by their index.
 _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
 #: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.
 _EARLY = {"runs": (None, "began_at"), "estimates": (None, "dag_id")}
-
 #: So many records are looked at for each of the newest runs that are wanted.
 _RECORDS_OF_A_RUN = 100
 
@@ -128,24 +119,25 @@ class Asked:
 
     def compose(self, dialect: QueryDialect, table: str, *, newer: bool) -> tuple[str, str]:
         """Return the texts of :meth:`statements`, made anew."""
-        head = _NEWER if newer else ""
+        head = NEWER if newer else ""
         early = self._pages_early()
         page = f"{self._order('')} {self._limit()}" if early else ""
         total = ", COUNT(*) OVER () AS total" if len(self.known.keys) > 1 and not self.known.counted else ""
-        body, counted = (_each(text, newer=newer) for text in (self._body(dialect, page), self._counted(dialect)))
+        texts = self._body(dialect, page), self._counted(dialect), self._uncounted(dialect)
+        body, counted, uncounted = (of_each_source(text, newer=newer) for text in texts)
         rows = f"SELECT *{total} FROM ({body}) q WHERE {self._outer()} {self._order('q.')}"
         if not early:
             rows += f" {self._limit()}"
-        count = f"SELECT COUNT(*) AS total FROM ({counted}) q WHERE {self._outer()}"
+        count = f"SELECT COUNT(*){uncounted} AS total FROM ({counted}) q WHERE {self._outer()}"
         if self.keys_only:
             names = ", ".join(f"q.{name}" for name in self.known.keys)
             rows = f"SELECT {names}, COUNT(*) OVER () AS total FROM ({counted}) q WHERE {self._outer()}"
         source = "tracking_now" if newer else table
-        return _written(head + rows, dialect, table, source), _written(head + count, dialect, table, source)
+        return written(head + rows, dialect, table, source), written(head + count, dialect, table, source)
 
     def text(self, dialect: QueryDialect) -> str:
         """Return the query in its order, with the table still open."""
-        return f"{_each(self._body(dialect, ''), newer=False)}\n{self._order('')}"
+        return f"{of_each_source(self._body(dialect, ''), newer=False)}\n{self._order('')}"
 
     def values(self, dialect: QueryDialect) -> dict[str, Any]:
         """Return the values that are bound."""
@@ -163,7 +155,7 @@ class Asked:
         if self.filters.get("newest"):
             bound["newest_of_runs"] = _RECORDS_OF_A_RUN * self.filters["newest"]
         if self.filters.get("search"):
-            bound["search"] = f"%{_escaped(str(self.filters['search']).lower())}%"
+            bound["search"] = f"%{escaped(str(self.filters['search']).lower())}%"
         if dialect.among:
             bound["dags"] = [*(self.dag_ids or ())]
         else:
@@ -189,7 +181,7 @@ class Asked:
         return self.offset + len(found)
 
     def _body(self, dialect: QueryDialect, page: str) -> str:
-        return _filled(template(self.question), self._fragments(dialect, page))
+        return filled(template(self.question), self._fragments(dialect, page))
 
     def _fragments(self, dialect: QueryDialect, page: str) -> dict[str, str]:
         places = ", ".join(f":dag_{number}" for number in range(len(self.dag_ids or ())))
@@ -217,12 +209,26 @@ class Asked:
         }
 
     def _counted(self, dialect: QueryDialect) -> str:
-        keys = self.known.counted
-        if not keys or self._answer_filters():
+        if not self._counts_keys():
             return self._body(dialect, "")
-        names = ", ".join(f"t.{name}" for name in keys)
+        names = ", ".join(f"t.{name}" for name in self.known.counted)
         distinct = f"SELECT DISTINCT {names} FROM ([[{self._countable(dialect, names)}]]) t"
-        return _filled(distinct, self._fragments(dialect, ""))
+        return filled(distinct, self._fragments(dialect, ""))
+
+    def _counts_keys(self) -> bool:
+        """Return whether the rows are counted by distinct values of records, without their being computed."""
+        known, given = self.known, {name for name, value in self.filters.items() if value not in (None, "")}
+        if not known.counted or self._answer_filters() or (self.keys_only and known.counted != known.keys):
+            return False
+        return known.counted_with is None or given <= {*known.counted_with}
+
+    def _uncounted(self, dialect: QueryDialect) -> str:
+        """Return what is to be subtracted then: transfers that did not run, where they are not wanted."""
+        if self.question != "transfers" or self.filters.get("include_not_run") or not self._counts_keys():
+            return ""
+        not_run = "{unsettled} AND {not_run} AND {latest} {unless_newer}" + self._inner()
+        not_run = f"SELECT 1 AS one FROM {{source}} t WHERE {not_run}"
+        return filled(f" - (SELECT COUNT(*) FROM ([[{not_run}]]) n)", self._fragments(dialect, ""))
 
     def _countable(self, dialect: QueryDialect, names: str) -> str:
         """Return the query for the rows of a source whose distinct values are counted."""
@@ -240,7 +246,7 @@ class Asked:
 
     def _inner(self) -> str:
         terms = [
-            _term(name, self.question, value)
+            condition(name, self.question, value)
             for name, value in self.filters.items()
             if name in (*RECORD_FILTERS, *LISTS)
             and name not in self.known.of_the_answer
@@ -291,17 +297,6 @@ def _remembered(form: _Form, dialect: QueryDialect, table: str, newer: bool) -> 
     return form.asked.compose(dialect, table, newer=newer)
 
 
-_NEWER = """WITH newer AS {once}({newer}),
-tracking_now AS {inline}(
-  SELECT {all_columns} FROM {table} WHERE record_id NOT IN (SELECT record_id FROM newer)
-  UNION ALL
-  SELECT {all_columns} FROM newer
-)
-"""
-_MARK = re.compile(r"\{([a-z_]+)\}")
-_VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
-
-
 def by_hand(question: str, dialect: str, table: str) -> str:
     """Return a question as SQL that a person can run, with nothing to be bound.
 
@@ -312,66 +307,6 @@ def by_hand(question: str, dialect: str, table: str) -> str:
     check_known("dialect", dialect, DIALECTS)
     asked = Asked(question, limit=None)
     text = asked.text(DIALECTS[dialect])
-    for name, written in (("now", "CURRENT_TIMESTAMP"), ("stale_after", f"{STALE_AFTER:g}")):
-        text = re.sub(rf":{name}\b", written, text)
+    for name, moment in (("now", "CURRENT_TIMESTAMP"), ("stale_after", f"{STALE_AFTER:g}")):
+        text = re.sub(rf":{name}\b", moment, text)
     return f"{text.replace('{tracking}', table).replace('{stored}', table)};"
-
-
-def _each(text: str, *, newer: bool) -> str:
-    """Return a query whose parts in double brackets are asked of each source of records, and joined.
-
-    :param newer: whether there are newer records beside the table.
-    """
-
-    def asked(part: re.Match[str]) -> str:
-        stored = part[1].replace("{source}", "{stored}")
-        if not newer:
-            return stored.replace("{unless_newer}", "")
-        unless = "AND t.record_id NOT IN (SELECT record_id FROM newer)"
-        others = part[1].replace("{source}", "newer").replace("{unless_newer}", "")
-        return f"{stored.replace('{unless_newer}', unless)}\nUNION ALL\n{others}"
-
-    text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
-    latest = LATEST.replace("{source}", "{stored}")
-    return text.replace(latest, f"{latest} AND {LATEST.replace('{source}', 'newer')}") if newer else text
-
-
-def _term(name: str, question: str, value: Any) -> str:
-    if name in LISTS:
-        return f"t.{LISTS[name]} IN ({', '.join(f':{name}_{number}' for number in range(len(value)))})"
-    if question == "runs" and name == "status":
-        others = value == "completed"
-        chosen = "s.state <> 'completed'" if others else "s.state = :status"
-        states = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {chosen}"
-        return f"(t.dag_id, t.run_id) {'NOT IN' if others else 'IN'} ({states})"
-    own = READINESS_TERMS if question == "readiness" else {}
-    return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
-
-
-def _filled(text: str, fragments: Mapping[str, str]) -> str:
-    """Return a template with its marks filled, those of the fragments included; the table stays open."""
-    while True:
-        filled = _MARK.sub(lambda mark: fragments.get(mark[1], mark[0]), text)
-        if filled == text:
-            return text
-        text = filled
-
-
-def _written(text: str, dialect: QueryDialect, table: str, source: str) -> str:
-    """Return a statement with the database's placeholders, and then the table, whose name may hold any sign."""
-    text = (
-        text.replace("{inline}", "NOT MATERIALIZED " if dialect.once else "")
-        .replace("{once}", dialect.once)
-        .replace("{newer}", dialect.newer)
-    )
-    if dialect.placeholder.startswith("%"):
-        text = text.replace("%", "%%")
-        table, source = (name.replace("%", "%%") for name in (table, source))
-    text = _VALUE.sub(lambda value: dialect.placeholder.format(value[1]), text)
-    names = ", ".join(column.name for column in COLUMNS)
-    last = {"table": table, "stored": table, "tracking": source, "columns": names, "all_columns": names}
-    return _MARK.sub(lambda mark: last[mark[1]], text)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([!%_])", r"!\1", text)

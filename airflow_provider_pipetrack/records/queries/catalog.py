@@ -56,6 +56,7 @@ class Question:
     :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
     :param apart: whether the records that it is about have an index of their own.
     :param countable: which records count then, as SQL; all when empty.
+    :param counted_with: the filters beside which that is so; any when None.
     :param bounds: filters that bound what is looked at where no filter of :data:`NARROWING` does, with their values.
     :param unbounded: columns by which an index sorts everything; in their order, and with nothing searched for, the
         bounds do not count.
@@ -68,6 +69,7 @@ class Question:
     of_the_answer: Mapping[str, str] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
     countable: str = ""
+    counted_with: tuple[str, ...] | None = None
     apart: bool = False
     bounds: Mapping[str, int] = field(default_factory=dict)
     unbounded: tuple[str, ...] = ()
@@ -108,7 +110,13 @@ QUESTIONS: Mapping[str, Question] = {
         unbounded=("began_at",),
     ),
     "last_runs": Question(_RUN, _NEWEST, (*_ONE_PIPELINE, "run_id"), filters=(*RECORD_FILTERS, "pipeline_ids")),
-    "transfers": Question(filters=(*_OF_NEWEST, "include_not_run"), bounds=NEWEST_RECORDS, unbounded=_MADE),
+    "transfers": Question(
+        filters=(*_OF_NEWEST, "include_not_run"),
+        counted=(*_ONE_RUN, "task_id", "map_index"),
+        counted_with=("include_not_run",),
+        bounds=NEWEST_RECORDS,
+        unbounded=_MADE,
+    ),
     "attempts": Question(filters=_OF_NEWEST, bounds=NEWEST_RECORDS, unbounded=_MADE),
     "attention": Question(
         (*RECORD_COLUMNS, "reason"),

@@ -1,0 +1,84 @@
+"""From the template of a question to a statement: its parts, its sources, its placeholders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_pipetrack.records.columns import COLUMNS
+from airflow_provider_pipetrack.records.queries.catalog import LISTS
+from airflow_provider_pipetrack.records.queries.dialects import QueryDialect
+from airflow_provider_pipetrack.records.queries.fragments import LATEST, READINESS_TERMS, TERMS, UNSETTLED_STATES
+
+NEWER = """WITH newer AS {once}({newer}),
+tracking_now AS {inline}(
+  SELECT {all_columns} FROM {table} WHERE record_id NOT IN (SELECT record_id FROM newer)
+  UNION ALL
+  SELECT {all_columns} FROM newer
+)
+"""
+_MARK = re.compile(r"\{([a-z_]+)\}")
+_VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
+
+
+def of_each_source(text: str, *, newer: bool) -> str:
+    """Return a query whose parts in double brackets are asked of each source of records, and joined.
+
+    :param newer: whether there are newer records beside the table.
+    """
+
+    def asked(part: re.Match[str]) -> str:
+        stored = part[1].replace("{source}", "{stored}")
+        if not newer:
+            return stored.replace("{unless_newer}", "")
+        unless = "AND t.record_id NOT IN (SELECT record_id FROM newer)"
+        others = part[1].replace("{source}", "newer").replace("{unless_newer}", "")
+        return f"{stored.replace('{unless_newer}', unless)}\nUNION ALL\n{others}"
+
+    text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
+    latest = LATEST.replace("{source}", "{stored}")
+    return text.replace(latest, f"{latest} AND {LATEST.replace('{source}', 'newer')}") if newer else text
+
+
+def condition(name: str, question: str, value: Any) -> str:
+    """Return the condition of a filter, with its value still to be bound."""
+    if name in LISTS:
+        return f"t.{LISTS[name]} IN ({', '.join(f':{name}_{number}' for number in range(len(value)))})"
+    if question == "runs" and name == "status":
+        others = value == "completed"
+        chosen = "s.state <> 'completed'" if others else "s.state = :status"
+        states = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {chosen}"
+        return f"(t.dag_id, t.run_id) {'NOT IN' if others else 'IN'} ({states})"
+    own = READINESS_TERMS if question == "readiness" else {}
+    return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
+
+
+def filled(text: str, fragments: Mapping[str, str]) -> str:
+    """Return a template with its marks filled, those of the fragments included; the table stays open."""
+    while True:
+        result = _MARK.sub(lambda mark: fragments.get(mark[1], mark[0]), text)
+        if result == text:
+            return text
+        text = result
+
+
+def written(text: str, dialect: QueryDialect, table: str, source: str) -> str:
+    """Return a statement with the database's placeholders, and then the table, whose name may hold any sign."""
+    text = (
+        text.replace("{inline}", "NOT MATERIALIZED " if dialect.once else "")
+        .replace("{once}", dialect.once)
+        .replace("{newer}", dialect.newer)
+    )
+    if dialect.placeholder.startswith("%"):
+        text = text.replace("%", "%%")
+        table, source = (name.replace("%", "%%") for name in (table, source))
+    text = _VALUE.sub(lambda value: dialect.placeholder.format(value[1]), text)
+    names = ", ".join(column.name for column in COLUMNS)
+    last = {"table": table, "stored": table, "tracking": source, "columns": names, "all_columns": names}
+    return _MARK.sub(lambda mark: last[mark[1]], text)
+
+
+def escaped(text: str) -> str:
+    """Return a text for a pattern of LIKE that stands for itself."""
+    return re.sub(r"([!%_])", r"!\1", text)
