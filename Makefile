@@ -18,8 +18,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[all]' $$($(PYTHON) .ci/groups.py test lint)
 	touch $@
 
-test: $(INSTALLED) ## run every test but the kill matrix and those in a browser
-	$(BIN)/python -m pytest tests --ignore tests/kill --ignore tests/browser
+test: $(INSTALLED) ## run every test but those that kill and those in a browser
+	$(BIN)/python -m pytest tests --ignore tests/crash --ignore tests/kill --ignore tests/browser
 
 test-kill: $(INSTALLED) ## kill everything that can be killed in a real Airflow, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest tests/kill

@@ -49,8 +49,18 @@ def metrics_of_stack() -> Iterator[StatsdServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def airflow_stack(running_airflow: AirflowStack) -> Iterator[AirflowStack]:
+    """The running Airflow; the files that a module gives it are taken away again, or it would read them all for ever."""
+    folders = [running_airflow.dags, *(running_airflow.dags.parent / name for name in (PIPELINES, IMPORTED))]
+    known = {path for folder in folders for path in folder.iterdir()}
+    yield running_airflow
+    for path in [path for folder in folders for path in folder.iterdir() if path not in known]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 @pytest.fixture(scope="session")
-def airflow_stack(
+def running_airflow(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_of_stack: PostgresServer,
     mails_of_stack: MailServer,
