@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,13 +124,12 @@ def health(store: TrackingStore, *others: TrackingStore, writing: bool = False) 
     :param writing: True to ask whether each would take a record, too; False for a host that may only read.
     """
     folder = store.journal_folder
-    moments = [change.at for change in waiting_changes(folder)]
-    oldest = max(0.0, (utc_now() - min(moments)).total_seconds()) if moments else None
+    undelivered, oldest = _waiting(folder)
     return Health(
         host=settings.host_name(),
         journal_folder=folder,
-        undelivered=len(moments),
-        oldest_seconds=oldest,
+        undelivered=undelivered,
+        oldest_seconds=None if oldest is None else max(0.0, (utc_now() - oldest).total_seconds()),
         other_hosts=_other_hosts(folder),
         dead_letters=DeadLetters(folder).read(),
         lost=lost_on_host(folder),
@@ -224,12 +224,21 @@ def _journal_trouble(folder: Path) -> str:
     return f"the journal in {folder} is full" if full else ""
 
 
+def _waiting(folder: Path) -> tuple[int, datetime | None]:
+    """Return how many changes wait in a journal, which may be many, and since when the oldest does."""
+    number, oldest = 0, None
+    for change in waiting_changes(folder):
+        number += 1
+        oldest = change.at if oldest is None or change.at < oldest else oldest
+    return number, oldest
+
+
 def _other_hosts(folder: Path) -> dict[str, int]:
     try:
         others = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
     except OSError:
         return {}
-    return {path.name: number for path in others if (number := sum(1 for _ in waiting_changes(path)))}
+    return {path.name: number for path in others if (number := _waiting(path)[0])}
 
 
 def _locations(stores: Sequence[TrackingStore], *, writing: bool) -> list[LocationHealth]:
