@@ -21,7 +21,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     template,
 )
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
-from airflow_provider_pipetrack.records.queries.fragments import COLUMN_LIST, FAILED_NAME, FRAGMENTS
+from airflow_provider_pipetrack.records.queries.fragments import COLUMN_LIST, FAILED_NAME, FRAGMENTS, RUN, RUNS_IN
 from airflow_provider_pipetrack.records.queries.last_run import (
     FIRST_PIPELINE,
     GROUPING,
@@ -39,6 +39,7 @@ _UNSETTLED_STATUS = ("failed", "in_progress")
 _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
 #: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.
 _EARLY = {"runs": (None, "began_at"), "estimates": (None, "dag_id")}
+_NOT_COMPLETED = RUNS_IN.replace("{which}", "s.state <> 'completed'")
 #: So many records are looked at for each of the newest runs that are wanted.
 _RECORDS_OF_A_RUN = 100
 
@@ -205,6 +206,7 @@ class Asked:
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
             "first": dialect.first,
+            "completed_run": dialect.none_of.replace("{row}", RUN).replace("{query}", _NOT_COMPLETED),
             "page": page,
         }
 

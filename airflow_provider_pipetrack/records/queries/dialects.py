@@ -41,6 +41,7 @@ class QueryDialect:
     :param once: what makes a common table expression be computed once, where a database does so on request only.
     :param first: what makes a database do what stands in a subquery before it filters, where it would rather filter all
         there is.
+    :param none_of: how a row ``{row}`` is none of those that ``{query}`` has.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
@@ -53,6 +54,7 @@ class QueryDialect:
     among: str = ""
     once: str = "MATERIALIZED "
     first: str = ""
+    none_of: str = "{row} NOT IN ({query})"
     leaps: bool = True
 
 
@@ -66,6 +68,8 @@ SQLITE_QUERIES = QueryDialect(
     listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
     newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
     native_times=False,
+    # NOT IN looks through all rows for one that is NULL, again for each row.
+    none_of="({row} IN ({query})) IS NOT TRUE",
 )
 POSTGRES_QUERIES = QueryDialect(
     placeholder="%({})s",

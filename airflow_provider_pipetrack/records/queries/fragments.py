@@ -57,6 +57,9 @@ UNSETTLED_STATES = """
     WHERE {unsettled} AND t.transfer_status <> 'completed' AND {latest}
     GROUP BY t.dag_id, t.run_id
   ) u"""
+#: A run, and those runs that stand in a certain state, from what does not simply say completed.
+RUN = "(t.dag_id, t.run_id)"
+RUNS_IN = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {{which}}"
 FRAGMENTS = {
     "begun": BEGUN,
     "last_run": LAST_RUN,

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.queries.catalog import LISTS
 from airflow_provider_pipetrack.records.queries.dialects import QueryDialect
-from airflow_provider_pipetrack.records.queries.fragments import LATEST, READINESS_TERMS, TERMS, UNSETTLED_STATES
+from airflow_provider_pipetrack.records.queries.fragments import LATEST, READINESS_TERMS, RUN, RUNS_IN, TERMS
 
 NEWER = """WITH newer AS {once}({newer}),
 tracking_now AS {inline}(
@@ -46,10 +46,11 @@ def condition(name: str, question: str, value: Any) -> str:
     if name in LISTS:
         return f"t.{LISTS[name]} IN ({', '.join(f':{name}_{number}' for number in range(len(value)))})"
     if question == "runs" and name == "status":
-        others = value == "completed"
-        chosen = "s.state <> 'completed'" if others else "s.state = :status"
-        states = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {chosen}"
-        return f"(t.dag_id, t.run_id) {'NOT IN' if others else 'IN'} ({states})"
+        return (
+            "{completed_run}"
+            if value == "completed"
+            else f"{RUN} IN ({RUNS_IN.replace('{which}', 's.state = :status')})"
+        )
     own = READINESS_TERMS if question == "readiness" else {}
     return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
 

@@ -91,6 +91,38 @@ def test_what_a_location_keeps_for_others_is_found_in_an_index():
             assert "INDEX t_owed" in plan[0][3], plan
 
 
+def steps_for(number: int, asked: Asked) -> int:
+    """Return how much SQLite does for a question about so many runs, of which every other one has failed."""
+    table, steps = Statements(SQLITE, "t"), 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        for statement in table.create():
+            connection.execute(statement)
+        connection.executemany(
+            "INSERT INTO t (record_id, pipeline_id, dag_id, run_id, task_id, map_index, retry_attempt_number, "
+            "transfer_status, created_timestamp, updated_timestamp, owed) VALUES (?, 'p', 'd', ?, 'a', -1, 0, ?, ?, ?, '[]')",
+            [
+                (f"r{n}", f"run{n}", ("failed", "completed")[n % 2], f"2026-{n:06d}", f"2026-{n:06d}")
+                for n in range(number)
+            ],
+        )
+        connection.set_progress_handler(step, 100)
+        for statement in asked.statements(DIALECTS["sqlite"], "t"):
+            connection.execute(statement, asked.values(DIALECTS["sqlite"])).fetchall()
+    return steps
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "in_progress", "pending"])
+def test_runs_in_a_state_are_found_in_time_that_grows_with_their_number(status):
+    asked = Asked("runs", {"status": status})
+    assert steps_for(2000, asked) < 3 * steps_for(1000, asked)
+
+
 @pytest.mark.parametrize(
     ("question", "filters", "bounds"),
     [
