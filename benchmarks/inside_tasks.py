@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.tracking import in_child, prepare, servers
+from benchmarks.tracking import BUSY, in_child, prepare, servers
 from demo.airflow_process import AirflowStack
 
 #: A Dag of equal transfers for each kind. What is timed lies in the task's process, from the first to the last line of
@@ -35,12 +35,14 @@ from airflow_provider_pipetrack import tracked
 
 users = 0.0
 
-def work(seconds):
+def work(seconds, rounds):
     global users
-    begin = time.perf_counter()
+    begin, value = time.perf_counter(), 0
     if seconds:
         time.sleep(seconds)
     users = time.perf_counter() - begin
+    for number in range(rounds):
+        value ^= number
 
 def timed(operator):
     class Timed(operator):
@@ -59,10 +61,10 @@ def timed(operator):
 
 Plain, Tracked = timed(PythonOperator), timed(tracked(PythonOperator))
 
-def build(name, seconds, location):
+def build(name, seconds, rounds, location):
     with DAG(name, schedule=None, max_active_tasks=1000) as dag:
         for number in range({transfers}):
-            arguments = dict(task_id=f"t{{number:03d}}", python_callable=work, op_args=[seconds], retries=0)
+            arguments = dict(task_id=f"t{{number:03d}}", python_callable=work, op_args=[seconds, rounds], retries=0)
             if location is None:
                 Plain(**arguments)
             else:
@@ -70,8 +72,8 @@ def build(name, seconds, location):
                 Tracked(transfer=stages, **arguments)
     return dag
 
-for name, seconds, location in json.loads({kinds!r}):
-    globals()[name] = build(name, seconds, location)
+for name, *kind in json.loads({kinds!r}):
+    globals()[name] = build(name, *kind)
 """
 
 
@@ -83,12 +85,14 @@ class Kind:
     :param seconds: what the user's code waits, for others as one does that moves data between servers.
     :param location: where it is tracked; None for the same operator untracked.
     :param limit: milliseconds to reach at the median, if any.
+    :param rounds: of a loop that the user's code computes; its time counts, so that what delivers beside it is seen.
     """
 
     name: str
     seconds: float
     location: str | None
     limit: float | None = None
+    rounds: int = 0
 
     @property
     def dag_id(self) -> str:
@@ -122,6 +126,7 @@ def kinds_of(servers: list[Server], waits: float) -> list[Kind]:
     kinds = [
         Kind("untracked, empty", 0.0, None),
         Kind(f"untracked, waits {waits:.0f} s", waits, None),
+        Kind("untracked, computes", 0.0, None, rounds=BUSY),
         Kind("SQLite, empty", 0.0, "sqlite||{folder}/tracking.db", 10.0),
         Kind(f"SQLite, waits {waits:.0f} s", waits, "sqlite||{folder}/tracking.db", 10.0),
     ]
@@ -130,6 +135,7 @@ def kinds_of(servers: list[Server], waits: float) -> list[Kind]:
             Kind(f"{server.name}, waits {waits:.0f} s", waits, server.at(server.conn_id), 30.0),
             Kind(f"{server.name}, waits {waits:.0f} s, connection stored", waits, server.at(server.stored_id), 50.0),
             Kind(f"{server.name}, empty", 0.0, server.at(server.conn_id)),
+            Kind(f"{server.name}, computes", 0.0, server.at(server.conn_id), rounds=BUSY),
         ]
     return kinds
 
@@ -159,12 +165,12 @@ def measure(kinds: list[Kind], servers: list[Server], options: argparse.Namespac
                 assert state == "success", (kind.name, state, stack.logs())
         # The first of each makes tables and compiles modules.
         found = {kind: [json.loads(row) for row in _lines(times / kind.dag_id)[1:]] for kind in kinds}
-    zero = {kind.seconds: rows for kind, rows in found.items() if rows and kind.location is None}
-    base = {seconds: statistics.median(row[0] for row in rows) for seconds, rows in zero.items()}
+    zero = {(kind.seconds, kind.rounds): rows for kind, rows in found.items() if rows and kind.location is None}
+    base = {what: statistics.median(row[0] for row in rows) for what, rows in zero.items()}
     missed = 0
     for kind, rows in found.items():
         if rows:
-            added = statistics.median(row[0] for row in rows) - base.get(kind.seconds, 0.0)
+            added = statistics.median(row[0] for row in rows) - base.get((kind.seconds, kind.rounds), 0.0)
             missed += kind.limit is not None and added > kind.limit
             print(line(kind, rows, added), flush=True)
     return missed
@@ -198,7 +204,8 @@ def airflow(
     for one in (times, folder / "dags"):
         one.mkdir()
     placed = [
-        [kind.dag_id, kind.seconds, kind.location and kind.location.replace("{folder}", str(folder))] for kind in kinds
+        [kind.dag_id, kind.seconds, kind.rounds, kind.location and kind.location.replace("{folder}", str(folder))]
+        for kind in kinds
     ]
     text = DAGS.format(times=str(times), transfers=options.transfers, kinds=json.dumps(placed), alone=options.alone)
     (folder / "dags" / "kinds.py").write_text(text)

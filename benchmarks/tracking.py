@@ -23,6 +23,8 @@ CHILDREN = 7
 APPENDS = 400
 WRITERS = 8
 WAIT = 2.0
+#: Rounds of a loop that takes about a second, for a transfer that computes.
+BUSY = 12_000_000
 
 
 def added(locations: list[str], folder: Path, *, wait: float, rounds: int) -> list[float]:
@@ -31,8 +33,22 @@ def added(locations: list[str], folder: Path, *, wait: float, rounds: int) -> li
     :param wait: seconds that the transfer waits for others, as one does that moves data between servers.
     """
     os.environ["AIRFLOW_HOME"] = str(folder)
-    times = [in_child(lambda: _track_once(locations, folder, wait)) for _ in range(rounds + 1)]
+    times = [in_child(lambda: _track_once(locations, lambda: _pause(wait))) for _ in range(rounds + 1)]
     return sorted(times[1:])  # the first one makes the tables
+
+
+def added_to_computing(locations: list[str], folder: Path, *, rounds: int) -> list[float]:
+    """Return the same for a transfer that computes all the time, so that what delivers its start has to share with it.
+
+    Each is compared with the same loop in a process beside which nothing is tracked, just before.
+    """
+    os.environ["AIRFLOW_HOME"] = str(folder)
+    in_child(lambda: _track_once(locations, lambda: 0.0))
+    times = []
+    for _ in range(rounds):
+        alone = in_child(_compute)
+        times.append(in_child(lambda: _track_once(locations, lambda: _compute() * 0.0)) - alone)
+    return sorted(times)
 
 
 def journal_ratio() -> float:
@@ -43,7 +59,24 @@ def journal_ratio() -> float:
     return raw / journal
 
 
-def _track_once(locations: list[str], folder: Path, wait: float) -> float:
+def _pause(seconds: float) -> float:
+    """Wait, and return the milliseconds that it took."""
+    begin = time.perf_counter()
+    if seconds:
+        time.sleep(seconds)
+    return (time.perf_counter() - begin) * 1000
+
+
+def _compute() -> float:
+    """Compute, and return the milliseconds that it took."""
+    begin, value = time.perf_counter(), 0
+    for number in range(BUSY):
+        value ^= number
+    return (time.perf_counter() - begin) * 1000
+
+
+def _track_once(locations: list[str], work: Callable[[], float]) -> float:
+    """Return the milliseconds that a tracked transfer takes, less those that its own ``work`` says do not count."""
     from airflow_provider_pipetrack.config import StageTransfer
     from airflow_provider_pipetrack.records.change import utc_now
     from airflow_provider_pipetrack.records.key import RecordKey
@@ -58,13 +91,10 @@ def _track_once(locations: list[str], folder: Path, wait: float) -> float:
         described, RecordKey("d", "r", f"t{os.getpid()}"), started=utc_now(), operator="x", log_url=None
     )
     store.submit([start], durable=False)
-    if wait:
-        slept = time.perf_counter()
-        time.sleep(wait)
-        begin += time.perf_counter() - slept
+    own = work()
     store.submit([end_change(start, Outcome("completed", utc_now(), 0.0), by="task")], durable=True)
     assert store.flush(30.0)
-    return (time.perf_counter() - begin) * 1000
+    return (time.perf_counter() - begin) * 1000 - own
 
 
 def prepare(location: str) -> float:
@@ -209,6 +239,8 @@ def report() -> Iterator[tuple[str, str, str]]:
             yield _line(f"one that waits 2 s, {name}", waiting, "30 ms", client)
             empty = added([location], folder, wait=0.0, rounds=CHILDREN)
             yield _line(f"an empty transfer, {name}", empty, "the client's import", client)
+            computing = added_to_computing([location], folder, rounds=CHILDREN)
+            yield _line(f"one that computes for a second, {name}", computing, "the client's import", client)
         for name, location, _, modules in found:  # last, since one client brings parts of the other
             _import_once(modules)
             loaded = added([location], folder, wait=0.0, rounds=10)
