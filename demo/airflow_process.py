@@ -137,15 +137,27 @@ class AirflowStack:
         answer.raise_for_status()
         return str(answer.json()["state"])
 
-    def task_instances(self, dag_id: str | None = None, run_id: str | None = None) -> list[dict[str, Any]]:
-        """Return a run's task instances; those of all runs when none is named."""
-        # Airflow 3.1 gives rendered fields only where several runs may be asked for.
-        asked: dict[str, Any] = {"page_limit": 1000}
-        if dag_id is not None and run_id is not None:
-            asked.update(dag_ids=[dag_id], dag_run_ids=[run_id])
+    def task_instances(self, dag_id: str = "~", run_id: str = "~") -> list[dict[str, Any]]:
+        """Return a run's task instances; those of all Dags and runs when none is named."""
+        # Asked again and again, so not by POST: that writes each request into Airflow's log of actions, and the whole
+        # api-server waits where SQLite is locked meanwhile, even for what would unlock it.
+        path = f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances"
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self._request("GET", path, params={"limit": 100, "offset": len(found)})
+            answer.raise_for_status()
+            page = answer.json()["task_instances"]
+            found += page
+            if len(page) < 100:
+                return found
+
+    def rendered_fields(self, dag_id: str, run_id: str) -> dict[tuple[str, int], dict[str, Any]]:
+        """Return what a run's tasks had as their rendered fields, by task and map index."""
+        # Airflow 3.1 gives them only where several runs may be asked for.
+        asked = {"page_limit": 1000, "dag_ids": [dag_id], "dag_run_ids": [run_id]}
         answer = self._request("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", json=asked)
         answer.raise_for_status()
-        return list(answer.json()["task_instances"])
+        return {(ti["task_id"], ti["map_index"]): ti["rendered_fields"] for ti in answer.json()["task_instances"]}
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return what Airflow lists as import errors."""

@@ -176,7 +176,7 @@ def test_operators_keep_their_names_and_their_results(airflow_stack, run, record
     assert names["bash"] == "TrackedBashOperator"
     assert names["decorated"] == "Tracked @task"
     assert records["bash", -1]["operator"] == "airflow.providers.standard.operators.bash.BashOperator"
-    rendered = {ti["task_id"]: ti["rendered_fields"] for ti in airflow_stack.task_instances("every_kind", run)}
+    rendered = {task_id: fields for (task_id, _), fields in airflow_stack.rendered_fields("every_kind", run).items()}
     assert rendered["bash"]["bash_command"] == f"echo {run}"
 
 
