@@ -23,6 +23,8 @@ T = TypeVar("T")
 USER = "admin"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 _END_STATES = {"success", "failed"}
+#: Seconds for which Airflow waits where SQLite is locked.
+_LOCKED = 30
 #: What the API answers when its database was locked for too long, and how often it is asked then.
 _BUSY, _BUSY_TRIES = {500, 503}, 5
 
@@ -198,7 +200,7 @@ class AirflowStack:
                 "base_url": self.url,
             },
             "api_auth": {"jwt_secret": key},
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}?timeout=30"},
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home / 'airflow.db'}?timeout={_LOCKED}"},
             "dag_processor": {"refresh_interval": "5", "min_file_process_interval": "5", "parsing_processes": "1"},
             "scheduler": {"scheduler_heartbeat_sec": "1", "enable_health_check": "False"},
             "workers": {"execution_api_timeout": "60", "min_heartbeat_interval": "1"},
@@ -249,11 +251,22 @@ class AirflowStack:
         with (self.home / f"{component}.out").open("wb") as log:
             self._processes[component] = subprocess.Popen(
                 self._command(component, *arguments),
-                env=self._env,
+                env=self._env_of(component),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _env_of(self, component: str) -> dict[str, str]:
+        """Return a component's environment; the api-server is the first to give up where SQLite is locked.
+
+        It writes its log of actions on the thread that all requests need, even the one that has the lock. It outlives a
+        write that fails; the scheduler does not.
+        """
+        if component != "api-server":
+            return self._env
+        name = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+        return {**self._env, name: self._env[name].replace(f"timeout={_LOCKED}", f"timeout={_LOCKED // 3}")}
 
     def _healthy(self) -> bool:
         try:
