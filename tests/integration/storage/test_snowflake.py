@@ -73,6 +73,21 @@ def test_a_change_that_is_inserted_twice_counts_once(adapter):
     assert row["n"] == 10
 
 
+def test_what_is_owed_is_settled_though_a_change_was_inserted_twice(adapter):
+    for _ in range(2):
+        adapter.apply(attempt(), owed=["a"])
+    (owed,) = adapter.owed_records()
+    adapter.settle(owed, [])
+    assert (adapter.owed_records(), adapter.count_owed()) == ([], 0)
+
+
+def test_a_change_without_its_start_stands_under_its_pipeline(adapter):
+    audited = attempt()[3]
+    adapter.apply([audited])
+    (record,) = adapter.read_tracking_records("orders")
+    assert (record["dag_id"], record["audit_result"], record["transfer_status"]) == ("orders_dag", "matched", None)
+
+
 def test_the_key_queries_of_operations_run_on_the_view(adapter):
     adapter.apply([*attempt(0), *attempt(1)])
     view = adapter.statements.name
