@@ -148,7 +148,8 @@ def attempts(airflow_stack, run) -> list[dict]:
                 found += [dict(row) for row in connection.execute(query, (run,))]
         # A task that is killed at once may have its start in the journal only; the run's end reads that too.
         waiting = [r for r in found if r["transfer_status"] in {"pending", "in_progress"} and not r["decision"]]
-        return None if waiting else found
+        unseen = {*EXPECTED} - {record["task_id"] for record in found}
+        return None if waiting or unseen else found
 
     return airflow_stack._wait("the records to be closed", closed, 60)
 
