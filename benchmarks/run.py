@@ -141,6 +141,14 @@ def main() -> int:
     logging.disable(logging.WARNING)
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="bench-home-")
     os.environ.update(AIRFLOW__DAG_FACTORY__ENABLE_TELEMETRY="False", DO_NOT_TRACK="1", SCARF_NO_ANALYTICS="1")
+    missed = report_factories(options)
+    if not options.only_factories:
+        missed += report_tracking(quick=options.quick)
+    return 1 if missed else 0
+
+
+def report_factories(options: argparse.Namespace) -> int:
+    """Print what reading files, their Dags and imports cost; return how many limits are missed."""
     missed = 0
     names = [name for name in FACTORIES if available(name)]
     print("files to Dags, ratio to hand-written: median of all pairs [quartiles], ratio of the shortest times")
@@ -163,23 +171,25 @@ def main() -> int:
         milliseconds, modules = import_cost(name, 3 if options.quick else 5)
         print(f"{factory(name).NAME:38}{milliseconds:8.0f} ms, {modules} modules")
     print(f"{'the package root alone':38}{root_import(5):8.1f} ms")
-    if options.only_factories:
-        return 1 if missed else 0
+    return missed
+
+
+def report_tracking(*, quick: bool) -> int:
+    """Print what tracking and its questions cost; return how many limits are missed."""
     from benchmarks.outage import report as report_outage
     from benchmarks.reconcile import report as report_reconcile
 
     print("\ntracking", flush=True)
     # Not forked from here, where every factory is loaded.
     subprocess.run([sys.executable, str(Path(__file__).with_name("tracking.py"))], check=True)
-    missed += report_outage()
-    missed += report_reconcile(10_000 if options.quick else 100_000, rounds=1 if options.quick else 3)
+    missed = report_outage()
+    missed += report_reconcile(10_000 if quick else 100_000, rounds=1 if quick else 3)
     from benchmarks.pages import report as report_pages
     from benchmarks.questions import report as report_questions
 
-    count, runs = (50_000, 3) if options.quick else (1_000_000, 5)
+    count, runs = (50_000, 3) if quick else (1_000_000, 5)
     missed += report_questions(count, runs=runs)
-    missed += report_pages(count, runs=runs)
-    return 1 if missed else 0
+    return missed + report_pages(count, runs=runs)
 
 
 if __name__ == "__main__":

@@ -184,18 +184,21 @@ class Journal:
         :raises JournalError: when it could not be written.
         """
         wanted = list(numbers)
+        failed: JournalError | None = None
         with self._lock:
             for slot in (*self._grown, self._slot):
                 try:
                     slot.acknowledge(wanted)
-                except JournalError:
+                except JournalError as error:
                     if not slot.is_done:
-                        raise
-                    if slot is self._slot:
+                        failed = error
+                    elif slot is self._slot:
                         self._make_room()
                 if slot.is_done and slot is not self._slot:
                     self._grown.remove(slot)
                     slot.close()
+        if failed is not None:
+            raise failed
 
     @property
     def is_done(self) -> bool:
