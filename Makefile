@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Sets of tests with targets of their own, since they take long; of the whole Airflow, `make test` has the main job.
+SLOW := tests/faults tests/crash tests/kill tests/browser $(filter-out %/test_main_job.py,$(wildcard tests/e2e/test_*.py))
 
-.PHONY: help install test test-crash test-kill test-compose test-versions smoke-versions lint format docs demo ui bench wheel clean
+.PHONY: help install test test-faults test-crash test-e2e test-kill test-compose test-versions smoke-versions lint format docs demo ui bench wheel clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## make .venv with the package and all its tools
 
@@ -18,8 +20,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[all]' $$($(PYTHON) .ci/groups.py test lint)
 	touch $@
 
-test: $(INSTALLED) ## run every test but those that kill and those in a browser
-	$(BIN)/python -m pytest tests --ignore tests/crash --ignore tests/kill --ignore tests/browser
+test: $(INSTALLED) ## run all tests but those that have a target of their own
+	$(BIN)/python -m pytest tests $(SLOW:%=--ignore %)
+
+test-faults: $(INSTALLED) ## let each storage fail in each way, alone and together
+	$(BIN)/python -m pytest tests/faults
+
+test-e2e: $(INSTALLED) ## run pipelines in a whole Airflow, with everything that can go wrong but a kill
+	$(BIN)/python -m pytest tests/e2e
+
+test-crash: $(INSTALLED) ## kill processes at every step, and print what was promised and kept
+	$(BIN)/python -m pytest tests/crash
 
 test-kill: $(INSTALLED) ## kill everything that can be killed in a real Airflow, on SQLite and on PostgreSQL
 	$(BIN)/python -m pytest tests/kill
@@ -40,10 +51,7 @@ $(VENV)/.installed-compose: $(INSTALLED)
 		$$($(PYTHON) .ci/groups.py compose)
 	touch $@
 
-test-crash: $(INSTALLED) ## kill processes at every step, and print what was promised and kept
-	$(BIN)/python -m pytest tests/crash
-
-test-versions: ## run unit, integration and end-to-end tests on Airflow 3.1 to 3.4 and Python 3.10 to 3.13, and print a table
+test-versions: ## run unit, integration, fault and end-to-end tests on Airflow 3.1 to 3.4 and Python 3.10 to 3.13, and print a table
 	$(PYTHON) .ci/versions.py
 
 smoke-versions: ## run one pipeline on Airflow 3.1, 3.2 and 3.4

@@ -26,7 +26,7 @@ VERSIONS = {
 }
 #: The newest stable version: `make test` runs everything on it, with one Python.
 NEWEST = "3.3"
-SETS = {"unit": "tests/unit", "integration": "tests/integration", "e2e": "tests/e2e"}
+SETS = {"unit": "tests/unit", "integration": "tests/integration", "faults": "tests/faults", "e2e": "tests/e2e"}
 SMOKE = [
     "tests/unit/dag/test_bundle.py",
     "tests/unit/dag/test_importer.py",

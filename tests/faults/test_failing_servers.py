@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import uuid
@@ -18,7 +19,7 @@ from airflow_provider_pipetrack.testing.events import attempt, facts
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.faulty_proxy import faulty_proxy
 from tests.postgres_server import DATABASE
-from tests.storage_servers import s3_connection, snowflake_connection
+from tests.storage_servers import S3_CONN_ID, s3_connection, snowflake_connection
 
 SECRET = "s3cret-Pa55word"
 CONN_ID = "pipetrack_through_proxy"
@@ -49,8 +50,8 @@ def _mongodb(request):
 
 def _aws_s3(request):
     bucket = request.getfixturevalue("s3")
-    made = request.getfixturevalue("place_of")("aws_s3")
-    port = int(made.adapter().bucket._open().meta.endpoint_url.rpartition(":")[2])
+    given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
+    port = int(given["extra"]["endpoint_url"].rpartition(":")[2])
     return ("127.0.0.1", port), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
 
 
