@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from benchmarks.tracking import BUSY, in_child, prepare, servers
 from demo.airflow_process import AirflowStack
@@ -25,18 +27,24 @@ from demo.airflow_process import AirflowStack
 #: A Dag of equal transfers for each kind. What is timed lies in the task's process, from the first to the last line of
 #: ``execute``; the user's code times itself.
 DAGS = """
-import json, os, time
+import json, os, sys, time
 from pathlib import Path
+
+sys.path.insert(0, {root!r})
 
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 
 from airflow_provider_pipetrack import tracked
+from benchmarks.tracking import import_once, write_by_hand
 
 users = 0.0
+by_hand = {{"import": import_once, "write": write_by_hand}}
 
-def work(seconds, rounds):
+def work(seconds, rounds, what=None, *arguments):
     global users
+    if what:
+        by_hand[what](*arguments)
     begin, value = time.perf_counter(), 0
     if seconds:
         time.sleep(seconds)
@@ -61,10 +69,11 @@ def timed(operator):
 
 Plain, Tracked = timed(PythonOperator), timed(tracked(PythonOperator))
 
-def build(name, seconds, rounds, location):
+def build(name, seconds, rounds, hand, location):
     with DAG(name, schedule=None, max_active_tasks=1000) as dag:
         for number in range({transfers}):
-            arguments = dict(task_id=f"t{{number:03d}}", python_callable=work, op_args=[seconds, rounds], retries=0)
+            given = [seconds, rounds, *hand]
+            arguments = dict(task_id=f"t{{number:03d}}", python_callable=work, op_args=given, retries=0)
             if location is None:
                 Plain(**arguments)
             else:
@@ -84,15 +93,18 @@ class Kind:
     :param name: for the table; the Dag's id is made of it.
     :param seconds: what the user's code waits, for others as one does that moves data between servers.
     :param location: where it is tracked; None for the same operator untracked.
-    :param limit: milliseconds to reach at the median, if any.
+    :param limit: to reach at the median: milliseconds, or the name of the kind that adds as much; None for no limit.
     :param rounds: of a loop that the user's code computes; its time counts, so that what delivers beside it is seen.
+    :param by_hand: what the user's code does of the tracking's work, so that it counts: ``import`` and modules, or
+        ``write``, a server's name and its Airflow connection.
     """
 
     name: str
     seconds: float
     location: str | None
-    limit: float | None = None
+    limit: float | str | None = None
     rounds: int = 0
+    by_hand: tuple[Any, ...] = ()
 
     @property
     def dag_id(self) -> str:
@@ -105,11 +117,13 @@ class Server:
     """A storage and its Airflow connection, in the environment under one id and in the metadata database under another.
 
     :param location: a location that is reached by the connection ``conn_id``.
+    :param modules: those of its client.
     """
 
     name: str
     location: str
     conn_id: str
+    modules: tuple[str, ...]
 
     @property
     def stored_id(self) -> str:
@@ -131,11 +145,15 @@ def kinds_of(servers: list[Server], waits: float) -> list[Kind]:
         Kind(f"SQLite, waits {waits:.0f} s", waits, "sqlite||{folder}/tracking.db", 10.0),
     ]
     for server in servers:
+        by_hook = ("write", server.name, server.conn_id)
+        imports = f"untracked, imports the client of {server.name}"
         kinds += [
+            Kind(imports, 0.0, None, by_hand=("import", server.modules)),
+            Kind(f"untracked, one write to {server.name} by its hook", 0.0, None, by_hand=by_hook),
             Kind(f"{server.name}, waits {waits:.0f} s", waits, server.at(server.conn_id), 30.0),
             Kind(f"{server.name}, waits {waits:.0f} s, connection stored", waits, server.at(server.stored_id), 50.0),
-            Kind(f"{server.name}, empty", 0.0, server.at(server.conn_id)),
-            Kind(f"{server.name}, computes", 0.0, server.at(server.conn_id), rounds=BUSY),
+            Kind(f"{server.name}, empty", 0.0, server.at(server.conn_id), imports),
+            Kind(f"{server.name}, computes", 0.0, server.at(server.conn_id), imports, rounds=BUSY),
         ]
     return kinds
 
@@ -165,31 +183,39 @@ def measure(kinds: list[Kind], servers: list[Server], options: argparse.Namespac
                 assert state == "success", (kind.name, state, stack.logs())
         # The first of each makes tables and compiles modules.
         found = {kind: [json.loads(row) for row in _lines(times / kind.dag_id)[1:]] for kind in kinds}
-    zero = {(kind.seconds, kind.rounds): rows for kind, rows in found.items() if rows and kind.location is None}
-    base = {what: statistics.median(row[0] for row in rows) for what, rows in zero.items()}
+    plain = [kind for kind in kinds if kind.location is None and not kind.by_hand and found[kind]]
+    base = {(kind.seconds, kind.rounds): _middle(found[kind]) for kind in plain}
+    added: dict[str, float] = {}
     missed = 0
     for kind, rows in found.items():
         if rows:
-            added = statistics.median(row[0] for row in rows) - base.get((kind.seconds, kind.rounds), 0.0)
-            missed += kind.limit is not None and added > kind.limit
-            print(line(kind, rows, added), flush=True)
+            added[kind.name] = _middle(rows) - base.get((kind.seconds, kind.rounds), 0.0)
+            limit = added.get(kind.limit) if isinstance(kind.limit, str) else kind.limit
+            missed += limit is not None and added[kind.name] > limit
+            print(line(kind.name, rows, added[kind.name], limit), flush=True)
     return missed
+
+
+def _middle(rows: list[list[float]]) -> float:
+    """Return the median of the wall milliseconds."""
+    return statistics.median(row[0] for row in rows)
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def line(kind: Kind, rows: list[list[float]], added: float) -> str:
+def line(name: str, rows: list[list[float]], added: float, limit: float | None) -> str:
     """Return a line of the table.
 
     :param rows: wall and CPU milliseconds of each transfer.
     :param added: what its median is above that of the same operator untracked.
+    :param limit: what that should be at most, if there is a limit.
     """
     walls, cpus = (sorted(column) for column in zip(*rows, strict=True))
-    wanted = f"  (to reach: {kind.limit:.0f} ms)" if kind.limit else ""
+    wanted = "" if limit is None else f"  (to reach: {limit:.0f} ms)"
     return (
-        f"{kind.name:44}{len(rows):4}{walls[0]:10.1f}{statistics.median(walls):8.1f}{walls[int(len(walls) * 0.9)]:8.1f}"
+        f"{name:44}{len(rows):4}{walls[0]:10.1f}{statistics.median(walls):8.1f}{walls[int(len(walls) * 0.9)]:8.1f}"
         f"{cpus[0]:9.1f}{statistics.median(cpus):8.1f}{added:+9.1f}{wanted}"
     )
 
@@ -204,10 +230,12 @@ def airflow(
     for one in (times, folder / "dags"):
         one.mkdir()
     placed = [
-        [kind.dag_id, kind.seconds, kind.rounds, kind.location and kind.location.replace("{folder}", str(folder))]
+        [kind.dag_id, kind.seconds, kind.rounds, kind.by_hand,
+         kind.location and kind.location.replace("{folder}", str(folder))]
         for kind in kinds
-    ]
-    text = DAGS.format(times=str(times), transfers=options.transfers, kinds=json.dumps(placed), alone=options.alone)
+    ]  # fmt: skip
+    given = {"times": str(times), "transfers": options.transfers, "alone": options.alone, "root": str(ROOT)}
+    text = DAGS.format(kinds=json.dumps(placed), **given)
     (folder / "dags" / "kinds.py").write_text(text)
     environment = {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
     if preload:
@@ -258,7 +286,7 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     missed = 0
     with ExitStack() as stack:
-        found = [Server(name, location, conn_id) for name, location, conn_id, _ in servers(stack)]
+        found = [Server(*server) for server in servers(stack)]
         for server in found:
             in_child(lambda server=server: prepare(server.location))
         if options.alone:

@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -108,7 +108,8 @@ def prepare(location: str) -> float:
     return 0.0
 
 
-def _import_once(modules: tuple[str, ...]) -> float:
+def import_once(modules: Sequence[str]) -> float:
+    """Import modules, and return the milliseconds that it took."""
     import importlib
 
     begin = time.perf_counter()
@@ -117,12 +118,13 @@ def _import_once(modules: tuple[str, ...]) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def _write_by_hand(conn_id: str) -> float:
-    """Write one row or one object with the provider's hook and nothing else."""
-    begin = time.perf_counter()
-    from tests.storage_servers import S3_CONN_ID
+def write_by_hand(name: str, conn_id: str) -> float:
+    """Write one row or one object with the provider's hook and nothing else; return the milliseconds that it took.
 
-    if conn_id == S3_CONN_ID:
+    :param name: of the server.
+    """
+    begin = time.perf_counter()
+    if name == "S3":
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         S3Hook(conn_id).get_conn().put_object(Bucket="bench", Key="by-hand", Body=b"x" * 1100)
@@ -228,9 +230,11 @@ def report() -> Iterator[tuple[str, str, str]]:
     with ExitStack() as stack:
         found = list(servers(stack))
         for name, location, conn_id, modules in found:
-            imported = [in_child(lambda modules=modules: _import_once(modules)) for _ in range(CHILDREN)]
+            imported = [in_child(lambda modules=modules: import_once(modules)) for _ in range(CHILDREN)]
             in_child(lambda location=location: prepare(location))
-            by_hand = [in_child(lambda conn_id=conn_id: _write_by_hand(conn_id)) for _ in range(CHILDREN)]
+            by_hand = [
+                in_child(lambda name=name, conn_id=conn_id: write_by_hand(name, conn_id)) for _ in range(CHILDREN)
+            ]
             client = (
                 f"import of the client {statistics.median(imported):.0f} ms, "
                 f"one write with its hook and nothing else {statistics.median(by_hand):.0f} ms"
@@ -242,7 +246,7 @@ def report() -> Iterator[tuple[str, str, str]]:
             computing = added_to_computing([location], folder, rounds=CHILDREN)
             yield _line(f"one that computes for a second, {name}", computing, "the client's import", client)
         for name, location, _, modules in found:  # last, since one client brings parts of the other
-            _import_once(modules)
+            import_once(modules)
             loaded = added([location], folder, wait=0.0, rounds=10)
             wanted = "40 ms" if name == "PostgreSQL" else "no limit"
             yield _line(f"an empty transfer, {name}, client loaded before the fork", loaded, wanted, flush)

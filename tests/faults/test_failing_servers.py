@@ -50,6 +50,7 @@ def _mongodb(request):
 
 def _aws_s3(request):
     bucket = request.getfixturevalue("s3")
+    request.getfixturevalue("place_of")("aws_s3")  # makes the bucket
     given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
     port = int(given["extra"]["endpoint_url"].rpartition(":")[2])
     return ("127.0.0.1", port), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
