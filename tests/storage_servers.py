@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -111,6 +112,15 @@ def s3_connection(port: int, **changes: Any) -> dict[str, Any]:
     options = {"addressing_style": "path"}
     extra = {"region_name": "us-east-1", "endpoint_url": f"http://127.0.0.1:{port}", "config_kwargs": {"s3": options}}
     return {"conn_type": "aws", "login": "AKIATESTKEY", "password": "unasked", "extra": extra, **changes}
+
+
+def s3_address() -> tuple[str, int]:
+    """Return host and port of the S3 server that the connection ``S3_CONN_ID`` leads to."""
+    given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
+    address = urlsplit(given["extra"]["endpoint_url"])
+    assert address.hostname, "its endpoint_url names host and port"
+    assert address.port, "its endpoint_url names host and port"
+    return address.hostname, address.port
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,11 @@ from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.postgres_server import DATABASE, postgres  # noqa: F401  a fixture
 from tests.storage_servers import (
-    S3_CONN_ID,
     environment,
     free_port,
     mongo,  # noqa: F401  fixtures
     s3,  # noqa: F401
+    s3_address,
     s3_connection,
     snowflake,  # noqa: F401
     snowflake_connection,
@@ -125,9 +125,7 @@ def _mongodb(port, name):
 
 
 def _aws_s3(bucket, name):
-    given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
-    port = int(given["extra"]["endpoint_url"].rpartition(":")[2])
-    return ("127.0.0.1", port), s3_connection, f"s3://{bucket}/{name}/", b"record_id"
+    return s3_address(), s3_connection, f"s3://{bucket}/{name}/", b"record_id"
 
 
 def _snowflake(server, name):

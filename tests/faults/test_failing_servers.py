@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -19,7 +17,8 @@ from airflow_provider_pipetrack.testing.events import attempt, facts
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.faulty_proxy import faulty_proxy
 from tests.postgres_server import DATABASE
-from tests.storage_servers import S3_CONN_ID, s3_connection, snowflake_connection
+from tests.storage_servers import s3_address, s3_connection, snowflake_connection
+from tests.threads import waiting
 
 SECRET = "s3cret-Pa55word"
 CONN_ID = "pipetrack_through_proxy"
@@ -51,9 +50,7 @@ def _mongodb(request):
 def _aws_s3(request):
     bucket = request.getfixturevalue("s3")
     request.getfixturevalue("place_of")("aws_s3")  # makes the bucket
-    given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
-    port = int(given["extra"]["endpoint_url"].rpartition(":")[2])
-    return ("127.0.0.1", port), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
+    return s3_address(), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
 
 
 def _snowflake(request):
@@ -136,19 +133,7 @@ def test_a_server_that_never_answers_ends_by_the_clients_own_limits(proxy, adapt
 def test_a_server_that_stops_answering_is_given_up_at_once(kind, proxy, adapter):
     adapter.apply(attempt(0))
     proxy.mode = "hang"
-    ended: list[BaseException | None] = []
-
-    def write() -> None:
-        try:
-            adapter.apply(attempt(1))
-            ended.append(None)
-        except BaseException as error:
-            ended.append(error)
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    writer.join(0.7)
-    assert writer.is_alive()
+    writer, ended = waiting(lambda: adapter.apply(attempt(1)), 0.7)
     started = time.monotonic()
     adapter.abandon()
     assert time.monotonic() - started < 1.0, "nobody waits for what hangs"

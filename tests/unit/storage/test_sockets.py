@@ -5,25 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-import time
 
 from airflow_provider_pipetrack.storage.sockets import shut_sockets_of
-
-
-def waiting(work) -> tuple[threading.Thread, list]:
-    ended: list = []
-
-    def run() -> None:
-        try:
-            ended.append(work())
-        except OSError as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    time.sleep(0.2)
-    assert thread.is_alive()
-    return thread, ended
+from tests.threads import waiting
 
 
 def test_the_thread_that_is_named_goes_on_and_the_other_does_not():
