@@ -39,11 +39,13 @@ def run_maintenance() -> dict[str, Any]:
     """
     stores = stores_of_host()
     done: dict[str, Any] = dict.fromkeys(("drained", "healed", "still_owed", "waiting"), 0)
+    of_each = ("drained", "healed", "still_owed")
     unreachable: dict[str, str] = {}
     for store in stores:
         summary = store.reconcile(limit=_RECONCILE_LIMIT)
-        for name in done:
+        for name in of_each:
             done[name] += getattr(summary, name)
+        done["waiting"] = summary.waiting  # every pass looks at the same journal
         unreachable.update(summary.unreachable)
     done["closed"] = close_stale(stores, states_of_runs)
     done["overdue"] = tell_overdue(stores, states_of_runs)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pipetrack.records.skips import SKIPPED, is_skipped
+
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.change import Change
 
@@ -63,8 +65,7 @@ def count_delivery(changes: int, seconds: float, failures: Collection[str], *, c
 
 
 def _count_end(columns: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-    skipped = str(columns.get("decision") or "").startswith("skipped")
-    count(f"{TRANSFERS}.{'skipped' if skipped else columns['transfer_status']}", 1, **tags)
+    count(f"{TRANSFERS}.{SKIPPED if is_skipped(columns) else columns['transfer_status']}", 1, **tags)
     if columns.get("actual_seconds") is not None:
         time(DURATION, columns["actual_seconds"], **tags)
     for name, column in ((RECORDS_SUCCEEDED, "records_succeeded"), (RECORDS_FAILED, "records_failed")):

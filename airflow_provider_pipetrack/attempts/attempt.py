@@ -34,6 +34,7 @@ from airflow_provider_pipetrack.compat import AirflowException, AirflowSkipExcep
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.skips import SKIPPED
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
@@ -166,10 +167,9 @@ class Attempt:
         ended = utc_now()
         self._user_code_is_over()
         reason = str(error).strip()
-        self._finish(
-            Outcome(COMPLETED, ended=ended, decision=self._reasons(f"skipped: {reason}" if reason else "skipped")),
-            delivered=False,
-        )
+        said = f"{SKIPPED}: {reason}" if reason else SKIPPED
+        decision = f"{said}; {self.decision}" if self.decision else said
+        self._finish(Outcome(COMPLETED, ended=ended, decision=decision), delivered=False)
         self.rollback.settle()
 
     def pause(self) -> None:
@@ -328,7 +328,7 @@ class Attempt:
         reason = f"can_access_historical_data is false and {reason}"
         with tracking_step("record that the transfer is skipped"):
             base = announced(self.spec, self.context, self.key)
-            self.end = end_change(base, Outcome(PENDING, decision=f"skipped: {reason}"), by="task")
+            self.end = end_change(base, Outcome(PENDING, decision=f"{SKIPPED}: {reason}"), by="task")
             self.store.submit([self.end], durable=True)
             self.store.flush()
         raise AirflowSkipException(f"{self.task.task_id}: {reason}")

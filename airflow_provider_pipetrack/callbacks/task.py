@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.attempts.verdicts import RETRIED, ROLLBACK_OWED
 from airflow_provider_pipetrack.records.change import Authority
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.skips import SKIPPED
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED, Outcome
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def record_retry(context: Mapping[str, Any]) -> None:
 
 def record_skip(context: Mapping[str, Any]) -> None:
     """Record a skip that was decided outside ``execute``."""
-    _record_end(context, COMPLETED, decision="skipped")
+    _record_end(context, COMPLETED, decision=SKIPPED)
 
 
 def finish(context: Mapping[str, Any] | None = None) -> None:  # noqa: ARG001  Airflow gives it to every callback

@@ -13,12 +13,12 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 #: Asks Airflow for the states of tasks: Dag id, run id and task ids to state by task id (with ``_<index>`` for mapped).
 TaskStates = Callable[[str, str, Sequence[str]], Mapping[str, "str | None"]]
-_SKIPPED = "skipped"
 
 
 class ReadyState(str, Enum):
@@ -163,19 +163,12 @@ def _judge(
     records: Sequence[Mapping[str, Any]], state: ReadyState, task_states: TaskStates | None
 ) -> tuple[ReadyState, Mapping[str, Any] | None]:
     """Return the state with what a run's counts do not show, and the record that it rests on."""
-    skipped = next((record for record in records if _is_skipped(record)), None)
-    if skipped is not None and state in _ENDED:
-        return ReadyState.SKIPPED, skipped
     if state in (ReadyState.READY, ReadyState.PARTIAL):
         open_map = next(_unfinished_maps(records, task_states), None)
         if open_map is not None:
             return (ReadyState.UNKNOWN if task_states is None else ReadyState.IN_PROGRESS), open_map
     holding = [record for record in records if _HOLDS_UP[state](record)] if state in _HOLDS_UP else []
     return state, max(holding or records, key=_ended_at, default=None)
-
-
-def _is_skipped(record: Mapping[str, Any]) -> bool:
-    return record["transfer_status"] == "completed" and str(record["decision"] or "").startswith(_SKIPPED)
 
 
 def _unfinished_maps(
@@ -197,6 +190,7 @@ _HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {
     ReadyState.FAILED: lambda record: record["transfer_status"] == "failed",
     ReadyState.NOT_RUN: lambda record: record["transfer_status"] == "pending" and bool(record["decision"]),
     ReadyState.IN_PROGRESS: lambda record: record["transfer_status"] in ("pending", "in_progress"),
+    ReadyState.SKIPPED: is_skipped,
     ReadyState.MISMATCHED: lambda record: record["audit_result"] == "mismatched",
     ReadyState.AUDIT_PENDING: lambda record: bool(record["audit_enabled"]) and record["audit_result"] != "matched",
     ReadyState.PARTIAL: lambda record: bool(record["is_partial"]),

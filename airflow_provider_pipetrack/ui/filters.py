@@ -13,7 +13,7 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "status": ("pending", "in_progress", "completed", "failed"),
     "audit_result": ("matched", "mismatched", "pending"),
     "reason": ("failed", "mismatched", "overdue", "stale"),
-    "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run"),
+    "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run", "skipped"),
 }
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RELATIVE: Final = re.compile(r"(\d{1,6})([mhdw])")

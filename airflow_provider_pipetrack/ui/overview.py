@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import next_run
-from airflow_provider_pipetrack.ui.paths import run_link
+from airflow_provider_pipetrack.ui.paths import link, run_link
 from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Row, Table
-from airflow_provider_pipetrack.ui.views import View, view
+from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
 
 router = APIRouter()
@@ -30,16 +30,17 @@ _FEW = replace(catalog.ATTENTION, size=8)
 def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """Answer whether anything is wrong right now, and whose it is."""
     shown = view(request, asker, ("search", "owner", "status"))
-    export = shown.export(catalog.PIPELINES)
+    troubled = shown.without("status")
+    export = shown.export(catalog.PIPELINES) or troubled.export(_FEW)
     if export is not None:
         return export
-    fitting = {name: value for name, value in shown.filters.values.items() if name != "status"}
-    attention = View(request, asker, replace(shown.filters, values=fitting)).show(_FEW)
+    attention = troubled.show(_FEW)
     pipelines = shown.show(catalog.PIPELINES, beside=partial(_beside, asker))
     return shown.page(
         "overview.html",
         pipelines=pipelines,
         attention=attention,
+        all_attention=link(shown.root, "attention", **troubled.filters.texts),
         health=asker.health(),
         location_state=location_state,
         counts=_counts(asker, pipelines.records, pipelines.total, filtered=bool(shown.asked)),

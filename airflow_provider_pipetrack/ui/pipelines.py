@@ -31,14 +31,14 @@ def pipeline(request: Request, pipeline: str, asker: Asker = Depends(asker_of)) 
     """One pipeline."""
     pipeline_id = from_segment(pipeline)
     shown = view(request, asker, _FILTERS, pipeline_id=pipeline_id)
-    export = shown.export(_RUNS, catalog.FLAKY, catalog.SLOW)
+    # Where it hurts is asked of all runs; a state would hide what failed on the way to it.
+    hurts = shown.without("status")
+    export = shown.export(_RUNS) or hurts.export(catalog.FLAKY, catalog.SLOW)
     if export is not None:
         return export
     dag_id = shown.filters.values.get("dag_id")
     current = asker.ask("pipelines", pipeline_id=pipeline_id, dag_id=dag_id).rows
     runs = shown.show(_RUNS)
-    # Where it hurts is asked of all runs; a state would hide what failed on the way to it.
-    hurts = replace(shown, filters=replace(shown.filters, values=_without_status(shown.filters.values)))
     return shown.page(
         "pipeline.html",
         status=200 if current or asker.unreachable else 404,
@@ -71,7 +71,3 @@ def _graph(asker: Asker, last: Any) -> Any:
         order_by="transfer_order_number",
     )
     return stage_graph(found.rows, asker.now) if found.rows else None
-
-
-def _without_status(values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "status"}

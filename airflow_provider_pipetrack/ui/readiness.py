@@ -20,6 +20,8 @@ router = APIRouter()
 _FILTERS = ("stage", "pipeline_id", "date", "state", "since", "until")
 #: Pipelines that the page answers for; a stage that more of them fill is asked about with its pipeline.
 MOST_ANSWERS = 50
+#: Runs that are looked through, the newest, for a stage that no pipeline filled in its last run.
+LOOKED_THROUGH = 1000
 #: Stages that are offered to choose from.
 _MOST_STAGES = 500
 
@@ -47,6 +49,7 @@ def ready(request: Request, asker: Asker = Depends(asker_of)) -> Response:
         stage=stage,
         day=day_text,
         answers=_answers(asker, stage, names[:MOST_ANSWERS], day_text) if stage else [],
+        looked_through=LOOKED_THROUGH,
         left_out=max(len(names) - MOST_ANSWERS, 0),
         readiness_state=readiness_state,
         answer_link=lambda answer: _answer_link(shown.root, answer),
@@ -76,10 +79,14 @@ def _answers(asker: Asker, stage: str, names: Sequence[str], date: str | None) -
 
 
 def _filling(asker: Asker, stage: str, pipeline_id: str | None) -> list[str]:
-    """Return the pipelines that fill a stage: the one that is asked about, or all that did so in their last run."""
+    """Return the pipelines that fill a stage: the one that is asked about, or all that did so in their last run.
+
+    A stage whose text changes with the date, or that is filled no more, is looked for in runs before that.
+    """
     if pipeline_id:
         return [pipeline_id]
     rows = asker.ask("stages", stage=stage, limit=None).rows
+    rows = rows or asker.ask("readiness", stage=stage, newest=LOOKED_THROUGH, limit=None).rows
     return list(dict.fromkeys(row["pipeline_id"] for row in rows))
 
 

@@ -212,6 +212,7 @@ def exported(table: Table, asker: Asker, asked: Mapping[str, str], filters: Mapp
             yield _csv([[f"# incomplete: {name}: {why}"]])
         if chunk.unreachable or offset + len(answer.rows) >= answer.total:
             return
+    yield _csv([[f"# incomplete: only the first {number(MOST_EXPORTED)} rows; pipetrack export writes all"]])
 
 
 def plain(value: Any) -> str:

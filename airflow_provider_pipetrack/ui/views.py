@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -37,6 +37,14 @@ class View:
     def root(self) -> str:
         """The relative address of the overview."""
         return root_of(self.request)
+
+    def without(self, name: str) -> View:
+        """Return the same view as if the reader had not filtered by ``name``."""
+        values, texts = (
+            {key: value for key, value in known.items() if key != name}
+            for known in (self.filters.values, self.filters.texts)
+        )
+        return replace(self, filters=replace(self.filters, values=values, texts=texts))
 
     def show(self, table: Table, beside: Beside | None = None) -> Shown:
         """Return the page of a table that the address wants.

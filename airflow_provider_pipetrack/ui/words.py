@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from airflow_provider_pipetrack.records.skips import is_skipped
+
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
 
 
@@ -72,10 +74,10 @@ _REASONS: Final[Mapping[str, State]] = {
 
 def state_of(row: Mapping[str, Any], now: datetime) -> State:
     """Return the state of an attempt: its status, or what its decision and its estimate say more exactly."""
-    status, decision = row["transfer_status"], row.get("decision") or ""
-    if status == "pending" and decision:
+    status = row["transfer_status"]
+    if status == "pending" and row.get("decision"):
         return NOT_RUN
-    if status == "completed" and decision.startswith("skipped"):
+    if is_skipped(row):
         return SKIPPED
     if status == "completed" and row.get("is_partial"):
         return PARTIAL

@@ -77,8 +77,8 @@ class Question:
 
 _READINESS = (
     "pipeline_id", "dag_id", "run_id", "stage", "state", "data_date", "began_at", "ended_at", "transfers", "completed",
-    "failed", "not_run", "partial", "audits_matched", "audits_mismatched", "audits_pending", "records_succeeded",
-    "records_failed", "can_access_historical_data",
+    "failed", "not_run", "skipped", "partial", "audits_matched", "audits_mismatched", "audits_pending",
+    "records_succeeded", "records_failed", "can_access_historical_data",
 )  # fmt: skip
 _STAGES = ("pipeline_id", "dag_id", "stage", "run_id", "began_at")
 _ESTIMATES = (

@@ -148,8 +148,8 @@ _RUN_COUNTS = (
     "audits_matched", "audits_mismatched", "audits_total", "records_succeeded", "records_failed",
 )  # fmt: skip
 _STAGE_COUNTS = (
-    "transfers", "completed", "failed", "not_run", "partial", "audits_matched", "audits_mismatched", "audits_pending",
-    "records_succeeded", "records_failed",
+    "transfers", "completed", "failed", "not_run", "skipped", "partial", "audits_matched", "audits_mismatched",
+    "audits_pending", "records_succeeded", "records_failed",
 )  # fmt: skip
 _TOGETHER: Mapping[str, Callable[[Row, Row], Row]] = {
     "pipelines": _pipeline_together,
@@ -183,7 +183,12 @@ def _stage_state(row: Row) -> str:
         return "not_run"
     if row["completed"] < row["transfers"]:
         return "in_progress"
-    worst = (("audits_mismatched", "mismatched"), ("audits_pending", "audit_pending"), ("partial", "partial"))
+    worst = (
+        ("skipped", "skipped"),
+        ("audits_mismatched", "mismatched"),
+        ("audits_pending", "audit_pending"),
+        ("partial", "partial"),
+    )
     return next((state for count, state in worst if row[count]), "ready")
 
 

@@ -8,6 +8,7 @@ import textwrap
 from airflow_provider_pipetrack.records.indexes import DECIDED, UNSETTLED
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
+from airflow_provider_pipetrack.records.skips import SKIPPED
 
 
 def _qualified(condition: str) -> str:
@@ -73,6 +74,7 @@ FRAGMENTS = {
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
+    "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
     "decided": _qualified(DECIDED),
     "unsettled": _qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",

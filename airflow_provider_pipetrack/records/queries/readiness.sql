@@ -8,6 +8,7 @@ WITH stages AS (
     SUM(CASE WHEN t.transfer_status = 'completed' THEN 1 ELSE 0 END) AS completed,
     SUM(CASE WHEN t.transfer_status = 'failed' THEN 1 ELSE 0 END) AS failed,
     SUM(CASE WHEN {not_run} THEN 1 ELSE 0 END) AS not_run,
+    SUM(CASE WHEN {skipped} THEN 1 ELSE 0 END) AS skipped,
     SUM(CASE WHEN t.is_partial THEN 1 ELSE 0 END) AS partial,
     SUM(CASE WHEN t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
     SUM(CASE WHEN t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
@@ -30,6 +31,7 @@ SELECT stages.*,
     WHEN failed > 0 THEN 'failed'
     WHEN not_run > 0 THEN 'not_run'
     WHEN completed < transfers THEN 'in_progress'
+    WHEN skipped > 0 THEN 'skipped'
     WHEN audits_mismatched > 0 THEN 'mismatched'
     WHEN audits_pending > 0 THEN 'audit_pending'
     WHEN partial > 0 THEN 'partial'

@@ -143,12 +143,27 @@
   function without(node) {
     return node.outerHTML.replaceAll(' open=""', "");
   }
+  // A part that the page did not have comes where the answer has it: behind the live part before it.
+  function insert(fresh) {
+    let before = fresh.previousElementSibling;
+    while (before && !(before.dataset.live !== undefined && document.getElementById(before.id))) {
+      before = before.previousElementSibling;
+    }
+    const added = document.importNode(fresh, true);
+    if (before) {
+      document.getElementById(before.id).after(added);
+    } else {
+      document.getElementById("content").prepend(added);
+    }
+  }
   function take(text) {
     const page = new DOMParser().parseFromString(text, "text/html");
     showMoments(page);
     for (const fresh of page.querySelectorAll("[data-live]")) {
       const old = document.getElementById(fresh.id);
-      if (old && without(old) !== without(fresh)) {
+      if (!old) {
+        insert(fresh);
+      } else if (without(old) !== without(fresh)) {
         renew(old, document.importNode(fresh, true));
       }
     }
@@ -162,6 +177,14 @@
     if (!document.hidden) {
       try {
         const answer = await fetch(window.location.href, { headers: { Accept: "text/html" } });
+        if (answer.redirected) {
+          window.location.replace(answer.url); // what was not tracked yet has a page now
+          return;
+        }
+        if (answer.ok && document.querySelector("[data-trouble]")) {
+          window.location.reload(); // what was wrong is over
+          return;
+        }
         if (answer.ok || answer.status === 404) {
           take(await answer.text());
         } else if (answer.status === 401) {

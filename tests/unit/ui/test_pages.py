@@ -132,7 +132,7 @@ def test_a_transfer_of_one_run_shows_its_attempts_with_all_they_have(client, rea
         ),
         ("stage=staging&pipeline_id=orders", "Not yet. staging: ≠mismatched by orders"),
         ("stage=staging", "Not yet. staging: ▶running by finance"),
-        ("stage=moon", "No. No pipeline has brought data to moon."),
+        ("stage=moon", "No. None of the newest 1,000 runs has brought data to moon."),
         (
             "stage=staging&date=2001-02-03",
             "Not yet. staging, data of 2001-02-03: –no data by finance: no run of pipeline 'finance' has a transfer",
