@@ -98,6 +98,9 @@ def _options() -> dict[str, Any]:
             "postgres,aws_s3",
         ),
         "mask_fields": _option(
-            "string", "", "More names of configuration keys whose values are secrets, separated by commas."
+            "string",
+            "",
+            "More words that make the name of a key a secret's, separated by commas: its value is masked in "
+            "configurations and in the JSON columns of records.",
         ),
     }

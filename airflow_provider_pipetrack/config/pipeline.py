@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,8 +19,7 @@ from airflow_provider_pipetrack.config.reader import Document, read
 from airflow_provider_pipetrack.config.transfer import StageTransfer, runtime_hint
 from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Limit, Model, Moment
 from airflow_provider_pipetrack.errors import ConfigError, Problem
-
-_SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "credential")
+from airflow_provider_pipetrack.records.masking import without_secrets
 
 
 class PipelineMetadata(Model):
@@ -292,22 +289,3 @@ class PipelineConfig(Model):
         except (OSError, ConfigError):
             return None
         return self._document
-
-
-def without_secrets(value: Any, more: tuple[str, ...] = ()) -> Any:
-    """Return a copy of ``value`` in which what stands under a secret's name is masked."""
-    if isinstance(value, Mapping):
-        return {
-            key: "***" if _is_secret(str(key), more) and item not in (None, "") else without_secrets(item, more)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(item, more) for item in value]
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value
-
-
-def _is_secret(key: str, more: tuple[str, ...]) -> bool:
-    lowered = key.lower()
-    return any(word in lowered for word in (*_SECRET_WORDS, *more))

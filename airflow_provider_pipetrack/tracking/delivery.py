@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -10,14 +9,13 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, Journal
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.leg import Leg
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
@@ -28,7 +26,6 @@ LAST_LEG = 1.0
 _SHORTEST_LEG = 0.1
 #: Seconds that what only announces or begins waits for an end to go with it: a short transfer is then one delivery.
 _LINGER = 0.1
-_LOST = "lost"
 #: Seconds that a fork waits at most for a delivery step that is in flight.
 _BEFORE_FORK = 2.0
 
@@ -97,9 +94,10 @@ def deliver(
         if keepers and mode != "mirror":
             break
         try:
-            _bring(leg, changes, list(failures), _Turn(legs, position, deadline, patient=patient))
+            owed = _owed(legs, leg, failures, mode)
+            _bring(leg, changes, owed, _Turn(legs, position, deadline, patient=patient))
             keepers.append(leg)
-            noted |= set(failures) if leg.keeps_owed else set()
+            noted |= set(owed) if leg.keeps_owed else set()
         except StorageError as error:
             failures[leg.name] = error.message
             refused = refused and not error.transient
@@ -111,7 +109,7 @@ def deliver(
     released = noted >= set(failures)
     if not released and mode == "mirror":
         # A location that failed after the last success is in nobody's notes yet.
-        released = _note(keepers, changes, list(failures), _Turn(legs, len(legs) - 1, deadline, patient=True))
+        released = _note(legs, keepers, changes, failures, _Turn(legs, len(legs) - 1, deadline, patient=True))
     return Delivered(confirmed=True, released=released, failures=failures)
 
 
@@ -162,13 +160,27 @@ def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn
     leg.call(lambda adapter: adapter.apply(changes, owed=owed), turn.limit, patient=turn.patient, until=turn.until)
 
 
-def _note(keepers: Sequence[Leg], changes: Sequence[Change], owed: Sequence[str], turn: _Turn) -> bool:
+def _owed(legs: Sequence[Leg], leg: Leg, failures: Iterable[str], mode: str) -> list[str]:
+    """Return the locations that one which takes the changes notes as lacking them.
+
+    A chain with fallback is tried in its order, so of two notes about one record the longer contains the shorter, which
+    is how storages put them together. A mirror has no such order: one change misses this location and the next another.
+    There all others are noted; to bring a record to a location that has it does nothing.
+    """
+    if mode == "mirror" and failures:
+        return [other.name for other in legs if other is not leg]
+    return list(failures)
+
+
+def _note(
+    legs: Sequence[Leg], keepers: Sequence[Leg], changes: Sequence[Change], failures: Iterable[str], turn: _Turn
+) -> bool:
     """Let a location that has the changes know which others lack them; return whether it does."""
     notes = next((leg for leg in keepers if leg.keeps_owed), None)
     if notes is None:
         return False
     try:
-        _bring(notes, changes, owed, turn)
+        _bring(notes, changes, _owed(legs, notes, failures, "mirror"), turn)
     except StorageError as error:
         log.warning("pipetrack: %s", error)
         return False
@@ -341,47 +353,3 @@ def _before_fork() -> None:
 
 
 os.register_at_fork(before=_before_fork)
-
-
-class LossCounter:
-    """Counts records that neither the journal nor any location could keep; they stand in the log instead."""
-
-    def __init__(self) -> None:
-        self.lost = 0
-
-    def log(self, changes: Sequence[Change], failures: dict[str, str], folder: Path) -> None:
-        """Write the records into the log, whole, so that they can be brought back by hand.
-
-        :param folder: the host's journal folder, where the number is kept for ``pipetrack doctor``.
-        """
-        self.lost += len(changes)
-        _add_to(folder / _LOST, len(changes))
-        for change in changes:
-            log.error(
-                "pipetrack could not keep this record anywhere (%d so far in process %d; %s). Keep this line: %s",
-                self.lost,
-                os.getpid(),
-                "; ".join(f"{name}: {reason}" for name, reason in failures.items()) or "no location",
-                json.dumps(change.to_json(), separators=(",", ":")),
-            )
-
-
-LOSSES = LossCounter()
-
-
-def lost_on_host(folder: Path) -> int:
-    """Return how many records this host could keep nowhere, in all its processes together."""
-    try:
-        return (folder / _LOST).stat().st_size
-    except OSError:
-        return 0
-
-
-def _add_to(counter: Path, number: int) -> None:
-    """Add to a file whose size is the count: appending needs no lock, and often works where a disk is full."""
-    try:
-        counter.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-        with counter.open("ab", buffering=0) as file:
-            file.write(b"." * number)
-    except OSError as error:
-        log.warning("pipetrack cannot count the loss in %s: %s", counter, error)

@@ -15,9 +15,9 @@ from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
-from airflow_provider_pipetrack.tracking.delivery import lost_on_host
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, MAX_FOLDER, journal_size
 from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.losses import lost_on_host
 from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
 
 if TYPE_CHECKING:

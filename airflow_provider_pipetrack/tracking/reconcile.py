@@ -38,7 +38,7 @@ class Summary:
     """What a reconcile did.
 
     :param drained: changes that were delivered from journals.
-    :param healed: records that were brought from a fallback to a location that lacked them.
+    :param healed: records that were brought to a location that lacked them, or in a mirror may have.
     :param copied: records that a full pass brought to a location that lacked them, once for each location.
     :param revived: dead letters that a location took after all.
     :param still_owed: records that a location still lacks.

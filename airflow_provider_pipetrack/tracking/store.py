@@ -16,12 +16,14 @@ from airflow_provider_pipetrack.errors import JournalError, PipetrackError, Stor
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.masking import without_secrets
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import types_of
-from airflow_provider_pipetrack.tracking.delivery import LOSSES, Batch, Delivered, Delivery
+from airflow_provider_pipetrack.tracking.delivery import Batch, Delivered, Delivery
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.losses import LOSSES
 from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_history, read_merged
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
@@ -227,7 +229,7 @@ class TrackingStore:
 
     def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
         self._start_anew_in_child()
-        cleaned = [replace(change, columns=clean_columns(change.columns), plain=None) for change in changes]
+        cleaned = [replace(change, columns=_fit_to_keep(change.columns), plain=None) for change in changes]
         metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
         batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline, urgent=durable or entry is None)
@@ -372,6 +374,17 @@ class TrackingStore:
             log.warning("pipetrack: %s", error)
             return False
         return True
+
+
+def _fit_to_keep(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a change as they may be kept: fit for every storage, and without secrets."""
+    cleaned = clean_columns(columns)
+    # In the rest there are no names, and to ask for the setting may load Airflow.
+    named = {name: value for name, value in cleaned.items() if isinstance(value, dict) and value}
+    if not named:
+        return cleaned
+    more = tuple(settings.mask_fields())
+    return {**cleaned, **{name: without_secrets(value, more) for name, value in named.items()}}
 
 
 _OF_PARENTS: list[Sequence[Leg]] = []

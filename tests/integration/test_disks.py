@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pipetrack.errors import JournalError
-from airflow_provider_pipetrack.tracking.delivery import lost_on_host
 from airflow_provider_pipetrack.tracking.health import health
 from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots, undelivered
+from airflow_provider_pipetrack.tracking.losses import lost_on_host
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.crash.killing import check, record
 

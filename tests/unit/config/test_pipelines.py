@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from airflow_provider_pipetrack.config import PipelineConfig, content, parse_duration
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults, slug
 from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
-from airflow_provider_pipetrack.config.pipeline import without_secrets
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.config.types import LiteralText
 from airflow_provider_pipetrack.errors import ConfigError, ContentError
+from airflow_provider_pipetrack.records.masking import without_secrets
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[3] / "dags_examples").glob("*.yaml"))
 

@@ -20,7 +20,7 @@ from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking import shared as shared_module
-from airflow_provider_pipetrack.tracking.delivery import LOSSES
+from airflow_provider_pipetrack.tracking.losses import LOSSES
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds
 
@@ -200,11 +200,36 @@ def test_mirror_writes_every_location_and_reconcile_catches_up_the_ones_that_wer
     assert [site.ids(name) for name in "ac"] == [[RECORD_ID]] * 2
     assert site.waiting() == 0, "a knows that b lacks it"
     site.open("b")
-    assert store.reconcile().healed == 1
+    assert store.reconcile().healed == 2, "c does not know that a has it"
     assert [site.ids(name) for name in "abc"] == [[RECORD_ID]] * 3
     again = store.reconcile()
     assert (again.drained, again.healed, again.still_owed) == (0, 0, 0)
     assert len(store.read_tracking_records("orders")) == 1
+
+
+def test_in_a_mirror_each_change_may_miss_another_location(site):
+    store = site.store("a", "b", "c", mode="mirror")
+    site.shut("a")
+    assert store.write_tracking_record(RECORD) is True
+    site.open("a")
+    site.shut("b")
+    later = site.store("a", "b", "c", mode="mirror")
+    assert later.write_tracking_record({**RECORD, "transfer_status": "completed"}) is True
+    site.open("b")
+    site.store("a", "b", "c", mode="mirror").reconcile()
+    found = [site.alone(name).read_tracking_records("orders") for name in "abc"]
+    assert [[record["transfer_status"] for record in records] for records in found] == [["completed"]] * 3
+
+
+def test_secrets_do_not_reach_a_record(site, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__MASK_FIELDS", "Pin, badge")
+    given = {"api_token": "t0k", "pin": 12, "rows": 3, "of": [{"db_password": "p", "badge": "", "host": "h"}]}
+    store = site.store("a")
+    assert store.write_tracking_record({**RECORD, "audit_metadata": given, "my_secret": "s"}) is True
+    (record,) = store.read_tracking_records("orders")
+    masked = {"api_token": "***", "pin": "***", "rows": 3, "of": [{"db_password": "***", "badge": "", "host": "h"}]}
+    assert (record["audit_metadata"], record["extra_columns"]) == (masked, {"my_secret": "***"})
+    assert "t0k" not in str(store.history(record["record_id"]))
 
 
 def test_mirror_keeps_in_the_journal_what_no_location_can_note(site):
