@@ -89,7 +89,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
         # The journal shows the records of every chain; each is closed along its own.
-        records = [r for r in store.read_run(dag.dag_id, run_id, known).records if r["task_id"] in task_ids]
+        reading = store.read_run(dag.dag_id, run_id, known)
+        records = [r for r in reading.records if r["task_id"] in task_ids]
         missing = task_ids - {r["task_id"] for r in records}
         if not missing and not any(map(is_open, records)):
             continue
@@ -101,14 +102,16 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
                 states,
                 by="dag callback",
                 run_ended=True,
+                is_whole=not reading.unreachable,
                 reason=reason,
                 owes_rollback=lambda record: bool(binding.specs[record["task_id"]].transfer.rollback),
             )
         )
-        changes += [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
-        store.submit(changes, durable=True)
+        found = [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
+        store.submit([*changes, *found], durable=True)
         store.flush()
-        _tell(binding, changes)
+        # Of what a location may know that could not be asked, its own task has told.
+        _tell(binding, changes if reading.lacks_an_answer else [*changes, *found])
     finish_alerts()
 
 
@@ -185,9 +188,16 @@ def _close_run(
     if not any(True for _ in closing_changes(still_open, states, by="reconcile", run_ended=False)):
         return 0
     known = dict.fromkeys(name for r in still_open for name in (r["pipeline_id"], dag_id) if name)
-    records = store.read_run(dag_id, run_id, known).records
-    owes = partial(_owes_rollback, store)
-    changes = list(closing_changes(records, states, by="reconcile", run_ended=False, owes_rollback=owes))
+    reading = store.read_run(dag_id, run_id, known)
+    closed = closing_changes(
+        reading.records,
+        states,
+        by="reconcile",
+        run_ended=False,
+        is_whole=not reading.unreachable,
+        owes_rollback=partial(_owes_rollback, store),
+    )
+    changes = list(closed)
     store.submit(changes, durable=True)
     for change in changes:
         columns = change.columns
@@ -231,10 +241,15 @@ def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
 
 
 def _missing(spec: Spec, dag: Any, run_id: str, name: str, states: Mapping[str, str | None]) -> Iterable[Change]:
-    """Yield what makes a transfer visible of which the store knows nothing at all."""
+    """Yield what makes a transfer visible of which the store knows nothing at all.
+
+    How it ended is a guess: where a location could not be asked, or another host's journal has the record, whatever
+    the task itself has said counts more.
+    """
     key = RecordKey(dag.dag_id, run_id, name, announced_index(dag, name, spec))
     base = announced(spec, {"dag": dag, "run_id": run_id}, key)
     yield base
     verdict = without_record(states.get(name)) if spec.transfer.transfer_enabled else None
     if verdict is not None:
-        yield end_change(base, timed({}, verdict.outcome), by="dag callback", authority=verdict.authority)
+        outcome = timed({}, verdict.outcome)
+        yield end_change(base, outcome, by="dag callback", authority=Authority.GUESS, sequence=0)

@@ -34,7 +34,8 @@ def close_silent_audits(dag: Any, run_id: str) -> None:
             metadata = {**(record.get("audit_metadata") or {}), "audit_task": audit, "error": _ERROR}
             base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
             store = store_for(spec)
-            store.submit([audit_change(base, "pending", metadata, try_number=1, final=True)], durable=True)
+            # Its own word may still be on its way from another host; whatever it is, it counts more.
+            store.submit([audit_change(base, "pending", metadata, try_number=0, final=False)], durable=True)
             store.flush()
             audited = {"audit_result": "pending", "audit_metadata": metadata, "error_message": _ERROR}
             tell(spec, "failed", {**record, **audited})

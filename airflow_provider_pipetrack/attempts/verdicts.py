@@ -58,7 +58,8 @@ _BEGUN: dict[str | None, Verdict] = {
 }
 _NOT_BEGUN: dict[str | None, Verdict] = {
     "success": Verdict(Outcome(COMPLETED, decision="set to success without running"), Authority.TASK),
-    "failed": Verdict(Outcome(FAILED, error_message="failed before it began; Airflow says failed")),
+    # When it is cleared it begins after all, as the same attempt.
+    "failed": Verdict(Outcome(FAILED, error_message="failed before it began; Airflow says failed"), Authority.GUESS),
     "skipped": Verdict(Outcome(PENDING, decision="skipped before it began")),
     "removed": Verdict(Outcome(PENDING, decision="removed from the Dag")),
     "upstream_failed": Verdict(Outcome(PENDING, decision="not run: an upstream failed")),
@@ -72,6 +73,7 @@ def closing_changes(
     *,
     by: str,
     run_ended: bool,
+    is_whole: bool = True,
     reason: str | None = None,
     owes_rollback: Callable[[Record], bool] = lambda record: False,  # noqa: ARG005
 ) -> Iterator[Change]:
@@ -83,6 +85,8 @@ def closing_changes(
     :param states: Airflow's states of its tasks, see :func:`state_of`.
     :param by: who closes.
     :param run_ended: whether the run is over, so that what has not begun never will.
+    :param is_whole: whether ``records`` are all that is known. Where a location could not be asked, the task's own end
+        may lie there, which knows more than Airflow's state does and counts wherever it agrees.
     :param reason: why the run ended, when that is known.
     :param owes_rollback: whether the transfer of a record would have to be rolled back.
     """
@@ -102,7 +106,8 @@ def closing_changes(
             # A later attempt that has begun has paid what was owed.
             if begun and outcome.error_message != SUPERSEDED and owes_rollback(record):
                 outcome = replace(outcome, decision="; ".join(filter(None, (outcome.decision, ROLLBACK_OWED))))
-            yield verdict_change(record, timed(record, outcome), by=by, authority=verdict.authority)
+            authority = verdict.authority if is_whole else min(verdict.authority, Authority.TASK)
+            yield verdict_change(record, timed(record, outcome), by=by, authority=authority)
 
 
 def without_record(state: str | None) -> Verdict | None:

@@ -24,16 +24,22 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 READ_LIMIT = 10.0
 
 
+class NotHereError(StorageError):
+    """A location belongs to one host, and this one does not see it."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What all locations together know.
 
     :param records: the records, each merged from all locations that have it.
     :param unreachable: why a location could not be asked, by its name.
+    :param lacks_an_answer: whether one of them should have answered, and is not just a file of another host.
     """
 
     records: list[Record]
     unreachable: dict[str, str] = field(default_factory=dict)
+    lacks_an_answer: bool = False
 
 
 def read_merged(
@@ -51,12 +57,14 @@ def read_merged(
     """
     records: dict[str, Record] = {}
     unreachable: dict[str, str] = {}
+    lacks_an_answer = False
     for leg in legs:
         try:
             check_visible(leg)
             found = leg.call(lambda adapter: completed(ask(adapter), adapter.location), limit)
         except StorageError as error:
             unreachable[leg.name] = error.message
+            lacks_an_answer = lacks_an_answer or not isinstance(error, NotHereError)
             continue
         for record in found:
             _add(records, record)
@@ -64,7 +72,7 @@ def read_merged(
         if record["record_id"] in records or wanted(record):
             _add(records, record)
     ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
-    return Reading(ordered, unreachable)
+    return Reading(ordered, unreachable, lacks_an_answer)
 
 
 def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> list[dict[str, Any]]:
@@ -91,11 +99,12 @@ def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> list[dict
 def check_visible(leg: Leg) -> None:
     """Make sure that a location which belongs to one host can be seen from here.
 
-    :raises StorageError: when it cannot; what other hosts keep there is not nothing.
+    :raises NotHereError: when it cannot; what other hosts keep there is not nothing.
+    :raises StorageError: when that cannot be found out.
     """
     if not leg.is_here:
         reason = f"not visible here: this host ({settings.host_name()}) has no such file"
-        raise StorageError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
+        raise NotHereError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
 
 
 def waiting_changes(folder: Path) -> Iterable[Change]:

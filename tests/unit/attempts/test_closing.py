@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
-from airflow_provider_pipetrack import maintenance
+from airflow_provider_pipetrack import maintenance, settings
 from airflow_provider_pipetrack.attempts import closing
+from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.closing import close_stale
+from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.versions import version_of
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+from airflow_provider_pipetrack.dag import build_dag
 from airflow_provider_pipetrack.notifications import alerts, late_run
 from airflow_provider_pipetrack.notifications.late_run import tell_late_run
 from airflow_provider_pipetrack.notifications.message import compose
@@ -409,3 +413,80 @@ def test_a_store_that_does_not_say_the_configuration_leaves_the_addresses(store,
     write(store, of(config, "load"))
     close_stale([store], airflow(load="failed"), grace=NOW)
     assert raised == [("failed", "load", ("a@example.com",), [])]
+
+
+@pytest.fixture
+def away(tmp_path, monkeypatch, mocker):
+    """A Dag of one transfer, its store, and a context in which the only location is away."""
+    place = tmp_path / "place"
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{place}/tracking.db")
+    text = "{defaults: {transfer_process_email_alerts: [a@b.c]}, stage_transfers: [{name: load, audit_enabled: false}]}"
+    dag = build_dag(PipelineConfig.from_text(text, "d.yaml"))
+    made = store_for(binding_of(dag).specs["load"])
+
+    @contextmanager
+    def location_away():
+        made.flush()
+        made.close_legs()
+        place.rename(tmp_path / "elsewhere") if place.exists() else None
+        place.write_text("in the way")
+        yield
+        place.unlink()
+        (tmp_path / "elsewhere").rename(place)
+        made.reconcile()
+
+    return dag, made, location_away, mocker.patch.object(closing, "task_states")
+
+
+@pytest.mark.parametrize("state", ["success", "failed", "upstream_failed", None])
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_what_a_task_said_counts_more_than_the_guess_of_who_could_not_read_it(away, state, status):
+    dag, made, location_away, states = away
+    states.return_value = {"load": state}
+    told = Outcome(status, records_succeeded=5, is_partial=True, decision="as the task says")
+    write(made, end_change(started(dag_id="d"), told, by="task"))
+    with location_away():
+        closing.close_open_records(dag, "r", "success")
+    record = the(made)
+    assert (record["transfer_status"], record["decision"]) == (status, "as the task says")
+    assert (record["records_succeeded"], record["is_partial"]) == (5, True)
+    assert not list((settings.alerts_dir() / "waiting").glob("*.json")), "the task has told of itself"
+
+
+def test_one_that_failed_before_it_began_is_closed_and_told_and_counts_when_it_runs_after_all(away):
+    dag, made, _, states = away
+    states.return_value = {"load": "failed"}
+    closing.close_open_records(dag, "r", "task_failure")
+    assert (the(made)["transfer_status"], the(made)["closed_by"]) == ("failed", "dag callback")
+    assert len(list((settings.alerts_dir() / "waiting").glob("*.json"))) == 1
+    write(made, end_change(started(dag_id="d"), Outcome("completed", records_succeeded=5), by="task"))
+    assert (the(made)["transfer_status"], the(made)["records_succeeded"]) == ("completed", 5)
+
+
+def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(store):
+    write(store, announced("load"))
+    close_stale([store], airflow(load="failed"), grace=NOW)
+    assert the(store)["error_message"] == "failed before it began; Airflow says failed"
+    write(store, end_change(started(), Outcome("completed"), by="task"))
+    assert the(store)["transfer_status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "error"),
+    [
+        ("failed", "failed", "the disk is full"),
+        ("completed", "failed", "the task ended without a word; Airflow says failed"),
+    ],
+)
+def test_where_a_location_is_silent_the_tasks_own_word_counts_as_far_as_it_agrees(tmp_path, said, status, error):
+    begun = started()
+    (tmp_path / "shut").write_text("in the way")
+    chain = [f"sqlite||{tmp_path}/shut/a.db", f"sqlite||{tmp_path}/b.db"]
+    with TrackingStore(chain, journal_dir=tmp_path / "journal") as made:
+        write(made, begun)
+        close_stale([made], airflow(load="failed"), grace=NOW)
+        assert the(made)["error_message"] == "the task ended without a word; Airflow says failed"
+        message = error if said == "failed" else None
+        write(made, end_change(begun, Outcome(said, error_message=message), by="task"))
+        assert (the(made)["transfer_status"], the(made)["error_message"]) == (status, error)

@@ -68,6 +68,17 @@ def test_only_the_silent_one_is_recorded_and_told_once(dag):
     assert spoke["audit_metadata"] == {"audit_task": "x", "error": "E"}
 
 
+def test_the_audits_own_word_counts_whenever_it_arrives(dag):
+    silent_audits.close_silent_audits(dag, "r")
+    late = audit_change(start(dag, "killed"), "mismatched", {"audit_task": "x", "rows": 3}, try_number=1, final=True)
+    store = store_of(dag, "killed")
+    store.submit([late], durable=True)
+    store.flush()
+    silent_audits.close_silent_audits(dag, "r")
+    record = store.read_record(RecordKey("audited", "r", "killed").record_id)
+    assert (record["audit_result"], record["audit_metadata"]) == ("mismatched", {"audit_task": "x", "rows": 3})
+
+
 def test_a_dag_without_audits_asks_airflow_nothing(tmp_path, monkeypatch, mocker):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     asked = mocker.patch.object(silent_audits, "task_states")
