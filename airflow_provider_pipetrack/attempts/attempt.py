@@ -5,8 +5,6 @@ from __future__ import annotations
 import _thread
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +15,7 @@ from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.attempts import counts as counting
 from airflow_provider_pipetrack.attempts.announce import announce_run, announced
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root
-from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.bounded import call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
@@ -213,9 +211,7 @@ class Attempt:
             log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
             self.left_open = True
             return
-        # Without Airflow's word a rollback could undo what a newer attempt has loaded; so it stays owed.
-        undone = self.rollback.undo() if running else self.rollback.put_off()
-        reasons = [verdict.decision if verdict else None, undone]
+        reasons = [verdict.decision if verdict else None, self._undo(running=running)]
         self._finish(
             Outcome(
                 FAILED,
@@ -227,6 +223,16 @@ class Attempt:
                 error_message=error_text(error, self.task),
             )
         )
+
+    def _undo(self, *, running: bool | None) -> str | None:
+        """Roll back, or leave that to the next attempt where a rollback could undo what a newer one has loaded."""
+        if (
+            self._killed
+        ):  # Airflow may have given up on this process, and the attempt that it says is running be another
+            return self.rollback.put_off("this attempt was asked to stop")
+        if not running:
+            return self.rollback.put_off("Airflow did not say that this attempt still runs")
+        return self.rollback.undo()
 
     def _finish(self, outcome: Outcome, *, delivered: bool = True) -> None:
         """Write the end.
@@ -303,7 +309,7 @@ class Attempt:
         return [end_change(base, outcome, by="task", authority=Authority.GUESS)]
 
     def _make_start(self) -> Change:
-        described = describe_attempt(self.spec, self.context, self.key, self.store)
+        described = describe_attempt(self.spec, self.context, self.key, self.store, goes_on=self._went_on)
         return start_change(
             described,
             self.key,
@@ -375,12 +381,6 @@ class Attempt:
 
     def _reasons(self, *more: str | None) -> str | None:
         return "; ".join(reason for reason in (self.decision, *more) if reason) or None
-
-
-def disarm_timeout(task: Any) -> None:
-    """Stop ``execution_timeout``'s alarm; without one the alarm is somebody else's, such as that of a test's limit."""
-    if task.execution_timeout and threading.current_thread() is threading.main_thread():
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def error_text(error: BaseException, task: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
@@ -39,12 +40,17 @@ def describe_announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -
     return _described(spec, context, Content(pipeline_id, **texts))
 
 
-def describe_attempt(spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore) -> Described:
-    """Describe an attempt, with all its texts. A retry reuses what the first attempt resolved."""
+def describe_attempt(
+    spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore, *, goes_on: bool = False
+) -> Described:
+    """Describe an attempt, with all its texts. A retry reuses what the first attempt resolved.
+
+    :param goes_on: whether the attempt was deferred or rescheduled, so that it has resolved them itself.
+    """
     if not any(_is_computed(spec, name) for name in _TEXTS):
         return describe_announced(spec, context, key)
     pipeline_id = _pipeline_id(spec, context, key)
-    texts = _earlier_texts(spec, context, key, store)
+    texts = _earlier_texts(spec, context, key, store, goes_on=goes_on)
     if texts is None:
         texts = _with_defaults(_Resolver(spec, context, pipeline_id).all(), pipeline_id, key)
         remember(context, _STATE_KEY, texts)
@@ -200,16 +206,16 @@ def _functions(spec: Spec) -> UserFunctions:
 
 
 def _earlier_texts(
-    spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore
+    spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore, *, goes_on: bool
 ) -> dict[str, str | None] | None:
-    """Return what an earlier attempt resolved, from Airflow's task state or from its record."""
-    if key.attempt == 1:
+    """Return what was resolved before, from Airflow's task state or from the record of the attempt that did so."""
+    if key.attempt == 1 and not goes_on:
         return None
     known = recall(context, _STATE_KEY)
     if known is not None and set(known) == set(_TEXTS):
         return dict(known)
-    previous = RecordKey(key.dag_id, key.run_id, key.name, key.map_index, key.attempt - 1)
-    record = store.read_record(previous.record_id, pipeline_ids(spec, key.dag_id))
+    before = key if goes_on else replace(key, attempt=key.attempt - 1)
+    record = store.read_record(before.record_id, pipeline_ids(spec, key.dag_id))
     if record is None or record.get("transfer_start_timestamp") is None:
         return None
     return {name: record.get(name) for name in _TEXTS}

@@ -45,25 +45,31 @@ class Rollback:
         return self._owing or self._unpaid is not None
 
     def pay_debt(self) -> str | None:
-        """Roll back what an earlier attempt left behind, then owe for this attempt.
+        """Roll back what an earlier attempt left behind, before anything else of this attempt is done or refused.
 
         :return: what was done, for the record's decision.
         :raises Exception: what the user's function raises; the attempt must not load over bad data.
         """
-        if not self.wanted:
+        if not self.wanted or self.context["ti"].try_number == 1 or not self._is_owed():
             return None
-        paid = None
-        if self.context["ti"].try_number > 1 and self._is_owed():
-            log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
-            try:
-                self._call()
-            except Exception as error:
-                self._unpaid = f"the rollback of an earlier attempt failed and is owed: {_named(error)}"
-                raise
-            paid = "rolled back the previous attempt first"
-        self._remember(owed=True)
-        self._owing = True
-        return paid
+        log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
+        try:
+            self._call()
+        except Exception as error:
+            self._unpaid = f"the rollback of an earlier attempt failed and is owed: {_named(error)}"
+            raise
+        self._remember(owed=False)
+        return "rolled back the previous attempt first"
+
+    def owe(self) -> None:
+        """Owe for this attempt, whose own work begins."""
+        if self.wanted:
+            self._remember(owed=True)
+            self._owing = True
+
+    def still_owe(self) -> None:
+        """Owe what the attempt owed before it was deferred or rescheduled, in another process."""
+        self._owing = self.wanted and self._is_owed()
 
     def undo(self) -> str | None:
         """Roll back this attempt, and return what happened, for the record's decision."""
@@ -77,11 +83,12 @@ class Rollback:
         self.settle()
         return "rolled back"
 
-    def put_off(self) -> str | None:
-        """Leave the rollback to the next attempt, and return that, for the record's decision."""
-        return (
-            "rollback owed: Airflow did not say that this attempt still runs" if self.is_owed and self.wanted else None
-        )
+    def put_off(self, reason: str) -> str | None:
+        """Leave the rollback to the next attempt, and return that, for the record's decision.
+
+        :param reason: why nothing may be undone now.
+        """
+        return f"rollback owed: {reason}" if self.is_owed and self.wanted else None
 
     def settle(self) -> None:
         """Owe nothing any more."""

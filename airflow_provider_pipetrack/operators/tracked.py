@@ -183,10 +183,13 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         attempt.begin()
         try:
             if attempt.is_first_leg:
+                attempt.note(attempt.rollback.pay_debt())
                 attempt.note(check_version(self, self.pipetrack_spec, attempt.store))
                 if self.pipetrack_spec.transfer.upstream_completion_required:
                     attempt.note(check_upstreams(self, context))
-                attempt.note(attempt.rollback.pay_debt())
+                attempt.rollback.owe()
+            else:
+                attempt.rollback.still_owe()
             result = run()
         except CONTROL_FLOW:
             attempt.pause()

@@ -14,7 +14,9 @@ from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.dag import build_dag
+from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.describe import start_change
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def texts_of(tmp_path, monkeypatch):
     """A function that describes the first attempt of a pipeline's only transfer."""
     monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/tracking.db")
 
-    def describe(row, **more):
+    def describe(row, *, goes_on=False, state=None, **more):
         text = json.dumps({**more, "stage_transfers": [{"name": "load", "audit_enabled": False, **row}]})
         dag: DAG = build_dag(PipelineConfig.from_text(text, "orders.json"))
         spec = binding_of(dag).specs["load"]
@@ -30,7 +32,14 @@ def texts_of(tmp_path, monkeypatch):
             task=dag.get_task("load"), dag_id="orders", run_id="r1", task_id="load", map_index=-1, try_number=1
         )
         context = {"dag": dag, "ti": ti, "run_id": "r1", "ds": "2026-01-02"}
-        return describe_attempt(spec, context, RecordKey("orders", "r1", "load"), store_for(spec)).content
+        if state is not None:
+            context["task_state_store"] = state
+        key, store = RecordKey("orders", "r1", "load"), store_for(spec)
+        described = describe_attempt(spec, context, key, store, goes_on=goes_on)
+        start = start_change(described, key, started=utc_now(), operator="x.Y", log_url=None, resumed=goes_on)
+        store.submit([start], durable=False)
+        store.flush()
+        return described.content
 
     return describe
 
@@ -59,6 +68,21 @@ def test_a_variable_comes_before_a_name_of_the_run_in_templates_and_f_strings(te
         {"stage_i_details": "{{ ds }}", "stage_i_plus_1_details": 'f"{ds}"'}, variables={"ds": "always this day"}
     )
     assert content.stage_i_details == content.stage_i_plus_1_details == "always this day"
+
+
+class States(dict):
+    """Airflow's task state store."""
+
+    set = dict.__setitem__
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["task state", "its record"])
+def test_an_attempt_that_was_deferred_keeps_the_texts_that_it_began_with(texts_of, keeps):
+    state = States() if keeps else None
+    row = {"stage_i_plus_1_details": "x", "stage_i_details": "{{ found }}"}
+    assert texts_of(row, variables={"found": "first"}, state=state).stage_i_details == "first"
+    later = texts_of(row, variables={"found": "second"}, state=state, goes_on=True)
+    assert later.stage_i_details == "first"
 
 
 def test_a_secret_that_airflow_knows_of_does_not_reach_the_record(texts_of):

@@ -14,9 +14,9 @@ from airflow.sdk import DAG, task, task_group
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
-from airflow_provider_pipetrack.attempts.attempt import disarm_timeout
+from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
-from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within
+from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
@@ -187,6 +187,8 @@ def test_a_failed_attempt_is_rolled_back_once_and_owes_nothing():
     calls, state = [], States()
     attempt = make_rollback(calls, state)
     assert attempt.pay_debt() is None
+    assert attempt.undo() is None, "it has not begun to load"
+    attempt.owe()
     assert attempt.undo() == "rolled back"
     assert attempt.undo() is None
     assert make_rollback(calls, state, try_number=2).pay_debt() is None
@@ -195,12 +197,39 @@ def test_a_failed_attempt_is_rolled_back_once_and_owes_nothing():
 
 def test_what_a_killed_attempt_owes_is_paid_before_the_next():
     calls, state = [], States()
-    make_rollback(calls, state).pay_debt()
+    make_rollback(calls, state).owe()
     second = make_rollback(calls, state, try_number=2)
     assert second.pay_debt() == "rolled back the previous attempt first"
+    second.owe()
     second.settle()
     assert make_rollback(calls, state, try_number=3).pay_debt() is None
     assert calls == [2]
+
+
+def test_an_attempt_that_is_refused_after_it_has_paid_owes_nothing():
+    calls, state = [], States()
+    make_rollback(calls, state).owe()
+    refused = make_rollback(calls, state, try_number=2)
+    refused.pay_debt()
+    assert (refused.undo(), refused.is_owed) == (None, False)
+    assert make_rollback(calls, state, try_number=3).pay_debt() is None
+    assert calls == [2]
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["task state", "no task state"])
+def test_what_was_owed_before_a_deferral_is_rolled_back_or_settled_after_it(keeps):
+    calls, state = [], States() if keeps else None
+    make_rollback(calls, state).owe()
+    failed = make_rollback(calls, state)
+    failed.still_owe()
+    assert (failed.is_owed, failed.undo(), calls) == (True, "rolled back", [1])
+    make_rollback(calls, state).owe()
+    completed = make_rollback(calls, state)
+    completed.still_owe()
+    completed.settle()
+    assert not completed.is_owed
+    cleared = make_rollback(calls, state, try_number=2)
+    assert cleared.pay_debt() == (None if keeps else "rolled back the previous attempt first")
 
 
 def test_an_unknown_debt_is_paid():
@@ -212,7 +241,7 @@ def test_an_unknown_debt_is_paid():
 def test_a_rollback_that_fails_is_owed_and_said():
     calls, state = [], States()
     attempt = make_rollback(calls, state, fails=True)
-    attempt.pay_debt()
+    attempt.owe()
     assert attempt.undo() == "rollback failed and is owed: OSError: the warehouse is gone"
     assert make_rollback(calls, state, try_number=2).pay_debt() == "rolled back the previous attempt first"
     with pytest.raises(OSError, match="the warehouse is gone"):
@@ -227,12 +256,36 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
     assert attempt.is_owed
 
 
-def test_without_airflows_word_a_rollback_is_put_off():
+@pytest.mark.parametrize(
+    ("states", "killed", "said", "undone"),
+    [
+        ({"a": "running"}, False, "rolled back", True),
+        # Airflow may have given this process up, and what it says is running is the next attempt.
+        ({"a": "running"}, True, "rollback owed: this attempt was asked to stop", False),
+        (OSError("broken pipe"), False, "rollback owed: Airflow did not say that this attempt still runs", False),
+    ],
+)
+def test_only_an_attempt_that_surely_still_runs_is_rolled_back(tmp_path, monkeypatch, states, killed, said, undone):
+    def answer(*args, **more):
+        if isinstance(states, Exception):
+            raise states
+        return states
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(rollback, "task_states", answer)
     calls = []
-    attempt = make_rollback(calls, States())
-    attempt.pay_debt()
-    assert attempt.put_off() == "rollback owed: Airflow did not say that this attempt still runs"
-    assert (attempt.is_owed, calls) == (True, [])
+    with DAG("d", schedule=None) as made:
+        load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append(1))
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=False)
+    attempt.begin()
+    attempt.rollback.owe()
+    if killed:
+        attempt.killed()
+    attempt.fail(RuntimeError("broken"))
+    assert attempt.end.columns["decision"] == said
+    assert (bool(calls), attempt.rollback.is_owed) == (undone, not undone)
 
 
 def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
@@ -241,7 +294,7 @@ def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
     ti = SimpleNamespace(try_number=1, map_index=-1, dag_id="d", run_id="r", task_id="a")
     attempt = Rollback(Spec(transfer, "p"), {"ti": ti}, SimpleNamespace(task_id="a"))
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: never.wait())
-    attempt.pay_debt()
+    attempt.owe()
     assert attempt.undo() == (
         "rollback failed and is owed: TimeLimitError: the rollback has not returned within 0.05 s"
     )
