@@ -274,6 +274,17 @@ def test_maintenance_covers_every_chain_that_was_used_on_this_host(tmp_path, mon
     assert sorted((tmp_path / "pipetrack" / "journal" / "_chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
 
 
+def test_what_waits_on_this_host_is_counted_once_for_all_chains(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(stores, "_STORES", {})
+    monkeypatch.setattr(maintenance, "states_of_runs", airflow())
+    (tmp_path / "shut").write_text("in the way")
+    for name in ("one", "two"):
+        chain = (f"sqlite||{tmp_path}/shut/{name}.db",)
+        write(stores.get_store(chain, mode="fallback", connections={}, adapters={}), started(name=name))
+    assert maintenance.run_maintenance()["waiting"] == 2
+
+
 def overdue(name, **more):
     described = Described(StageTransfer(name=name, estimated_duration="1m", **more), Content("p"))
     started = utc_now() - timedelta(hours=1)

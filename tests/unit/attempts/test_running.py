@@ -21,8 +21,9 @@ from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
-from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.records.skips import is_skipped
 
 
 def test_a_function_gets_what_it_asks_for_by_name():
@@ -256,6 +257,15 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
     assert attempt.is_owed
 
 
+def begun_attempt():
+    with DAG("d", schedule=None) as made:
+        load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=False)
+    attempt.begin()
+    return attempt
+
+
 @pytest.mark.parametrize(
     ("states", "killed", "said", "undone"),
     [
@@ -274,18 +284,23 @@ def test_only_an_attempt_that_surely_still_runs_is_rolled_back(tmp_path, monkeyp
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(rollback, "task_states", answer)
     calls = []
-    with DAG("d", schedule=None) as made:
-        load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append(1))
-    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
-    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=False)
-    attempt.begin()
+    attempt = begun_attempt()
     attempt.rollback.owe()
     if killed:
         attempt.killed()
     attempt.fail(RuntimeError("broken"))
     assert attempt.end.columns["decision"] == said
     assert (bool(calls), attempt.rollback.is_owed) == (undone, not undone)
+
+
+def test_a_skip_is_said_first_whatever_else_was_decided(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    attempt = begun_attempt()
+    attempt.note("rolled back the previous attempt first")
+    attempt.skip(AirflowSkipException("nothing new"))
+    assert attempt.end.columns["decision"] == "skipped: nothing new; rolled back the previous attempt first"
+    assert is_skipped(attempt.end.columns)
 
 
 def test_a_rollback_that_hangs_is_left_behind(monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_pipetrack import is_ready
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.readiness import ReadyState
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.integration.storage.worlds import NOON, stored
@@ -92,11 +93,17 @@ AUDITED = {"audit_enabled": True}
             "skipped",
             "transfer 'b' brought no data: skipped: nothing new",
         ),
+        (
+            load(name="b", decision="skipped: nothing new; rolled back the previous attempt first", **AUDITED),
+            "skipped",
+            "transfer 'b' brought no data: skipped: nothing new; rolled back the previous attempt first",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_whatever_holds_it_up_is_named(ready, change, state, reason):
+def test_whatever_holds_it_up_is_named(ready, store, change, state, reason):
     found = ready(load(), change)
+    assert [row["state"] for row in Questions(store).ask("readiness", stage="mart").rows] == [state]
     assert (found.ready, found.state.value, found.reason) == (False, state, reason)
     assert found.record_id == "orders/scheduled__0/b/-1/1"
 

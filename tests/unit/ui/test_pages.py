@@ -12,7 +12,8 @@ from urllib.parse import urljoin
 import pytest
 
 from airflow_provider_pipetrack.records.queries import QUESTIONS
-from tests.tracking_history import NOW, Run
+from airflow_provider_pipetrack.ui import overview, tables
+from tests.tracking_history import NOW, Run, good_run
 from tests.unit.ui.conftest import filled_store
 
 FAILED_RUN = f"scheduled__{(NOW - timedelta(days=1)).isoformat()}"
@@ -304,15 +305,49 @@ def test_no_address_breaks_a_page(client, query):
     assert client.get(f"runs?{query}").status_code == 200
 
 
-@pytest.mark.parametrize("key", ["pipelines", "attention"])
-def test_every_table_is_exported_as_csv(client, key):
-    path = {"pipelines": "", "attention": "attention"}[key]
+@pytest.mark.parametrize(("path", "key"), [("", "pipelines"), ("", "attention"), ("attention", "attention")])
+def test_every_table_is_exported_as_csv(client, path, key):
     answer = client.get(f"{path}?export={key}")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"] == f'attachment; filename="{key}.csv"'
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert len(rows) == 3
     assert {"pipeline_id", "dag_id", "run_id"} <= set(rows[0])
+
+
+def exported(client, address):
+    return list(csv.DictReader(io.StringIO(client.get(address).text)))
+
+
+def test_an_export_has_the_rows_of_the_table_it_stands_beside(client, read):
+    assert "clean 56 % 14 25 12" in read(client, "p/orders?status=completed").text
+    assert exported(client, "p/orders?status=completed&export=flaky") == exported(client, "p/orders?export=flaky") != []
+    assert exported(client, "?status=completed&export=attention") == exported(client, "attention?export=attention")
+    assert {row["transfer_process_owner_name"] for row in exported(client, "?owner=nobody&export=attention")} == set()
+
+
+def test_all_that_needs_attention_is_shown_with_the_filters_of_the_overview(client, read, monkeypatch):
+    monkeypatch.setattr(overview, "_FEW", replace(overview._FEW, size=1))
+    links = read(client, "?search=o&status=failed").links
+    assert "./attention?search=o" in links, links
+
+
+def test_an_export_says_where_it_was_cut(client, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_EXPORTED", 4)
+    monkeypatch.setattr(tables, "_EXPORTED_AT_ONCE", 2)
+    rows = list(csv.reader(io.StringIO(client.get("transfers?export=transfers&pipeline_id=orders").text)))
+    assert len(rows) == 1 + 4 + 1
+    assert rows[-1] == ["# incomplete: only the first 4 rows; pipetrack export writes all"]
+
+
+def test_a_stage_that_was_filled_before_the_last_run_is_still_known(visitor, tmp_path, read):
+    runs = [good_run("orders", f"r{day}", NOW - timedelta(days=day), stage=f"crm.day{day}") for day in (2, 1)]
+    with filled_store(tmp_path, runs) as store:
+        visited = visitor(store, "orders")
+        assert "Not yet. crm.day1: ◐partial by orders" in (page := read(visited, "ready?stage=crm.day1").text), page
+        page = read(visited, "ready?stage=crm.day2").text
+        assert "Not yet. crm.day2: ◐partial by orders" in page, page
+        assert [one["run_id"] for one in visited.get("api/v1/readiness?stage=crm.day2").json()["pipelines"]] == ["r2"]
 
 
 def test_an_export_has_the_filter_and_the_order_of_the_page(client):
