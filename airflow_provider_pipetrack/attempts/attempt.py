@@ -18,17 +18,18 @@ from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_ro
 from airflow_provider_pipetrack.attempts.bounded import call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
+from airflow_provider_pipetrack.attempts.errors import PartialDataRefusedError, TrackingUnavailableError, error_text
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
-from airflow_provider_pipetrack.attempts.starting import first_start
+from airflow_provider_pipetrack.attempts.starting import first_start, goes_on
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
-from airflow_provider_pipetrack.compat import AirflowException, AirflowSkipException, redact
+from airflow_provider_pipetrack.compat import AirflowSkipException, redact
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -51,15 +52,6 @@ COUNTS_LIMIT = 60.0
 #: A transfer that runs for longer looks after what others of its run left open, in seconds. A short one does not: its
 #: end would have to wait for the location to answer.
 LEFTOVERS_AFTER = 30.0
-_LONGEST_ERROR = 8000
-
-
-class PartialDataRefusedError(AirflowException):
-    """A transfer moved only a part of its data, and its configuration does not accept that."""
-
-
-class TrackingUnavailableError(AirflowException):
-    """``[pipetrack] strict`` is on and the attempt's tracking cannot be kept anywhere."""
 
 
 @contextmanager
@@ -100,7 +92,8 @@ class Attempt:
         self.left_open = False
         self._start: Change | None = None
         self._started: datetime = utc_now()
-        self._went_on = resumed or bool(context.get("task_reschedule_count"))
+        self._resumed = resumed
+        self._went_on = goes_on(task, context, self.store, spec, self.key, resumed=resumed)
         self._parent = os.getppid()
         self._killed = False
         self._later: list[Later] = []
@@ -321,7 +314,7 @@ class Attempt:
 
     def _first_start(self) -> datetime:
         first = None
-        if self._went_on:
+        if self._went_on or self._resumed:
             with tracking_step("find the attempt's first start"):
                 first = first_start(self.context, self.store, self.spec, self.key)
         return first or utc_now()
@@ -381,14 +374,6 @@ class Attempt:
 
     def _reasons(self, *more: str | None) -> str | None:
         return "; ".join(reason for reason in (self.decision, *more) if reason) or None
-
-
-def error_text(error: BaseException, task: Any) -> str:
-    """Return an error as the record keeps it: type and text, secrets masked, not endless."""
-    text = str(error).strip() or "no message"
-    if type(error).__name__ == "AirflowTaskTimeout":
-        text = f"execution_timeout of {task.execution_timeout} exceeded"
-    return redact(f"{type(error).__name__}: {text}")[:_LONGEST_ERROR]
 
 
 def _with_seconds(outcome: Outcome, started: datetime) -> Outcome:

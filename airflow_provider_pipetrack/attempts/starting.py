@@ -1,4 +1,4 @@
-"""When an attempt first started that goes on after a deferral or a reschedule."""
+"""Where an attempt begins, and when it did, if it goes on after a deferral or a reschedule."""
 
 from __future__ import annotations
 
@@ -11,6 +11,23 @@ from airflow_provider_pipetrack.attempts.stores import pipeline_ids
 from airflow_provider_pipetrack.compat import keeps_first_start
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+
+def goes_on(
+    task: Any, context: Mapping[str, Any], store: TrackingStore, spec: Spec, key: RecordKey, *, resumed: bool
+) -> bool:
+    """Return whether an attempt has begun before, in another process, and goes on after a deferral or a reschedule.
+
+    A task that starts in the triggerer is resumed where it begins; that it has begun is known by its record only.
+
+    :param resumed: whether Airflow resumes it after a deferral.
+    """
+    if context.get("task_reschedule_count"):
+        return True
+    if not resumed or not getattr(task, "start_from_trigger", False):
+        return resumed
+    record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
+    return record is not None and record.get("transfer_start_timestamp") is not None
 
 
 def first_start(context: Mapping[str, Any], store: TrackingStore, spec: Spec, key: RecordKey) -> datetime | None:

@@ -157,6 +157,69 @@ def test_moments_are_shown_in_the_readers_zone(visit):
     expect(page.locator("#timeline time").first).to_contain_text("UTC")
 
 
+def write(stack, run):
+    """Write what a run has recorded since it was last written."""
+    tracking = stack.home / "pipetrack" / "tracking.db"
+    with TrackingStore([f"sqlite||{tracking}||pipeline_tracking"], journal_dir=stack.home / "journal-of-test") as store:
+        store.submit(run.changes, durable=True)
+        assert store.flush(30)
+    run.changes.clear()
+
+
+def open_with_a_clock(visit, path, user="admin"):
+    """Open a page whose clock the test moves on."""
+    page = visit(f"pipetrack/{path}", user=user)
+    page.clock.install()
+    page.goto(page.url)
+    return page
+
+
+def test_trouble_shows_up_on_an_open_overview_and_goes_when_it_is_over(visit, stack):
+    page = open_with_a_clock(visit, "", user="eve")
+    expect(page.locator("#attention")).to_contain_text("Nothing needs attention")
+    run = good_run("troubled", "manual__trouble", NOW, dag_id="customers")
+    run.end("publish", 40, 2, attempt=2, status="failed", error_message="something new")
+    write(stack, run)
+    page.clock.fast_forward(11_000)
+    expect(page.get_by_role("heading", name="Needs attention")).to_be_visible()
+    expect(page.locator("#attention")).to_contain_text("something new")
+    run.end("publish", 50, 2, attempt=3)
+    write(stack, run)
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#attention")).to_contain_text("Nothing needs attention")
+    assert page.locator("#glance ~ #attention ~ form.filters ~ #pipelines").count() == 1, "in its place"
+
+
+def test_a_run_that_fails_while_its_page_is_open_says_why(visit, stack):
+    run = good_run("breaks", "manual__breaks", NOW, dag_id="orders")
+    write(stack, run)
+    page = open_with_a_clock(visit, "p/breaks/r/manual__breaks?dag_id=orders")
+    expect(page.locator("#failed")).to_have_count(0)
+    run.end("publish", 40, 2, attempt=2, status="failed", error_message="the mart is full")
+    write(stack, run)
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#head + #failed")).to_contain_text("the mart is full")
+    run.end("publish", 50, 2, attempt=3)
+    write(stack, run)
+
+
+def test_a_tab_that_was_open_before_anything_was_tracked_shows_it(visit, stack):
+    page = open_with_a_clock(visit, "dag_run?dag_id=orders&run_id=manual__fresh")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is tracked here yet")
+    write(stack, good_run("orders", "manual__fresh", NOW))
+    page.clock.fast_forward(11_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("manual__fresh")
+    page.wait_for_url("**/p/orders/r/manual__fresh")
+
+
+def test_a_page_that_could_not_be_shown_comes_back_by_itself(visit, watch):
+    page = open_with_a_clock(visit, "no/such/page")
+    watch.errors.clear()  # the browser logs that there is none
+    page.evaluate("history.replaceState(null, '', location.pathname.replace('no/such/page', 'runs'))")
+    page.clock.fast_forward(11_000)
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+
+
 def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, stack):
     page = visit("pipetrack/attention")
     page.clock.install()
@@ -169,12 +232,9 @@ def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, sta
     before = page.evaluate("scrollY")
     marked = page.evaluate("document.querySelector('.menu').dataset.same = 'yes'")
     assert marked == "yes"
-    tracking = stack.home / "pipetrack" / "tracking.db"
     new = good_run("renewed", "manual__new", NOW, dag_id="orders")
     new.end("publish", 40, 2, attempt=2, status="failed", error_message="something new")
-    with TrackingStore([f"sqlite||{tracking}||pipeline_tracking"], journal_dir=stack.home / "journal-of-test") as store:
-        store.submit(new.changes, durable=True)
-        assert store.flush(30)
+    write(stack, new)
     page.clock.fast_forward(11_000)
     expect(page.locator("#attention")).to_contain_text("something new")
     assert page.evaluate("scrollY") == before

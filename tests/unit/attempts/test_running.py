@@ -23,6 +23,7 @@ from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.skips import is_skipped
 
 
@@ -257,11 +258,16 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
     assert attempt.is_owed
 
 
-def begun_attempt():
+def begun_attempt(*, resumed=False, **attributes):
     with DAG("d", schedule=None) as made:
         load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
-    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
-    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=False)
+    for name, value in attributes.items():
+        setattr(load, name, value)
+    ti = SimpleNamespace(
+        dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load, start_date=utc_now(),
+        get_first_reschedule_date=lambda context: None,
+    )  # fmt: skip
+    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=resumed)
     attempt.begin()
     return attempt
 
@@ -301,6 +307,15 @@ def test_a_skip_is_said_first_whatever_else_was_decided(tmp_path, monkeypatch):
     attempt.skip(AirflowSkipException("nothing new"))
     assert attempt.end.columns["decision"] == "skipped: nothing new; rolled back the previous attempt first"
     assert is_skipped(attempt.end.columns)
+
+
+def test_a_task_that_starts_in_the_triggerer_begins_where_it_is_first_resumed(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    first = begun_attempt(resumed=True, start_from_trigger=True)
+    assert first.is_first_leg
+    first.pause()
+    assert not begun_attempt(resumed=True, start_from_trigger=True).is_first_leg
+    assert not begun_attempt(resumed=True, start_from_trigger=False).is_first_leg
 
 
 def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
