@@ -23,24 +23,28 @@ class AirflowRest:
     :param url: base address, such as ``http://127.0.0.1:8080``, with the base path if there is one.
     :param user: name to log in with; ``password`` likewise.
     :param token: a token, instead of both.
+    :raises PipetrackError: when there is neither.
     """
 
     def __init__(self, url: str, user: str | None, password: str | None, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._login = {"username": user, "password": password}
         self._given = self._token = token
+        #: The last error since :meth:`log_in`; who asks about many runs goes on after one, and would not know.
+        self.failure: AirflowUnreachableError | None = None
+        if not token and not all(self._login.values()):
+            raise PipetrackError(
+                "Airflow wants a login: give PIPETRACK_AIRFLOW_USER and PIPETRACK_AIRFLOW_PASSWORD, or "
+                "PIPETRACK_AIRFLOW_TOKEN"
+            )
 
     def log_in(self) -> None:
-        """Get a new token, unless one was given; the one from before may have expired.
+        """Begin anew: get a new token, unless one was given, as the one from before may have expired.
 
         :raises AirflowUnreachableError: when Airflow does not answer, or does not let us in.
         """
-        if self._given is None:
-            if not all(self._login.values()):
-                raise PipetrackError(
-                    "Airflow wants a login: give PIPETRACK_AIRFLOW_USER and PIPETRACK_AIRFLOW_PASSWORD, or "
-                    "PIPETRACK_AIRFLOW_TOKEN"
-                )
+        self.failure = None
+        if not self._given:
             self._token = None
             self._token = str(self._request("POST", "/auth/token", json=self._login)["access_token"])
 
@@ -74,6 +78,13 @@ class AirflowRest:
                 return states
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            return self._answer(method, path, **options)
+        except AirflowUnreachableError as error:
+            self.failure = error
+            raise
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -88,4 +99,7 @@ class AirflowRest:
             raise AirflowUnreachableError(f"Airflow at {self.url} refuses this login ({answer.status_code})")
         if not answer.is_success:
             raise AirflowUnreachableError(f"Airflow at {self.url} answers {answer.status_code} to {path}")
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no JSON") from error

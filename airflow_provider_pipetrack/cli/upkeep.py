@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +25,7 @@ from airflow_provider_pipetrack.cli.shown import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
     from airflow_provider_pipetrack.notifications.outbox import Standing
     from airflow_provider_pipetrack.tracking.health import Health
     from airflow_provider_pipetrack.tracking.reconcile import Summary
@@ -99,10 +100,14 @@ def reconcile(
         while True:
             with _stores(locations) as stores:
                 summary = _reconciled(stores, adopt, output, full=full)
-                closed = _closed(stores, airflow, patient=watch)
+                closed = _closed(stores, airflow)
             _print_summary(summary, closed, None if locations else _alerted(), output, quiet=watch)
+            failure = airflow.failure if airflow else None
+            if failure is not None:
+                click.echo(f"Not asked: {failure}", err=True)
             if not watch:
-                raise SystemExit(1 if summary.waiting or summary.still_owed or summary.dead else 0)
+                left = summary.waiting or summary.still_owed or summary.dead
+                raise SystemExit(3 if failure else 1 if left else 0)
             time.sleep(interval)
 
 
@@ -169,10 +174,10 @@ def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str,
     return total
 
 
-def _closed(stores: Sequence[TrackingStore], airflow: Any, *, patient: bool) -> int | None:
-    """Close what Airflow has decided about, and return how much that was.
+def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None) -> int | None:
+    """Close what Airflow has decided about, and return how much that was; None when it was not asked.
 
-    :param patient: whether an Airflow that does not answer is asked again the next time.
+    An Airflow that does not answer keeps that in mind itself.
     """
     if airflow is None:
         return None
@@ -181,10 +186,7 @@ def _closed(stores: Sequence[TrackingStore], airflow: Any, *, patient: bool) -> 
 
     try:
         airflow.log_in()
-    except AirflowUnreachableError as error:
-        if not patient:
-            raise
-        click.echo(f"Not asked: {error}", err=True)
+    except AirflowUnreachableError:
         return None
     return close_stale(stores, airflow.states)
 

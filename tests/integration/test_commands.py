@@ -15,12 +15,16 @@ import struct
 import subprocess
 import sys
 import termios
-from datetime import datetime, timezone
+import threading
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_of_record
+from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.records.queries import QUESTIONS, by_hand
 from airflow_provider_pipetrack.settings import host_name
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -338,6 +342,57 @@ def test_a_watch_goes_on_when_airflow_does_not_answer_and_ends_when_it_is_told(h
         out, errors = watching.communicate(timeout=60)
     assert all(line.startswith("Not asked: Airflow at http://127.0.0.1:9 cannot be reached: ") for line in said)
     assert (watching.returncode, out, "Traceback" in errors) == (0, "", False)
+
+
+@pytest.fixture
+def left_open(home):
+    """An attempt that was left open an hour ago."""
+    begun = datetime.now(timezone.utc) - timedelta(hours=1)
+    record = record_of(change_from_record({**RECORD, "transfer_status": "in_progress"}))
+    record.update(transfer_start_timestamp=begun, created_timestamp=begun, updated_timestamp=begun)
+    with TrackingStore.from_settings() as store:
+        store.legs[0].call(lambda adapter: adapter.apply([change_of_record(record)]), 30)
+
+
+class _NoAirflow(BaseHTTPRequestHandler):
+    """Lets nobody in who has the token "old", and greets everybody else."""
+
+    def do_GET(self):
+        self.send_response(401 if self.headers["Authorization"] == "Bearer old" else 200)
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def no_airflow():
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NoAirflow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("is_up", "token", "words"),
+    [(False, "t", "cannot be reached"), (True, "old", "refuses this login (401)"), (True, "t", "gives no JSON")],
+)
+def test_reconcile_with_a_token_says_when_airflow_gave_no_answer(left_open, no_airflow, is_up, token, words):
+    url = no_airflow if is_up else "http://127.0.0.1:9"
+    asked = run("reconcile", "--airflow-url", url, "--airflow-token", token, "--output", "json")
+    assert (asked.exit_code, json.loads(asked.stdout)["closed"]) == (3, 0)
+    assert "Not asked: " in asked.stderr
+    assert words in asked.stderr
+
+
+def test_reconcile_says_what_it_did_although_airflow_does_not_answer(home):
+    airflow = ("--airflow-url", "http://127.0.0.1:9", "--airflow-user", "a", "--airflow-password", "b")
+    asked = run("reconcile", *airflow, "--output", "json")
+    assert asked.exit_code == 3
+    told = json.loads(asked.stdout)
+    assert (told["closed"], told["alerts"]) == (None, {"sent": 0, "waiting": 0, "given_up": 0})
+    assert run("reconcile", *airflow).stdout == "nothing to do\n"
 
 
 @pytest.mark.parametrize(("width", "is_table"), [(70, False), (160, True)])
