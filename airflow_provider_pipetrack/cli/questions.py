@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ from airflow_provider_pipetrack.cli.shown import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.configs import ConfigVersion
     from airflow_provider_pipetrack.tracking.questions import Answer, Questions
-    from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 _RUN_TABLE = {
     "pipeline": lambda row: row["pipeline_id"],
@@ -40,6 +40,7 @@ _RUN_TABLE = {
     "owners": lambda row: row["owners"],
     "next": lambda row: row["next_run"],
 }
+_NOT_ALL_ASKED = ", but not every location could be asked"
 _EVENT_TABLE = {
     "when": lambda event: event["changed_at"],
     "who": lambda event: event["changed_by"],
@@ -150,65 +151,83 @@ def history(subject: str, config_hash: str | None, locations: Sequence[str], out
 
     A record is named by its record id: Dag, run, transfer, map index and attempt with slashes between them. Of each
     change it is shown who made it, when, from what to what, and why, and whether it is stored or waits in this host's
-    journal. A configuration may be named by the beginning of
-    its hash.
+    journal. A configuration may be named by the beginning of its hash.
+
+    Exit code 1 when there is none, 3 when none was found and a location could not be asked.
     """
     with opened_questions(locations) as questions:
         if subject.count("/") == 4:
-            found = _show_changes(questions.stores, subject, output)
+            code = _show_changes(questions, subject, output)
         elif config_hash is not None:
-            found = _show_config(questions.stores, subject, config_hash)
+            code = _show_config(questions, subject, config_hash)
         else:
-            found = _show_versions(questions.stores, subject, output)
-    raise SystemExit(0 if found else 1)
+            code = _show_versions(questions, subject, output)
+    raise SystemExit(code)
 
 
-def _show_changes(stores: Sequence[TrackingStore], record_id: str, output: str) -> bool:
+def _found_or_not(found: Collection[Any], unreachable: Mapping[str, str]) -> int:
+    """Return the exit code; what could not be asked may know what was not found."""
+    return 0 if found else 3 if unreachable else 1
+
+
+def _show_changes(questions: Questions, record_id: str, output: str) -> int:
     from airflow_provider_pipetrack.records.history import explained
     from airflow_provider_pipetrack.tracking.reading import read_history
 
-    legs = list({leg.identity: leg for store in stores for leg in store.legs}.values())
-    events = explained(read_history(legs, record_id, stores[0].journal_folder))
+    legs = list({leg.identity: leg for store in questions.stores for leg in store.legs}.values())
+    changes, unreachable = read_history(legs, record_id, questions.store.journal_folder)
+    unreachable = {**questions.left_out, **unreachable}
+    warn_unreachable(unreachable)
+    events = explained(changes)
     keepers = [leg.name for leg in legs if leg.keeps_history]
     if output == "json":
         print_json(events)
     elif events:
         print_table(f"Changes of {record_id}", _EVENT_TABLE, events)
+    elif unreachable:
+        click.echo(f"No change of a record {record_id!r} was found{_NOT_ALL_ASKED}.", err=True)
     elif not keepers:
         names = ", ".join(leg.name for leg in legs)
         click.echo(f"No history is kept in {names}: such a storage keeps only the latest state.", err=True)
     else:
         click.echo(f"There is no record {record_id!r} in {', '.join(keepers)}.", err=True)
-    return bool(events)
+    return _found_or_not(events, unreachable)
 
 
-def _show_versions(stores: Sequence[TrackingStore], pipeline: str, output: str) -> bool:
-    from airflow_provider_pipetrack.tracking.configs import config_versions
-
-    versions, unreachable = config_versions(stores, pipeline)
-    warn_unreachable(unreachable)
+def _show_versions(questions: Questions, pipeline: str, output: str) -> int:
+    versions, unreachable = _versions(questions, pipeline)
     if output == "json":
         print_json([version.as_dict() for version in versions])
     elif versions:
         print_table(f"Configurations of {pipeline}", _VERSION_TABLE, versions)
+    elif unreachable:
+        click.echo(f"No configuration of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}.", err=True)
     else:
         click.echo(f"No configuration of a pipeline {pipeline!r} has been kept.", err=True)
-    return bool(versions)
+    return _found_or_not(versions, unreachable)
 
 
-def _show_config(stores: Sequence[TrackingStore], pipeline: str, config_hash: str) -> bool:
+def _versions(questions: Questions, pipeline: str) -> tuple[Sequence[ConfigVersion], Mapping[str, str]]:
+    """Return the configurations of a pipeline, and who could not be asked for them, which is said."""
     from airflow_provider_pipetrack.tracking.configs import config_versions
 
-    versions, unreachable = config_versions(stores, pipeline)
+    versions, unreachable = config_versions(questions.stores, pipeline)
+    unreachable = {**questions.left_out, **unreachable}
     warn_unreachable(unreachable)
+    return versions, unreachable
+
+
+def _show_config(questions: Questions, pipeline: str, config_hash: str) -> int:
+    versions, unreachable = _versions(questions, pipeline)
     chosen = [version for version in versions if version.config_hash.startswith(config_hash)]
     if len(chosen) == 1:
         print_json(chosen[0].config)
-        return True
+        return 0
     known = ", ".join(version.config_hash[:12] for version in versions) or "none"
     what = f"{len(chosen)} configurations begin" if chosen else "no configuration begins"
-    click.echo(f"Of pipeline {pipeline!r} {what} with {config_hash!r}; known are {known}.", err=True)
-    return False
+    reserve = _NOT_ALL_ASKED if unreachable else ""
+    click.echo(f"Of pipeline {pipeline!r} {what} with {config_hash!r}; known are {known}{reserve}.", err=True)
+    return 1 if chosen else _found_or_not(chosen, unreachable)
 
 
 @click.group()

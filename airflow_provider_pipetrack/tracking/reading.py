@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,6 @@ from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, comp
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
-
-log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 #: Seconds that one location may take to answer a question.
 READ_LIMIT = 10.0
@@ -75,8 +72,10 @@ def read_merged(
     return Reading(ordered, unreachable, lacks_an_answer)
 
 
-def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> list[dict[str, Any]]:
+def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return the changes of a record, oldest first, from all locations that keep them, and those that still wait.
+
+    With them comes why a location could not be asked, by its name; one that keeps no changes need not be asked.
 
     :param folder: the host's journal folder; what waits in it and nowhere else has ``waiting: True``.
     """
@@ -85,15 +84,18 @@ def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> list[dict
         for change in waiting_changes(folder)
         if change.record_id == record_id
     }
+    unreachable: dict[str, str] = {}
     for leg in legs:
         try:
+            if not leg.adapter.keeps_history:
+                continue
             check_visible(leg)
             found = leg.call(lambda adapter: adapter.history(record_id), READ_LIMIT)
         except StorageError as error:
-            log.warning("pipetrack: %s", error)
+            unreachable[leg.name] = error.message
             continue
         events.update((event["event_id"], event) for event in found)
-    return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"]))
+    return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"])), unreachable
 
 
 def check_visible(leg: Leg) -> None:

@@ -168,9 +168,13 @@ class TrackingStore:
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them.
 
-        What still waits in this host's journal is among them, with ``waiting: True``.
+        What still waits in this host's journal is among them, with ``waiting: True``. A location that cannot be asked
+        is named in the log.
         """
-        return read_history(self.legs, record_id, self.journal_folder)
+        events, unreachable = read_history(self.legs, record_id, self.journal_folder)
+        for name, reason in unreachable.items():
+            log.warning("pipetrack: %s", StorageError(name, reason))
+        return events
 
     def reconcile(
         self,

@@ -23,10 +23,12 @@ import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_of_record
 from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.records.queries import QUESTIONS, by_hand
 from airflow_provider_pipetrack.settings import host_name
+from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.airflow_versions import needs_provider_commands
 from tests.integration.storage.worlds import world
@@ -193,6 +195,40 @@ def test_a_storage_without_history_says_so(home):
     )
 
 
+def test_history_does_not_say_that_there_is_none_where_a_location_could_not_be_asked(home):
+    place, gone = f"sqlite||{home}/a.db||t", f"sqlite||{home}/gone.db||t"
+    with TrackingStore([place]) as store:
+        store.write_tracking_record(RECORD)
+        version = ConfigVersion("c0ffee", "orders", "orders", "1", [], {}, datetime.now(timezone.utc))
+        store.legs[0].call(lambda adapter: adapter.keep_config(version), 30)
+    chain = ("--location", place, "--location", gone)
+    assert run("history", RECORD_ID, *chain).exit_code == run("history", "orders", *chain).exit_code == 0
+    for asked, words in [
+        (
+            ["a/r/nothing/-1/1"],
+            "No change of a record 'a/r/nothing/-1/1' was found, but not every location could be asked.",
+        ),
+        (["nobody"], "No configuration of a pipeline 'nobody' was found, but not every location could be asked."),
+        (["orders", "--config", "bad"], "known are c0ffee, but not every location could be asked."),
+    ]:
+        shown = run("history", *asked, *chain)
+        assert (shown.exit_code, words in shown.stderr) == (3, True), shown.stderr
+        assert f"Not asked: {gone}: not visible here" in shown.stderr
+        assert run("history", *asked, "--location", place).exit_code == 1
+    as_json = run("history", "a/r/nothing/-1/1", *chain, "--output", "json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (3, [])
+
+
+def test_history_names_the_chains_that_it_leaves_out(home):
+    with TrackingStore.from_settings() as store:
+        store.write_tracking_record(RECORD)
+    remember_chain({"locations": ["custom||x"], "mode": "fallback", "connections": {}, "adapters": {}})
+    shown, unknown = run("history", RECORD_ID), run("history", "orders/r1/nothing/-1/1")
+    assert (shown.exit_code, unknown.exit_code) == (0, 3)
+    for answer in (shown, unknown, run("history", "orders")):
+        assert "Not asked: custom||x: " in answer.stderr
+
+
 def test_queries_are_listed_shown_and_asked(filled):
     assert [row["name"] for row in json.loads(run("queries", "list", "--output", "json").output)] == list(QUESTIONS)
     assert "Transfers whose attempts have failed, and how often." in run("queries", "list").output
@@ -297,8 +333,6 @@ def test_setting_mistakes_get_a_sentence_too(home, monkeypatch):
 
 
 def test_chains_that_pipelines_have_used_are_asked_too(filled):
-    from airflow_provider_pipetrack.tracking.chains import remember_chain
-
     own, gone = f"sqlite||{filled}/own.db||t", f"sqlite||{filled}/gone.db||t"
     with TrackingStore([own]) as store:
         store.write_tracking_record({**RECORD, "pipeline_id": "elsewhere", "dag_id": "elsewhere"})
