@@ -162,6 +162,30 @@ def test_a_csv_is_read_by_others(home, place_of, tmp_path):
     assert (pay["error_message"], pay["transfer_start_timestamp"]) == ("100% broken", "2026-03-10T12:30:00+00:00")
 
 
+def test_cells_that_are_long_or_have_ends_of_lines_are_exported_and_verified(home, place_of, tmp_path):
+    progress, text = "at 5 %\rat 9 %", 'he said "no"\r\nand\nwent,'
+    location = place_of("sqlite").text
+    with TrackingStore([location]) as store:
+        long = dict.fromkeys(("one", "two", "three"), "x" * 60000)
+        for name, said in (("t1", progress), ("t2", text)):
+            record = {"pipeline_id": "orders", "transfer_unique_id": name, "error_message": said, **long}
+            store.write_tracking_record(record)
+    for form in ("csv", "ndjson"):
+        folder = tmp_path / form
+        assert run("export", str(folder), "--format", form, "--location", location).exit_code == 0
+        shown = run("export", str(folder), "--verify")
+        assert (shown.exit_code, shown.output) == (0, f"{folder} is as it was exported\n")
+    before = csv.field_size_limit(10**6)
+    try:
+        for name in ("records.csv", "history.csv"):
+            with (tmp_path / "csv" / name).open(newline="") as file:
+                assert len(list(csv.reader(file))) == 3
+        with (tmp_path / "csv" / "records.csv").open(newline="") as file:
+            assert [row["error_message"] for row in csv.DictReader(file)] == [progress, text]
+    finally:
+        csv.field_size_limit(before)
+
+
 def test_an_export_has_what_waits_in_the_journal_and_names_who_was_not_read(home, tmp_path):
     (tmp_path / "down").write_text("in the way")
     location = f"sqlite||{tmp_path}/down/a.db||t"
@@ -180,3 +204,6 @@ def test_mistakes_get_a_sentence(home, tmp_path):
     assert (full.exit_code, full.stderr) == (2, f"Error: {tmp_path}/full is not empty; name a new folder\n")
     none = run("export", str(tmp_path / "none"), "--verify")
     assert (none.exit_code, "manifest.json cannot be read" in none.stderr) == (2, True)
+    (tmp_path / "full" / "manifest.json").write_text('{"files": {"x": {"rows": null, "sha256": ""}}}')
+    odd = run("export", str(tmp_path / "full"), "--verify")
+    assert (odd.exit_code, "manifest.json cannot be read" in odd.stderr) == (2, True)
