@@ -90,5 +90,9 @@ class ContentError(PipetrackError):
     """A content field (stage details, identifiers) could not be resolved for a run."""
 
 
+class TrialError(PipetrackError):
+    """A pipeline that was tried did not come to its end."""
+
+
 class ReportError(PipetrackError):
     """A transfer reported counts that cannot be true."""

@@ -6,12 +6,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 
 import click
 
 from airflow_provider_pipetrack.cli.shown import TRANSFER_TABLE, output_option, plural, print_json, print_table
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError
 
 
 @click.command()
@@ -63,21 +65,29 @@ def new(name: str, folder: Path) -> None:
     click.echo(f"next: pipetrack validate {folder / name}.yaml, pipetrack test {folder / name}.yaml")
 
 
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    from airflow_provider_pipetrack.tracking.readiness import begin_of
+
+    try:
+        return begin_of(text) if text else None
+    except PipetrackError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--date", metavar="YYYY-MM-DD", help="Logical date of the run, UTC.")
+@click.option("--date", metavar="DAY_OR_MOMENT", callback=_moment, help="Logical date of the run, in UTC.")
 @click.option("--limit", type=click.FloatRange(1), default=1800.0, show_default=True, help="Most seconds.")
 @click.option("--keep", is_flag=True, help="Keep the folder with Airflow's logs and the records.")
 @output_option
-def test(file: Path, date: str | None, limit: float, output: str, *, keep: bool) -> None:
+def test(file: Path, date: datetime | None, limit: float, output: str, *, keep: bool) -> None:
     """Run pipeline FILE once, for real, in an Airflow of its own; show its transfers and audits.
 
     Its functions and operators do what they do; connections come from the environment. Records and alerts go nowhere
-    else, and retries follow after a second. Exit code 1 when the run fails.
+    else, and retries follow after a second. Exit code 1 when the run fails or takes longer than --limit.
     """
     from airflow_provider_pipetrack.cli.check import check_files
     from airflow_provider_pipetrack.cli.trial import run_trial
-    from airflow_provider_pipetrack.errors import ConfigError
     from airflow_provider_pipetrack.tracking.questions import Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 

@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.cli.files import new, plan, schema, test, valida
 from airflow_provider_pipetrack.cli.moving import copy, export
 from airflow_provider_pipetrack.cli.questions import history, queries, ready, status
 from airflow_provider_pipetrack.cli.upkeep import doctor, init, reconcile
-from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, StorageError
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, StorageError, TrialError
 
 #: Exit codes.
 PROBLEMS, WRONG_CALL, UNREACHABLE = 1, 2, 3
@@ -38,7 +38,7 @@ class Commands(click.Group):
 
 
 def _code(error: PipetrackError) -> int:
-    if isinstance(error, ConfigError):
+    if isinstance(error, (ConfigError, TrialError)):
         return PROBLEMS
     return UNREACHABLE if isinstance(error, (StorageError, AirflowUnreachableError)) else WRONG_CALL
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.config import PipelineConfig
-from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.errors import TrialError
 
 _LOADER = """\
 # Airflow Dag loader: the one pipeline that is tried
@@ -48,13 +50,13 @@ class Trial:
     log: Path
 
 
-def run_trial(file: Path, home: Path, *, limit: float, logical_date: str | None = None) -> Trial:
+def run_trial(file: Path, home: Path, *, limit: float, logical_date: datetime | None = None) -> Trial:
     """Run a pipeline file once and say how it went; its records go into ``home``, wherever the file sends them.
 
     :param home: an empty folder, which becomes AIRFLOW_HOME; Airflow connections come from the environment.
     :param limit: seconds after which it is broken off.
     :raises ConfigError: when the file has mistakes.
-    :raises PipetrackError: when Airflow cannot be set up, or the run takes longer.
+    :raises TrialError: when Airflow cannot be set up, or the run takes longer or ends before its state is known.
     """
     config = PipelineConfig.from_file(file)
     location = f"sqlite||{home / 'tracking.db'}||pipeline_tracking"
@@ -73,7 +75,8 @@ def run_trial(file: Path, home: Path, *, limit: float, logical_date: str | None 
     )
     log = home / "trial.log"
     _run([sys.executable, "-m", "airflow", "db", "migrate"], environment, log, _SETUP_LIMIT, "set up Airflow")
-    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), logical_date or ""]
+    date = logical_date.isoformat() if logical_date else ""
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), date]
     _run(command, environment, log, limit, "run the pipeline")
     states = [line.removeprefix(_STATE) for line in log.read_text().splitlines() if line.startswith(_STATE)]
     return Trial(config.dag_id, states[-1] if states else "unknown", location, log)
@@ -99,22 +102,20 @@ def _run(command: list[str], environment: dict[str, str], log: Path, limit: floa
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            raise PipetrackError(f"could not {what} within {limit:g} s; see {log}") from None
+            raise TrialError(f"could not {what} within {limit:g} s; see {log}") from None
         finally:
+            # What it has started goes with it: a task that is broken off must not go on unseen.
             with suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
     if code != 0:
-        raise PipetrackError(f"could not {what}; see {log}")
+        raise TrialError(f"could not {what}; see {log}")
 
 
 def _main() -> None:
     """Run the Dag in this process, which has an AIRFLOW_HOME of its own."""
-    from datetime import datetime, timezone
-
     file, date = sys.argv[1:]
-    moment = datetime.fromisoformat(date).replace(tzinfo=timezone.utc) if date else None
     dag = trial_dag(Path(file))
-    run = dag.test(**({"logical_date": moment} if moment else {}))
+    run = dag.test(**({"logical_date": datetime.fromisoformat(date)} if date else {}))
     print(f"\n{_STATE}{run.state}", flush=True)
 
 

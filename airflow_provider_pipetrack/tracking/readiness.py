@@ -231,12 +231,28 @@ def _window(date: str | Date | datetime | None) -> tuple[datetime | None, dateti
     """Return from when until when the data of a date is, and the date as a text."""
     if date is None:
         return None, None, None
-    moment = _parsed(date) if isinstance(date, str) else date
-    if isinstance(moment, datetime):
-        begin = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    given = _parsed(date) if isinstance(date, str) else date
+    begin = _begin(given)
+    if isinstance(given, datetime):
         return begin, begin + timedelta(microseconds=1), begin.isoformat()
-    begin = datetime.combine(moment, time(), timezone.utc)
-    return begin, begin + timedelta(days=1), moment.isoformat()
+    return begin, begin + timedelta(days=1), given.isoformat()
+
+
+def begin_of(text: str) -> datetime:
+    """Return the moment that a text names, or the beginning of the day, UTC.
+
+    :raises PipetrackError: when it names neither.
+    """
+    try:
+        return _begin(_parsed(text)).astimezone(timezone.utc)
+    except OverflowError:
+        raise PipetrackError(f"date {text!r}: there is no such moment in UTC") from None
+
+
+def _begin(given: Date | datetime) -> datetime:
+    if not isinstance(given, datetime):
+        return datetime.combine(given, time(), timezone.utc)
+    return given if given.tzinfo else given.replace(tzinfo=timezone.utc)
 
 
 def _parsed(text: str) -> Date | datetime:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.cli.trial import _run
+from airflow_provider_pipetrack.errors import TrialError
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
@@ -51,7 +54,7 @@ def test_a_pipeline_is_tried_with_retries_and_audits_and_leaves_nothing_behind(s
     starter.write_text(
         starter.read_text().replace("defaults:", f"defaults:\n  tracking_location: ['sqlite||{elsewhere}||t']\n  transfer_process_email_alerts: [a@b.c]")
     )  # fmt: skip
-    done = trial(str(starter), "--date", "2026-03-01", "--output", "json")
+    done = trial(str(starter), "--date", "2026-03-01T01:30+01:30", "--output", "json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["dag_id"], answer["state"]) == ("shop", "success")
@@ -79,6 +82,33 @@ def test_a_trial_that_fails_says_where_its_log_is(starter):
     assert "did you mean 'retry_delay'?" in mistake.stderr
     assert "Traceback" not in mistake.stderr
     assert "log" not in mistake.stderr, "nothing was set up"
+
+
+def test_a_date_that_is_none_is_refused_before_anything_is_set_up(starter):
+    mistake = run("test", str(starter), "--date", "soon")
+    assert mistake.exit_code == 2
+    assert "Invalid value for '--date': date 'soon': expected a day such as 2026-01-31, or a moment" in mistake.stderr
+    assert "Setting up" not in mistake.stderr
+    early = run("test", str(starter), "--date", "0001-01-01T00:00+05:00")
+    assert (early.exit_code, "there is no such moment in UTC" in early.stderr) == (2, True)
+
+
+def test_a_run_that_does_not_come_to_its_end_has_failed(starter):
+    functions = starter.parent / "shop_functions.py"
+    functions.write_text(
+        functions.read_text().replace("def load(ds=None):", "def load(ds=None):\n    __import__('os')._exit(3)")
+    )
+    for limit, words in (("250", "could not run the pipeline; see "), ("1", "could not run the pipeline within 1 s")):
+        broken = trial(str(starter), "--limit", limit)
+        assert (broken.returncode, words in broken.stderr) == (1, True), broken.stderr
+        assert "What Airflow and the transfers said is in " in broken.stderr
+
+
+def test_what_a_trial_has_started_ends_with_it(tmp_path):
+    with pytest.raises(TrialError, match=r"could not wait within 1 s; see .*log"):
+        _run(["sh", "-c", f"(sleep 2; touch {tmp_path}/lives) & wait"], {}, tmp_path / "log", 1.0, "wait")
+    time.sleep(2)
+    assert not (tmp_path / "lives").exists()
 
 
 def test_what_never_began_behind_a_failure_says_so(tmp_path):
