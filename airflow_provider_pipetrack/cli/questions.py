@@ -60,7 +60,10 @@ _EVENT_TABLE = {
 @location_option
 @output_option
 def status(pipeline: str | None, limit: int, locations: Sequence[str], output: str) -> None:
-    """Show how every pipeline stands, or the last run of one PIPELINE with its transfers."""
+    """Show how every pipeline stands, or the last run of one PIPELINE with its transfers.
+
+    Where several Dags have the same pipeline id, the last run of each is shown, the newest first.
+    """
     with opened_questions(locations) as questions:
         pipelines = _with_next_runs(questions, questions.ask("pipelines", limit=limit, pipeline_id=pipeline))
         if pipeline is None:
@@ -72,22 +75,8 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
         if not pipelines.rows:
             click.echo(f"There is no record of a pipeline {pipeline!r}.", err=True)
             raise SystemExit(1)
-        run = pipelines.rows[0]
-        transfers = questions.ask(
-            "transfers",
-            limit=None,
-            order_by="transfer_order_number",
-            include_not_run=True,
-            **{name: run[name] for name in ("pipeline_id", "dag_id", "run_id")},
-        )
-    if output == "json":
-        print_json({"run": run, "transfers": transfers.rows, **_origin(transfers)})
-        return
-    print_table("Last run", _RUN_TABLE, [run])
-    print_table("Transfers", TRANSFER_TABLE, transfers.rows)
-    for places in dict.fromkeys(tuple(row["tracking_location"] or ()) for row in transfers.rows):
-        if places:
-            click.echo(f"Kept in {', else '.join(places)}")
+        transfers = [_transfers_of(questions, run) for run in pipelines.rows]
+    _show_last_runs(pipelines, transfers, output)
 
 
 @click.command()
@@ -297,6 +286,33 @@ def run_query(
         what = "runs" if bound == "newest" else "records"
         click.echo(f"Only the newest {number:,} {what} were looked at; --where {bound}=N or since=DAY says otherwise")
     click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
+
+
+def _transfers_of(questions: Questions, run: Mapping[str, Any]) -> Answer:
+    return questions.ask(
+        "transfers",
+        limit=None,
+        order_by="transfer_order_number",
+        include_not_run=True,
+        **{name: run[name] for name in ("pipeline_id", "dag_id", "run_id")},
+    )
+
+
+def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str) -> None:
+    """Show the last run of each Dag of a pipeline."""
+    runs = list(zip(pipelines.rows, (of_run.rows for of_run in transfers), strict=True))
+    if output == "json":
+        newest, *others = ({"run": run, "transfers": rows} for run, rows in runs)
+        print_json({**newest, "others": others, **_origin(transfers[0])})
+        return
+    for run, rows in runs:
+        print_table(f"Last run of Dag {run['dag_id']}" if pipelines.total > 1 else "Last run", _RUN_TABLE, [run])
+        print_table("Transfers", TRANSFER_TABLE, rows)
+        for places in dict.fromkeys(tuple(row["tracking_location"] or ()) for row in rows):
+            if places:
+                click.echo(f"Kept in {', else '.join(places)}")
+    if pipelines.total > len(runs):
+        click.echo(f"{len(runs):,} of {plural(pipelines.total, 'Dag')}; --limit shows more")
 
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:

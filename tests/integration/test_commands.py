@@ -142,9 +142,25 @@ def test_status_of_a_pipeline_shows_its_last_run(filled):
     for text in ("load[1]", "disabled", "publish_team", "5m3s"):
         assert text in shown.output
     answered = json.loads(run("status", "orders", "--output", "json").output)
-    assert (answered["run"]["run_id"], len(answered["transfers"])) == ("scheduled__2", 4)
+    assert (answered["run"]["run_id"], len(answered["transfers"]), answered["others"]) == ("scheduled__2", 4, [])
     unknown = run("status", "nope")
     assert (unknown.exit_code, unknown.stderr) == (1, "There is no record of a pipeline 'nope'.\n")
+
+
+def test_status_of_a_pipeline_of_several_dags_shows_each(home):
+    with TrackingStore.from_settings() as store:
+        for dag_id in ("orders_eu", "orders_us"):
+            store.write_tracking_record({**RECORD, "dag_id": dag_id})
+    shown = run("status", "orders").stdout
+    assert shown.index("Last run of Dag orders_us") < shown.index("Last run of Dag orders_eu")
+    assert shown.count("Transfers") == 2
+    assert "1 of 2 Dags; --limit shows more" in run("status", "orders", "--limit", "1").stdout
+    answered = json.loads(run("status", "orders", "--output", "json").stdout)
+    found = [answered, *answered["others"]]
+    assert [(one["run"]["dag_id"], one["transfers"][0]["dag_id"]) for one in found] == [
+        ("orders_us", "orders_us"),
+        ("orders_eu", "orders_eu"),
+    ]
 
 
 def test_ready_is_an_exit_code(filled):
