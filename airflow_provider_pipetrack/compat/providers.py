@@ -14,11 +14,12 @@ def snowflake_parameters(hook: Any) -> dict[str, Any]:
     return dict(parameters() if callable(parameters) else parameters)
 
 
-def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:
+def mail_notifier(*, timeout: float, text: str, sender: str | None, **arguments: Any) -> Any:
     """Return an ``SmtpNotifier`` whose mail has a plain text beside its HTML, and whose server gets little time.
 
     :param timeout: seconds that a step of the server may take, should its connection allow more.
     :param text: the plain text.
+    :param sender: who sends it where the connection has no ``from_email``; the notifier would prefer its own argument.
     :raises PipetrackError: when there is no SMTP provider; later, when there is no connection.
     """
     from email.header import Header
@@ -33,6 +34,7 @@ def mail_notifier(*, timeout: float, text: str, **arguments: Any) -> Any:
 
     class AlertHook(SmtpHook):
         timeout = property(lambda hook: min(float(hook.conn.extra_dejson.get("timeout", timeout)), timeout))
+        from_email = property(lambda hook: hook.conn.extra_dejson.get("from_email") or sender)
         smtp_retry_limit = 1  # the least with which every version of the provider sends at all
 
         @classmethod

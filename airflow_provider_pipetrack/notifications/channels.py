@@ -89,7 +89,7 @@ def _mail(alert: Alert, message: Message, addresses: list[str], timeout: float) 
         timeout=timeout,
         text=message.text,
         to=addresses,
-        from_email=airflow_option("email", "from_email"),
+        sender=airflow_option("email", "from_email"),
         subject=message.subject,
         html_content=message.html,
         smtp_conn_id=settings.smtp_conn_id(),

@@ -13,6 +13,7 @@ from airflow.sdk import BaseNotifier
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.compat import airflow_option
 from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.notifications.alerts import Retried, finish_alerts, raise_alert, retry_alerts
 from airflow_provider_pipetrack.notifications.outbox import alert_id
@@ -50,6 +51,15 @@ def server(use):
     with mail_server.running() as running:
         use(running.connection())
         yield running
+
+
+@pytest.fixture
+def sender_of_airflow(monkeypatch):
+    """The sender that airflow.cfg names; a process reads it once."""
+    monkeypatch.setenv("AIRFLOW__EMAIL__FROM_EMAIL", "airflow@example.com")
+    airflow_option.cache_clear()
+    yield "airflow@example.com"
+    airflow_option.cache_clear()
 
 
 @pytest.fixture
@@ -155,13 +165,13 @@ class TestMail:
         assert not server.mails
         assert not list(state.iterdir())
 
-    def test_the_sender_of_airflow_stands_in_for_one_of_the_connection(self, server, use, monkeypatch):
-        monkeypatch.setattr(
-            "airflow_provider_pipetrack.notifications.channels.airflow_option", lambda *_: "airflow@example.com"
-        )
+    def test_the_sender_of_airflow_stands_in_for_one_of_the_connection(self, server, use, sender_of_airflow):
         use(server.connection(from_email=None))
-        raise_alert(to(), "failed", a_record())
-        assert server.wait(1)[0]["From"] == "airflow@example.com"
+        raise_alert(to(), "failed", a_record(1))
+        assert server.wait(1)[0]["From"] == sender_of_airflow
+        use(server.connection())
+        raise_alert(to(), "failed", a_record(2))
+        assert server.wait(2)[1]["From"] == "pipetrack@example.com"
 
     def test_another_connection_may_be_named(self, server, use, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_OTHER", server.connection())
