@@ -111,7 +111,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
         store.submit([*changes, *found], durable=True)
         store.flush()
         # Of what a location may know that could not be asked, its own task has told.
-        _tell(binding, changes if reading.lacks_an_answer else [*changes, *found])
+        _tell(binding, changes if reading.silent else [*changes, *found])
     finish_alerts()
 
 

@@ -31,12 +31,13 @@ class Reading:
 
     :param records: the records, each merged from all locations that have it.
     :param unreachable: why a location could not be asked, by its name.
-    :param lacks_an_answer: whether one of them should have answered, and is not just a file of another host.
+    :param silent: the same without files that are not on this host; such a file is mostly one to which nothing was
+        written yet.
     """
 
     records: list[Record]
     unreachable: dict[str, str] = field(default_factory=dict)
-    lacks_an_answer: bool = False
+    silent: dict[str, str] = field(default_factory=dict)
 
 
 def read_merged(
@@ -54,14 +55,15 @@ def read_merged(
     """
     records: dict[str, Record] = {}
     unreachable: dict[str, str] = {}
-    lacks_an_answer = False
+    silent: dict[str, str] = {}
     for leg in legs:
         try:
             check_visible(leg)
             found = leg.call(lambda adapter: completed(ask(adapter), adapter.location), limit)
         except StorageError as error:
             unreachable[leg.name] = error.message
-            lacks_an_answer = lacks_an_answer or not isinstance(error, NotHereError)
+            if not isinstance(error, NotHereError):
+                silent[leg.name] = error.message
             continue
         for record in found:
             _add(records, record)
@@ -69,7 +71,7 @@ def read_merged(
         if record["record_id"] in records or wanted(record):
             _add(records, record)
     ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
-    return Reading(ordered, unreachable, lacks_an_answer)
+    return Reading(ordered, unreachable, silent)
 
 
 def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -14,13 +14,12 @@ from typing import Any
 from airflow_provider_pipetrack import metrics, settings
 from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
-from airflow_provider_pipetrack.records.masking import without_secrets
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import types_of
 from airflow_provider_pipetrack.tracking.delivery import Batch, Delivered, Delivery
+from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES
@@ -127,8 +126,9 @@ class TrackingStore:
         :param transfer_id: a ``record_id``, or a ``transfer_unique_id``, which means its latest attempt.
         :return: True when the change is safe, False when no location knows such a record.
         :raises RecordError: when a column may not be updated or a word is wrong.
+        :raises StorageError: when a location that may know the record could not be asked, and no other knows it.
         """
-        record = self.read_record(transfer_id) or self._latest(transfer_id)
+        record = self._named(transfer_id)
         return record is not None and self._write(change_from_updates(record, updates))
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
@@ -155,6 +155,10 @@ class TrackingStore:
 
     def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
         """Return one record, or None."""
+        records = self._read_one(record_id, pipeline_ids).records
+        return records[0] if records else None
+
+    def _read_one(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Reading:
         known = tuple(pipeline_ids)
 
         def one(adapter: StorageAdapter) -> list[Record]:
@@ -162,8 +166,7 @@ class TrackingStore:
             return [record] if record is not None else []
 
         # Asked for while a transfer waits, so it takes no longer than a write may.
-        records = self._read(one, lambda record: record.get("record_id") == record_id, self.deadline).records
-        return records[0] if records else None
+        return self._read(one, lambda record: record.get("record_id") == record_id, self.deadline)
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them.
@@ -233,7 +236,7 @@ class TrackingStore:
 
     def _submit(self, changes: Sequence[Change], *, durable: bool) -> Batch:
         self._start_anew_in_child()
-        cleaned = [replace(change, columns=_fit_to_keep(change.columns), plain=None) for change in changes]
+        cleaned = [replace(change, columns=fit_to_keep(change.columns), plain=None) for change in changes]
         metrics.count_changes(cleaned)
         entry, journal = self._journaled(cleaned, durable=durable)
         batch = Batch(cleaned, entry, journal, time.monotonic() + self.deadline, urgent=durable or entry is None)
@@ -363,13 +366,27 @@ class TrackingStore:
     ) -> Reading:
         return read_merged(self.legs, self.journal_folder, ask, wanted, limit)
 
-    def _latest(self, transfer_unique_id: str) -> Record | None:
-        """Return the latest attempt of a transfer that is named by the user's own id."""
-        found = self._read(
+    def _read_unique(self, transfer_unique_id: str) -> Reading:
+        return self._read(
             lambda adapter: adapter.read_unique(transfer_unique_id),
             lambda record: record.get("transfer_unique_id") == transfer_unique_id,
-        ).records
-        return max(found, key=lambda r: (r["retry_attempt_number"], r["updated_timestamp"]), default=None)
+        )
+
+    def _named(self, transfer_id: str) -> Record | None:
+        """Return the record with an id, or the latest attempt of a transfer that is named by the user's own id.
+
+        :raises StorageError: when there is none where could be asked, and a location could not be.
+        """
+        silent: dict[str, str] = {}
+        for read in (self._read_one, self._read_unique):
+            reading = read(transfer_id)
+            if reading.records:
+                return max(reading.records, key=lambda r: (r["retry_attempt_number"], r["updated_timestamp"]))
+            silent.update(reading.silent)
+        if silent:
+            reasons = "; ".join(silent.values())
+            raise StorageError(", ".join(silent), f"whether there is a record {transfer_id!r} is not known: {reasons}")
+        return None
 
     def _answers(self, leg: Leg) -> bool:
         try:
@@ -378,17 +395,6 @@ class TrackingStore:
             log.warning("pipetrack: %s", error)
             return False
         return True
-
-
-def _fit_to_keep(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a change as they may be kept: fit for every storage, and without secrets."""
-    cleaned = clean_columns(columns)
-    # In the rest there are no names, and to ask for the setting may load Airflow.
-    named = {name: value for name, value in cleaned.items() if isinstance(value, dict) and value}
-    if not named:
-        return cleaned
-    more = tuple(settings.mask_fields())
-    return {**cleaned, **{name: without_secrets(value, more) for name, value in named.items()}}
 
 
 _OF_PARENTS: list[Sequence[Leg]] = []

@@ -177,7 +177,7 @@ def open_with_a_clock(visit, path, user="admin"):
 def test_trouble_shows_up_on_an_open_overview_and_goes_when_it_is_over(visit, stack):
     page = open_with_a_clock(visit, "", user="eve")
     expect(page.locator("#attention")).to_contain_text("Nothing needs attention")
-    run = good_run("troubled", "manual__trouble", NOW, dag_id="customers")
+    run = good_run("customers", "manual__trouble", NOW)
     run.end("publish", 40, 2, attempt=2, status="failed", error_message="something new")
     write(stack, run)
     page.clock.fast_forward(11_000)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from airflow_provider_pipetrack.errors import LocationError, PipetrackError
+from airflow_provider_pipetrack.errors import LocationError, PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import RecordError, change_from_record, change_from_updates
 from airflow_provider_pipetrack.records.merge import record_of
@@ -335,6 +335,19 @@ def test_an_update_names_a_record_by_its_id_or_the_users_and_means_the_latest_at
     assert store.update_tracking_record("nobody", {"transfer_status": "failed"}) is False
     with pytest.raises(RecordError, match="dag_id, owed cannot be updated"):
         store.update_tracking_record("t1", {"owed": [], "dag_id": "x"})
+
+
+def test_an_update_does_not_say_that_there_is_no_record_where_a_location_could_not_be_asked(site):
+    store = site.store("a", "b")
+    assert store.update_tracking_record("t1", {"note": "new"}) is False, "nothing was written yet"
+    store.write_tracking_record(RECORD)
+    assert store.update_tracking_record("nobody", {"note": "new"}) is False, "nothing was written to b yet"
+    (site.root / "b").mkdir()
+    (site.root / "b" / "tracking").write_text("no database, but as long as one might be")
+    assert store.update_tracking_record("t1", {"note": "new"}) is True
+    with pytest.raises(StorageError, match="whether there is a record 'nobody' is not known: ") as caught:
+        store.update_tracking_record("nobody", {"note": "new"})
+    assert caught.value.location == site.location("b")
 
 
 def test_a_user_adapter_with_three_methods_can_be_updated_through_the_store(site):
