@@ -73,8 +73,10 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
             return
         _finish(pipelines)
         if not pipelines.rows:
-            click.echo(f"There is no record of a pipeline {pipeline!r}.", err=True)
-            raise SystemExit(1)
+            none = f"No record of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}."
+            words = none if pipelines.unreachable else f"There is no record of a pipeline {pipeline!r}."
+            click.echo(words, err=True)
+            raise SystemExit(_found_or_not((), pipelines.unreachable))
         transfers = [_transfers_of(questions, run) for run in pipelines.rows]
     _show_last_runs(pipelines, transfers, output)
 
@@ -301,9 +303,11 @@ def _transfers_of(questions: Questions, run: Mapping[str, Any]) -> Answer:
 def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str) -> None:
     """Show the last run of each Dag of a pipeline."""
     runs = list(zip(pipelines.rows, (of_run.rows for of_run in transfers), strict=True))
+    unreachable = {name: reason for answer in transfers for name, reason in answer.unreachable.items()}
+    warn_unreachable({name: why for name, why in unreachable.items() if name not in pipelines.unreachable})
     if output == "json":
         newest, *others = ({"run": run, "transfers": rows} for run, rows in runs)
-        print_json({**newest, "others": others, **_origin(transfers[0])})
+        print_json({**newest, "others": others, **_origin(replace(transfers[0], unreachable=unreachable))})
         return
     for run, rows in runs:
         print_table(f"Last run of Dag {run['dag_id']}" if pipelines.total > 1 else "Last run", _RUN_TABLE, [run])

@@ -365,6 +365,9 @@ def test_chains_that_pipelines_have_used_are_asked_too(filled):
     answered = json.loads(run("status", "elsewhere", "--output", "json").stdout)
     assert own in answered["sources"]
     assert [row["task_id"] for row in answered["transfers"]] == ["load"]
+    unknown = run("status", "nope")
+    assert unknown.exit_code == 3
+    assert "No record of a pipeline 'nope' was found, but not every location could be asked." in unknown.stderr
     assert run("history", "elsewhere/r1/load/-1/1").exit_code == 0
     assert "┃ chain ┃ location" in run("doctor").stdout
     assert not (filled / "gone.db").exists(), "asking makes no file"
