@@ -17,6 +17,10 @@ class AirflowUnreachableError(PipetrackError):
     """Airflow's REST API did not answer, or not as it should."""
 
 
+class _AirflowAwayError(AirflowUnreachableError):
+    """Nothing answers there, so that nothing else need be asked."""
+
+
 class AirflowRest:
     """An Airflow, seen through its REST API.
 
@@ -46,7 +50,10 @@ class AirflowRest:
         self.failure = None
         if not self._given:
             self._token = None
-            self._token = str(self._request("POST", "/auth/token", json=self._login)["access_token"])
+            answer = self._request("POST", "/auth/token", json=self._login)
+            if not isinstance(answer, dict) or "access_token" not in answer:
+                raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: /auth/token gives no token")
+            self._token = str(answer["access_token"])
 
     def states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
         """Return the states of the runs' tasks; that of a mapped task's index is under ``<task id>_<index>``.
@@ -78,6 +85,8 @@ class AirflowRest:
                 return states
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
+        if isinstance(self.failure, _AirflowAwayError):
+            raise self.failure  # one limit of time is enough for all Dags
         try:
             return self._answer(method, path, **options)
         except AirflowUnreachableError as error:
@@ -90,9 +99,9 @@ class AirflowRest:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
             answer = httpx.request(method, f"{self.url}{path}", headers=headers, timeout=TIMEOUT, **options)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = f"Airflow at {self.url} cannot be reached: {type(error).__name__}: {error}"
-            raise AirflowUnreachableError(text) from error
+            raise _AirflowAwayError(text) from error
         if method == "GET" and answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
