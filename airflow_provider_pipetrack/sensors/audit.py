@@ -54,7 +54,8 @@ class AuditSensor(BaseSensorOperator):
 
     All other arguments are those of a sensor, such as ``mode``, ``poke_interval`` and ``timeout`` in seconds.
 
-    :raises ValueError: for ``soft_fail``, ``never_fail`` or ``silent_fail``, which would hide a mismatch.
+    :raises ValueError: for ``soft_fail``, ``never_fail`` or ``silent_fail``, which would hide a mismatch; those of
+        ``default_args`` do not count for an audit.
     """
 
     template_fields = ("audit_config",)
@@ -86,7 +87,8 @@ class AuditSensor(BaseSensorOperator):
         #: Whether this process has found that the data is wrong.
         self.found_mismatch = False
         kwargs.setdefault("retries", 0)
-        super().__init__(**kwargs)
+        # Said here, so that ``default_args``, which may mean other sensors, do not say otherwise.
+        super().__init__(**{**kwargs, **dict.fromkeys(_FORBIDDEN, False)})
         if self.execution_timeout is None:
             # A function that hangs is ended too, not only one that stays pending.
             self.execution_timeout = timedelta(seconds=self.timeout + 60)

@@ -1,0 +1,59 @@
+"""Audits among what a Dag says for all of its tasks: a mismatch fails, whatever other sensors are allowed to do."""
+
+from __future__ import annotations
+
+import logging
+import runpy
+
+import pytest
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+
+DAG = """
+from airflow.providers.standard.sensors.python import PythonSensor
+from airflow.sdk import DAG, TaskGroup
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+
+def absent():
+    return False
+
+def is_wrong():
+    return {{"audit_result": "mismatched"}}
+
+def has_no_answer():
+    raise ValueError("the source is gone")
+
+GIVES_UP = {{"timeout": 0.1, "poke_interval": 0.1}}
+NEVER = {{"soft_fail": False, "never_fail": True}}
+with DAG("audits_among_defaults", schedule=None, default_args={{"soft_fail": True, "silent_fail": True}}) as dag:
+    PythonSensor(task_id="other", python_callable=absent, **GIVES_UP)
+    load = TrackedOperator(task_id="load", transfer={{"tracking_location": [{location!r}]}})
+    load >> AuditSensor(task_id="wrong", transfer="load", function=is_wrong)
+    with TaskGroup("group", default_args=NEVER):
+        load >> AuditSensor(task_id="unanswered", transfer="load", function=has_no_answer, **GIVES_UP)
+    load >> AuditSensor(task_id="own", transfer="load", function=is_wrong, default_args=NEVER)
+    load >> AuditSensor.partial(task_id="mapped", transfer="load", function=is_wrong).expand(
+        audit_config=[{{"column": "a"}}, {{"column": "b"}}]
+    )
+"""
+
+
+def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path):
+    path = airflow_home / "dags" / "audits_among_defaults.py"
+    path.write_text(DAG.format(location=f"sqlite||{tmp_path}/tracking.db"))
+    dag = runpy.run_path(str(path))["dag"]
+    logging.disable(logging.INFO)
+    try:
+        run = dag.test()
+    finally:
+        logging.disable(logging.NOTSET)
+    states = {f"{ti.task_id} {ti.map_index}": str(ti.state) for ti in run.get_task_instances()}
+    assert states == {
+        "other -1": "skipped",
+        "load -1": "success",
+        "wrong -1": "failed",
+        "group.unanswered -1": "failed",
+        "own -1": "failed",
+        "mapped 0": "failed",
+        "mapped 1": "failed",
+    }
