@@ -33,6 +33,7 @@ from airflow_provider_pipetrack.compat.exceptions import (
     TaskDeferred,
 )
 from airflow_provider_pipetrack.compat.operators import (
+    executed_when_mapped,
     is_plain_constructor,
     is_unmapping,
     plain_constructor,
@@ -76,6 +77,7 @@ __all__ = [
     "dag_bundle_base",
     "dag_importers",
     "deadline_alert",
+    "executed_when_mapped",
     "is_cron",
     "is_plain_constructor",
     "is_unmapping",

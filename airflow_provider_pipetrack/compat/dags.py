@@ -88,8 +88,8 @@ def keeps_dags() -> bool:
     return "airflow.dag_processing.processor" in sys.modules and get_parsing_context().dag_id is None
 
 
-def serialize(dag: Any) -> None:
-    """Serialize a Dag as Airflow does for its database.
+def serialize(dag: Any) -> Any:
+    """Return a Dag as Airflow serializes it for its database.
 
     :raises Exception: when it cannot be serialized.
     """
@@ -99,4 +99,4 @@ def serialize(dag: Any) -> None:
     serialization: Any = (
         getattr(serialized_objects, "DagSerialization", None) or vars(serialized_objects)["SerializedDAG"]
     )
-    serialization.to_dict(dag)
+    return serialization.to_dict(dag)

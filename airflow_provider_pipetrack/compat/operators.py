@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,32 @@ def is_plain_constructor(function: Any) -> bool:
 def is_unmapping(arguments: Mapping[str, Any]) -> bool:
     """Return whether an operator's constructor is called for one index of a mapped task."""
     return "_airflow_from_mapped" in arguments
+
+
+def executed_when_mapped(partial: Any) -> Any:
+    """Return a partial whose mapped task Airflow executes, also when its operator is an ``EmptyOperator``.
+
+    Airflow's scheduler marks the indexes of such a task as done without running them. It asks the mapped task, which is
+    told by the operator's ancestors, whatever the operator's class says of itself.
+
+    :param partial: what ``Operator.partial()`` returns.
+    """
+    kind: Any = type(partial)
+    partial.__class__ = _executed(kind)
+    return partial
+
+
+@functools.cache
+def _executed(kind: Any) -> Any:
+    class Executed(kind):  # type: ignore[misc]
+        __slots__ = ()
+
+        def _expand(self, *args: Any, **kwargs: Any) -> Any:
+            mapped = kind._expand(self, *args, **kwargs)  # noqa: SLF001
+            mapped._is_empty = False  # noqa: SLF001  of which ``inherits_from_empty_operator`` is made
+            return mapped
+
+    return Executed
 
 
 def prepared_for_mapping(decorator: Any, prepare: Any) -> Any:

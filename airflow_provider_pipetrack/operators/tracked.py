@@ -36,6 +36,7 @@ from airflow_provider_pipetrack.compat import (
     AirflowException,
     AirflowSkipException,
     current_dag,
+    executed_when_mapped,
     is_plain_constructor,
     is_unmapping,
     plain_constructor,
@@ -337,4 +338,5 @@ def _partial(owner: type[Any], /, **kwargs: Any) -> Any:
     hook_dag(dag)
     inherited = inherited_arguments(kwargs, dag)
     declare_mapped(dag, kwargs, inherited)
-    return BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, inherited))
+    made = BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, inherited))
+    return executed_when_mapped(made)
