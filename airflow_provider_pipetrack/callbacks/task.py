@@ -18,10 +18,13 @@ from airflow_provider_pipetrack.records.skips import SKIPPED
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED, Outcome
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.attempts.attempt import Attempt
     from airflow_provider_pipetrack.attempts.binding import Spec
 
 log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
+_GIVEN_UP = "Airflow gave up after execute had asked it for another run: the task's log says why"
+_NOT_RECORDED = "pipetrack could not record the end of a task; the run's end or reconcile will"
 _LOST = "the task's process ended without a word: killed, out of memory, its worker was lost, or the task was cleared"
 
 
@@ -37,12 +40,26 @@ def record_retry(context: Mapping[str, Any]) -> None:
     finish()
 
 
+def record_success(context: Mapping[str, Any]) -> None:
+    """Record the success of an attempt that left ``execute`` for Airflow to go on: with the run that it triggers.
+
+    Airflow knows the task's state already, so that the counts come too late for the event of its asset.
+    """
+    try:
+        attempt = _attempt_of(_task_of(context))
+        if attempt is not None and attempt.end is None and not attempt.left_open:
+            attempt.complete(None)
+    except Exception:
+        log.exception(_NOT_RECORDED)
+    finish()
+
+
 def record_skip(context: Mapping[str, Any]) -> None:
     """Record a skip that was decided outside ``execute``."""
     _record_end(context, COMPLETED, decision=SKIPPED)
 
 
-def finish(context: Mapping[str, Any] | None = None) -> None:  # noqa: ARG001  Airflow gives it to every callback
+def finish() -> None:
     """Give alerts that are under way the time to be sent; Airflow knows the task's state already."""
     alerts = sys.modules.get("airflow_provider_pipetrack.notifications.alerts")
     if alerts is not None:  # else nobody has raised one, and to load it takes time
@@ -55,24 +72,33 @@ def _record_end(context: Mapping[str, Any], status: str, *, decision: str | None
         from airflow_provider_pipetrack.attempts.closing import spec_of_task
         from airflow_provider_pipetrack.attempts.telling import tell_failed
 
-        ti = context["ti"]
-        task = getattr(ti, "task", None) or context.get("task")
-        spec = spec_of_task(task, context["dag"])
-        attempt = getattr(task, "_pipetrack_attempt", None)
+        task = _task_of(context)
+        spec, attempt = spec_of_task(task, context["dag"]), _attempt_of(task)
         if attempt is not None and attempt.left_open:
             return
-        if attempt is not None and attempt.has_ended(status):
+        if attempt is not None and attempt.end is not None and attempt.has_ended(status):
             record = attempt.end.columns
         else:
-            record = _write(context, spec, status, decision)
+            record = _write(context, spec, status, decision, attempt)
         if status == FAILED and decision is None:
             owes = attempt.rollback.is_owed if attempt is not None else bool(spec.transfer.rollback)
             tell_failed(spec, record, owes_rollback=owes)
     except Exception:
-        log.exception("pipetrack could not record the end of a task; the run's end or reconcile will")
+        log.exception(_NOT_RECORDED)
 
 
-def _write(context: Mapping[str, Any], spec: Spec, status: str, decision: str | None) -> Mapping[str, Any]:
+def _task_of(context: Mapping[str, Any]) -> Any:
+    return getattr(context["ti"], "task", None) or context.get("task")
+
+
+def _attempt_of(task: Any) -> Attempt | None:
+    """Return the attempt that this process has begun, if it has."""
+    return getattr(task, "_pipetrack_attempt", None)
+
+
+def _write(
+    context: Mapping[str, Any], spec: Spec, status: str, decision: str | None, attempt: Attempt | None
+) -> Mapping[str, Any]:
     from airflow_provider_pipetrack.attempts.closing import close_attempt
 
     ti = context["ti"]
@@ -84,6 +110,10 @@ def _write(context: Mapping[str, Any], spec: Spec, status: str, decision: str | 
     if lost and decision is None and spec.transfer.rollback:
         decision = ROLLBACK_OWED
     message = _LOST if lost else error_of(context)
+    if attempt is not None and status == FAILED:
+        # It has begun, so that there is something to undo, and Airflow may fail it without an error.
+        owed = ROLLBACK_OWED if attempt.rollback.is_owed else None
+        decision, message = "; ".join(filter(None, (decision, owed))) or None, message or _GIVEN_UP
     return close_attempt(
         spec,
         context,

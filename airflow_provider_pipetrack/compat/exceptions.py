@@ -47,7 +47,7 @@ def _exceptions(*names: str) -> tuple[type[BaseException], ...]:
     return tuple(getattr(home, name) for name in names if hasattr(home, name))
 
 
-#: Leave ``execute`` without ending the attempt: it goes on later, or Airflow decides how it ended.
+#: Leave ``execute`` without ending the attempt: it goes on later, or Airflow goes on and tells callbacks how it ended.
 CONTROL_FLOW: tuple[type[BaseException], ...] = (
     TaskDeferred,
     AirflowRescheduleException,

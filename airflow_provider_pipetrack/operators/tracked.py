@@ -29,7 +29,7 @@ from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
 from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, inherited_arguments, with_task_callbacks
-from airflow_provider_pipetrack.callbacks.task import finish, record_skip
+from airflow_provider_pipetrack.callbacks.task import record_skip, record_success
 from airflow_provider_pipetrack.compat import (
     CONTROL_FLOW,
     SUCCESSFUL_EXITS,
@@ -140,10 +140,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 
     def prepare_for_execution(self) -> Any:
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
-        prepared = super().prepare_for_execution()
-        prepared.on_skipped_callback = [*as_list(prepared.on_skipped_callback), record_skip]
-        prepared.on_success_callback = [*as_list(prepared.on_success_callback), finish]
-        return prepared
+        return _told_of_its_end(super().prepare_for_execution())
 
     def execute(self, context: Any) -> Any:
         """Run the operator, between the record's start and its end."""
@@ -247,6 +244,13 @@ def tracked(operator: type[BaseOperator]) -> type[Any]:
     return _tracked(operator)
 
 
+def _told_of_its_end(task: Any) -> Any:
+    """Return a task of this process with the callbacks for ends that ``execute`` does not see."""
+    task.on_skipped_callback = [*as_list(task.on_skipped_callback), record_skip]
+    task.on_success_callback = [*as_list(task.on_success_callback), record_success]
+    return task
+
+
 def _no_operator(given: Any) -> TypeError:
     return TypeError(f"tracked({given!r}): expected an operator class, such as BashOperator")
 
@@ -309,7 +313,10 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
             object.__setattr__(self, "_pipetrack_spec", spec)
             kwargs = {**asked_of_the_task(spec.transfer), **kwargs}
         operator.__init__(self, **with_task_callbacks(kwargs, inherited))
-        if self._pipetrack_name is None and not is_unmapping(kwargs):
+        if is_unmapping(kwargs):
+            # Airflow has prepared the mapped task for execution, and does not do so for its index.
+            _told_of_its_end(self)
+        elif self._pipetrack_name is None:
             self._declare_asset(self.pipetrack_spec.transfer)
 
     made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id"))
