@@ -129,7 +129,6 @@ def error_of(context: Mapping[str, Any]) -> str | None:
     error = context.get("exception")
     if error is None:
         return None
-    from airflow_provider_pipetrack.compat import redact
+    from airflow_provider_pipetrack.attempts.errors import error_text
 
-    text = str(error).strip() or "no message"
-    return redact(f"{type(error).__name__}: {text}")[:8000]
+    return error_text(error, _task_of(context))

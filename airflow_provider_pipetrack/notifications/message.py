@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
 if TYPE_CHECKING:
     import jinja2
@@ -124,7 +125,8 @@ def _audit(record: Mapping[str, Any]) -> str | None:
     result = record.get("audit_result")
     if not result:
         return None
-    return f"{result} {json.dumps(record.get('audit_metadata') or {}, default=str, ensure_ascii=False)}"
+    evidence = without_named_secrets(record.get("audit_metadata") or {})
+    return f"{result} {json.dumps(evidence, default=str, ensure_ascii=False)}"
 
 
 def _moment(value: Any) -> str | None:

@@ -24,6 +24,7 @@ from airflow_provider_pipetrack.compat import AirflowException, AirflowFailExcep
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import audit_change
+from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -219,7 +220,7 @@ class AuditSensor(BaseSensorOperator):
 
     def _on_mismatch(self, finding: Finding) -> None:
         transfer = self.pipetrack_spec.transfer
-        sentence = f"the audit of {transfer.name} found a mismatch: {redact(str(dict(finding.metadata)))[:2000]}"
+        sentence = f"the audit of {transfer.name} found a mismatch: {redact(str(without_named_secrets(finding.metadata)))[:2000]}"
         if self._stops_on_mismatch():
             raise AirflowFailException(sentence)
         log.warning("%s; going on, since on_mismatch is warn", sentence)

@@ -17,5 +17,9 @@ def fit_to_keep(columns: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: value for name, value in cleaned.items() if isinstance(value, dict) and value}
     if not named:
         return cleaned
-    more = tuple(settings.mask_fields())
-    return {**cleaned, **{name: without_secrets(value, more) for name, value in named.items()}}
+    return {**cleaned, **without_named_secrets(named)}
+
+
+def without_named_secrets(value: Any) -> Any:
+    """Return a copy of ``value`` in which what stands under a secret's name, as the settings know it, is masked."""
+    return without_secrets(value, tuple(settings.mask_fields()))

@@ -154,3 +154,10 @@ def test_what_is_endless_is_cut():
     message = compose(AlertKind.FAILED, {**RECORD, "pipeline_id": "p" * 10_000, "error_message": "e" * 100_000})
     assert len(message.subject) == 150
     assert len(message.text) < 10_000
+
+
+def test_evidence_is_told_without_secrets():
+    evidence = {"rows": 7, "db_password": "hunter2"}
+    message = compose(AlertKind.MISMATCHED, {**RECORD, "audit_result": "mismatched", "audit_metadata": evidence})
+    assert '{"rows": 7, "db_password": "***"}' in message.text
+    assert "hunter2" not in message.html

@@ -1,0 +1,19 @@
+"""What an audit says of a mismatch."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_pipetrack import AuditSensor
+from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
+from airflow_provider_pipetrack.compat import AirflowFailException
+
+
+def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__MASK_FIELDS", "badge")
+    audit = AuditSensor(task_id="check", transfer={"name": "load"}, function=lambda: False)
+    evidence = {"rows": 7, "api_token": "t0k", "of": {"badge": "b4dge"}}
+    with pytest.raises(AirflowFailException, match="found a mismatch: .*'rows': 7") as raised:
+        audit._on_mismatch(Finding(AuditResult.MISMATCHED, evidence))
+    assert "t0k" not in str(raised.value)
+    assert "b4dge" not in str(raised.value)
