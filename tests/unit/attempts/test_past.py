@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_pipetrack import TrackedOperator
 from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.past import past_reason, period
 
@@ -70,6 +71,16 @@ def test_it_is_decided_once():
     assert past_reason(dag, context(task_state_store=states)) is None
     assert past_reason(dag, context(late=30 * DAY, task_state_store=states)) is None
     assert past_reason(dag, context(late=30 * DAY)) is not None
+
+
+def test_a_store_that_cannot_be_read_leaves_the_decision_to_airflows_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    nowhere = {"tracking_location": [f"sqlite||{tmp_path}/no/such/folder\0/t.db"]}
+    with DAG("d", schedule="@daily", start_date=END - 100 * DAY) as dag:
+        TrackedOperator(task_id="load", transfer=nowhere)
+    late = context(late=3 * DAY)
+    late["dag_run"].run_id = "r"
+    assert past_reason(dag, late) is not None
 
 
 def test_the_period_of_unusual_timetables():
