@@ -84,6 +84,8 @@ def period(timetable: Any, begin: datetime, end: datetime) -> timedelta:
     expression = getattr(timetable, "expression", None) or getattr(timetable, "_expression", None)
     if isinstance(expression, str):
         zone = getattr(timetable, "timezone", None) or getattr(timetable, "_timezone", None)
-        return next_cron_date(expression, end, zone) - end
+        # The data of a run that was started by hand may end between two dates of the schedule.
+        following = next_cron_date(expression, end, zone)
+        return max(following - end, next_cron_date(expression, following, zone) - following)
     several = [*(getattr(timetable, "timetables", None) or ()), getattr(timetable, "timetable", None)]
     return max((period(one, begin, end) for one in several if one is not None), default=UNKNOWN_PERIOD)

@@ -34,6 +34,7 @@ from airflow_provider_pipetrack.compat.exceptions import (
 )
 from airflow_provider_pipetrack.compat.operators import (
     executed_when_mapped,
+    is_index,
     is_plain_constructor,
     is_unmapping,
     plain_constructor,
@@ -79,6 +80,7 @@ __all__ = [
     "deadline_alert",
     "executed_when_mapped",
     "is_cron",
+    "is_index",
     "is_plain_constructor",
     "is_unmapping",
     "keeps_dags",

@@ -34,6 +34,11 @@ def is_unmapping(arguments: Mapping[str, Any]) -> bool:
     return "_airflow_from_mapped" in arguments
 
 
+def is_index(task: Any) -> bool:
+    """Return whether a task is one index of a mapped task, which Airflow does not prepare for execution."""
+    return bool(getattr(task, "_BaseOperator__from_mapped", False))
+
+
 def executed_when_mapped(partial: Any) -> Any:
     """Return a partial whose mapped task Airflow executes, also when its operator is an ``EmptyOperator``.
 

@@ -20,7 +20,13 @@ from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag
 from airflow_provider_pipetrack.callbacks.audit import tell_audit
-from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, AirflowSensorTimeout, redact
+from airflow_provider_pipetrack.compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    is_index,
+    redact,
+)
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import audit_change
@@ -95,6 +101,8 @@ class AuditSensor(BaseSensorOperator):
             self.execution_timeout = timedelta(seconds=self.timeout + 60)
         if self.get_dag() is not None:
             self._bind(self.dag)
+        if is_index(self):
+            _told_of_its_end(self)
 
     @property
     def dag(self) -> DAG:
@@ -132,10 +140,7 @@ class AuditSensor(BaseSensorOperator):
 
     def prepare_for_execution(self) -> Any:
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
-        prepared = super().prepare_for_execution()
-        for name in ("on_success_callback", "on_failure_callback"):
-            setattr(prepared, name, [*as_list(getattr(prepared, name)), tell_audit])
-        return prepared
+        return _told_of_its_end(super().prepare_for_execution())
 
     def audited_records(self, context: Any) -> Iterable[Mapping[str, Any]]:
         """Yield the record of each attempt whose data is audited, as far as it is known."""
@@ -220,7 +225,8 @@ class AuditSensor(BaseSensorOperator):
 
     def _on_mismatch(self, finding: Finding) -> None:
         transfer = self.pipetrack_spec.transfer
-        sentence = f"the audit of {transfer.name} found a mismatch: {redact(str(without_named_secrets(finding.metadata)))[:2000]}"
+        evidence = redact(str(without_named_secrets(finding.metadata)))
+        sentence = f"the audit of {transfer.name} found a mismatch: {evidence[:2000]}"
         if self._stops_on_mismatch():
             raise AirflowFailException(sentence)
         log.warning("%s; going on, since on_mismatch is warn", sentence)
@@ -295,3 +301,10 @@ class AuditSensor(BaseSensorOperator):
             return base
         known = pipeline_ids(self.pipetrack_spec, key.dag_id)
         return store_for(self.pipetrack_spec).read_record(key.record_id, known) or base
+
+
+def _told_of_its_end(audit: Any) -> Any:
+    """Return an audit of this process with the callbacks that tell people how it ended."""
+    for name in ("on_success_callback", "on_failure_callback"):
+        setattr(audit, name, [*as_list(getattr(audit, name)), tell_audit])
+    return audit

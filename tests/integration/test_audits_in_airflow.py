@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import runpy
 
 import pytest
+
+from airflow_provider_pipetrack import settings
+
+MAPPED = """
+from airflow.sdk import DAG
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+
+def is_wrong():
+    return {{"audit_result": "mismatched"}}
+
+with DAG("mapped_audit", schedule=None) as dag:
+    told = {{"tracking_location": [{location!r}], "transfer_process_email_alerts": ["team@example.com"]}}
+    load = TrackedOperator(task_id="load", transfer=told)
+    load >> AuditSensor.partial(task_id="mapped", transfer="load", function=is_wrong).expand(
+        audit_config=[{{"column": "a"}}, {{"column": "b"}}]
+    )
+"""
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
@@ -36,6 +54,24 @@ with DAG("audits_among_defaults", schedule=None, default_args={{"soft_fail": Tru
         audit_config=[{{"column": "a"}}, {{"column": "b"}}]
     )
 """
+
+
+def alerts() -> list[tuple[str, str]]:
+    waiting = [json.loads(path.read_text()) for path in (settings.alerts_dir() / "waiting").glob("*.json")]
+    return sorted((alert["kind"], alert["record"]["task_id"]) for alert in waiting)
+
+
+def test_a_mismatch_of_a_mapped_audit_is_told(airflow_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    path = airflow_home / "dags" / "mapped_audit.py"
+    path.write_text(MAPPED.format(location=f"sqlite||{tmp_path}/tracking.db"))
+    dag = runpy.run_path(str(path))["dag"]
+    logging.disable(logging.INFO)
+    try:
+        dag.test()
+    finally:
+        logging.disable(logging.NOTSET)
+    assert alerts() == [("mismatched", "load")], "one for its record, whichever index found it"
 
 
 def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path):

@@ -39,7 +39,9 @@ def context(late=timedelta(0), run_type="scheduled", end=END, begin=None, **more
         ("@daily", {"late": HOUR}, False),
         ("@daily", {"late": DAY}, False),
         ("@daily", {"late": DAY + HOUR}, True),
-        ("0 6 * * 1", {"late": 6 * DAY}, True),
+        ("0 6 * * 1", {"late": 6 * DAY}, False),
+        ("0 6 * * 1", {"late": 8 * DAY}, True),
+        ("@daily", {"end": END + 20 * HOUR, "late": 23 * HOUR}, False),
         ("*/10 * * * *", {"late": HOUR}, True),
         (2 * HOUR, {"late": HOUR}, False),
         (2 * HOUR, {"late": 3 * HOUR}, True),
@@ -87,7 +89,7 @@ def test_the_period_of_unusual_timetables():
     several = SimpleNamespace(timetables=[SimpleNamespace(delta=HOUR), SimpleNamespace(delta=DAY)])
     assert period(several, END, END) == DAY
     assert period(SimpleNamespace(timetable=SimpleNamespace(_delta=HOUR)), END, END) == HOUR
-    assert period(SimpleNamespace(_expression="0 0 * * *", _timezone="Europe/Berlin"), END, END) == timedelta(hours=22)
+    assert period(SimpleNamespace(_expression="0 0 * * *", _timezone="Europe/Berlin"), END, END) == DAY
     assert period(object(), END, END) == DAY
 
 
