@@ -93,7 +93,9 @@ class Attempt:
         self._start: Change | None = None
         self._started: datetime = utc_now()
         self._resumed = resumed
-        self._went_on = goes_on(task, context, self.store, spec, self.key, resumed=resumed)
+        self._went_on = resumed
+        with tracking_step("find out whether the attempt has begun before"):
+            self._went_on = goes_on(task, context, self.store, spec, self.key, resumed=resumed)
         self._parent = os.getppid()
         self._killed = False
         self._later: list[Later] = []
@@ -299,7 +301,7 @@ class Attempt:
         before = replace(self.key, attempt=self.key.attempt - 1)
         outcome = Outcome(FAILED, error_message=SUPERSEDED)
         base = announced(self.spec, self.context, before)
-        return [end_change(base, outcome, by="task", authority=Authority.GUESS)]
+        return [end_change(base, outcome, by="task", authority=Authority.GUESS, sequence=0)]
 
     def _make_start(self) -> Change:
         described = describe_attempt(self.spec, self.context, self.key, self.store, goes_on=self._went_on)

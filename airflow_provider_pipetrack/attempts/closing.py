@@ -26,6 +26,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     PENDING,
     Outcome,
     end_change,
+    guess_sequence,
     verdict_change,
 )
 from airflow_provider_pipetrack.tracking.questions import Questions
@@ -110,8 +111,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
         found = [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
         store.submit([*changes, *found], durable=True)
         store.flush()
-        # Of what a location may know that could not be asked, its own task has told.
-        _tell(binding, changes if reading.silent else [*changes, *found])
+        _tell(binding, [*changes, *found])
     finish_alerts()
 
 
@@ -243,13 +243,15 @@ def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
 def _missing(spec: Spec, dag: Any, run_id: str, name: str, states: Mapping[str, str | None]) -> Iterable[Change]:
     """Yield what makes a transfer visible of which the store knows nothing at all.
 
-    How it ended is a guess: where a location could not be asked, or another host's journal has the record, whatever
-    the task itself has said counts more.
+    Where a location could not be asked, or another host's journal has the record, whatever the task itself has said
+    counts more.
     """
     key = RecordKey(dag.dag_id, run_id, name, announced_index(dag, name, spec))
     base = announced(spec, {"dag": dag, "run_id": run_id}, key)
     yield base
     verdict = without_record(states.get(name)) if spec.transfer.transfer_enabled else None
     if verdict is not None:
-        outcome = timed({}, verdict.outcome)
-        yield end_change(base, outcome, by="dag callback", authority=Authority.GUESS, sequence=0)
+        authority = min(verdict.authority, Authority.TASK)
+        yield end_change(
+            base, timed({}, verdict.outcome), by="dag callback", authority=authority, sequence=guess_sequence(authority)
+        )

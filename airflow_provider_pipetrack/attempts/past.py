@@ -52,6 +52,8 @@ def _reason(dag: Any, context: Mapping[str, Any]) -> str | None:
 def _first_known_start(dag: Any, run: Any) -> datetime:
     """Return when a run first started, by the records that were made of it then; all of a run's are, as it starts."""
     start: datetime = run.start_date
+    if not getattr(run, "clear_number", 0):
+        return start  # older records are of a run with this id that was deleted
     try:
         return min([start, *_created(dag, run)])
     except Exception as error:  # noqa: BLE001  not to know is an answer too
@@ -84,8 +86,10 @@ def period(timetable: Any, begin: datetime, end: datetime) -> timedelta:
     expression = getattr(timetable, "expression", None) or getattr(timetable, "_expression", None)
     if isinstance(expression, str):
         zone = getattr(timetable, "timezone", None) or getattr(timetable, "_timezone", None)
-        # The data of a run that was started by hand may end between two dates of the schedule.
         following = next_cron_date(expression, end, zone)
+        if next_cron_date(expression, end - timedelta(seconds=1), zone) == end:
+            return following - end
+        # The data of a run that was started by hand may end between two dates of the schedule.
         return max(following - end, next_cron_date(expression, following, zone) - following)
     several = [*(getattr(timetable, "timetables", None) or ()), getattr(timetable, "timetable", None)]
     return max((period(one, begin, end) for one in several if one is not None), default=UNKNOWN_PERIOD)

@@ -50,7 +50,7 @@ class Rollback:
         :return: what was done, for the record's decision.
         :raises Exception: what the user's function raises; the attempt must not load over bad data.
         """
-        if not self.wanted or self.context["ti"].try_number == 1 or not self._is_owed():
+        if not self.wanted or not self._is_owed_by_another():
             return None
         log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
         try:
@@ -121,6 +121,14 @@ class Rollback:
     def _is_owed(self) -> bool:
         known = recall(self.context, _STATE_KEY)
         return True if known is None else bool(known.get("owed", True))
+
+    def _is_owed_by_another(self) -> bool:
+        """Return whether an attempt before this one owes; what this one owes is to be undone when it fails only."""
+        attempt = self.context["ti"].try_number
+        if attempt == 1:
+            return False
+        known = recall(self.context, _STATE_KEY)
+        return known is None or (bool(known.get("owed", True)) and known.get("attempt") != attempt)
 
     def _remember(self, *, owed: bool) -> None:
         remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})

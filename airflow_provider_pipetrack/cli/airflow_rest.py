@@ -50,10 +50,7 @@ class AirflowRest:
         self.failure = None
         if not self._given:
             self._token = None
-            answer = self._request("POST", "/auth/token", json=self._login)
-            if not isinstance(answer, dict) or "access_token" not in answer:
-                raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: /auth/token gives no token")
-            self._token = str(answer["access_token"])
+            self._token = str(self._request("POST", "/auth/token", "access_token", json=self._login)["access_token"])
 
     def states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, Mapping[str, str | None]]:
         """Return the states of the runs' tasks; that of a mapped task's index is under ``<task id>_<index>``.
@@ -74,7 +71,7 @@ class AirflowRest:
         states: dict[str, str | None] = {}
         seen = 0
         while True:
-            page = self._request("GET", path, params={"limit": _PAGE, "offset": seen})
+            page = self._request("GET", path, "task_instances", params={"limit": _PAGE, "offset": seen})
             if page is None:
                 return None
             for task in page["task_instances"]:
@@ -84,16 +81,16 @@ class AirflowRest:
             if not page["task_instances"] or seen >= page["total_entries"]:
                 return states
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, wanted: str, **options: Any) -> Any:
         if isinstance(self.failure, _AirflowAwayError):
             raise self.failure  # one limit of time is enough for all Dags
         try:
-            return self._answer(method, path, **options)
+            return self._answer(method, path, wanted, **options)
         except AirflowUnreachableError as error:
             self.failure = error
             raise
 
-    def _answer(self, method: str, path: str, **options: Any) -> Any:
+    def _answer(self, method: str, path: str, wanted: str, **options: Any) -> Any:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -109,6 +106,9 @@ class AirflowRest:
         if not answer.is_success:
             raise AirflowUnreachableError(f"Airflow at {self.url} answers {answer.status_code} to {path}")
         try:
-            return answer.json()
-        except ValueError as error:
-            raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no JSON") from error
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or wanted not in found:
+            raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no {wanted}")
+        return found

@@ -73,10 +73,10 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
             return
         _finish(pipelines)
         if not pipelines.rows:
+            silent = _silent(questions, pipelines.unreachable)
             none = f"No record of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}."
-            words = none if pipelines.unreachable else f"There is no record of a pipeline {pipeline!r}."
-            click.echo(words, err=True)
-            raise SystemExit(_found_or_not((), pipelines.unreachable))
+            click.echo(none if silent else f"There is no record of a pipeline {pipeline!r}.", err=True)
+            raise SystemExit(_found_or_not((), silent))
         transfers = [_transfers_of(questions, run) for run in pipelines.rows]
     _show_last_runs(pipelines, transfers, output)
 
@@ -156,9 +156,16 @@ def history(subject: str, config_hash: str | None, locations: Sequence[str], out
     raise SystemExit(code)
 
 
-def _found_or_not(found: Collection[Any], unreachable: Mapping[str, str]) -> int:
-    """Return the exit code; what could not be asked may know what was not found."""
-    return 0 if found else 3 if unreachable else 1
+def _found_or_not(found: Collection[Any], silent: Mapping[str, str]) -> int:
+    """Return the exit code; what should have answered and did not may know what was not found."""
+    return 0 if found else 3 if silent else 1
+
+
+def _silent(questions: Questions, unreachable: Mapping[str, str]) -> Mapping[str, str]:
+    """Return who should have answered and did not; a file that is not on this host mostly has nothing."""
+    from airflow_provider_pipetrack.tracking.reading import silent_among
+
+    return silent_among((leg for store in questions.stores for leg in store.legs), unreachable)
 
 
 def _show_changes(questions: Questions, record_id: str, output: str) -> int:
@@ -169,20 +176,22 @@ def _show_changes(questions: Questions, record_id: str, output: str) -> int:
     changes, unreachable = read_history(legs, record_id, questions.store.journal_folder)
     unreachable = {**questions.left_out, **unreachable}
     warn_unreachable(unreachable)
+    silent = _silent(questions, unreachable)
     events = explained(changes)
     keepers = [leg.name for leg in legs if leg.keeps_history]
     if output == "json":
         print_json(events)
     elif events:
         print_table(f"Changes of {record_id}", _EVENT_TABLE, events)
-    elif unreachable:
+    elif silent:
         click.echo(f"No change of a record {record_id!r} was found{_NOT_ALL_ASKED}.", err=True)
     elif not keepers:
         names = ", ".join(leg.name for leg in legs)
         click.echo(f"No history is kept in {names}: such a storage keeps only the latest state.", err=True)
     else:
-        click.echo(f"There is no record {record_id!r} in {', '.join(keepers)}.", err=True)
-    return _found_or_not(events, unreachable)
+        asked = ", ".join(name for name in keepers if name not in unreachable) or "any location"
+        click.echo(f"There is no record {record_id!r} in {asked}.", err=True)
+    return _found_or_not(events, silent)
 
 
 def _show_versions(questions: Questions, pipeline: str, output: str) -> int:
@@ -199,13 +208,13 @@ def _show_versions(questions: Questions, pipeline: str, output: str) -> int:
 
 
 def _versions(questions: Questions, pipeline: str) -> tuple[Sequence[ConfigVersion], Mapping[str, str]]:
-    """Return the configurations of a pipeline, and who could not be asked for them, which is said."""
+    """Return the configurations of a pipeline, and who should have answered and did not; all who did not are named."""
     from airflow_provider_pipetrack.tracking.configs import config_versions
 
     versions, unreachable = config_versions(questions.stores, pipeline)
     unreachable = {**questions.left_out, **unreachable}
     warn_unreachable(unreachable)
-    return versions, unreachable
+    return versions, _silent(questions, unreachable)
 
 
 def _show_config(questions: Questions, pipeline: str, config_hash: str) -> int:

@@ -34,6 +34,7 @@ from airflow_provider_pipetrack.compat.exceptions import (
 )
 from airflow_provider_pipetrack.compat.operators import (
     executed_when_mapped,
+    is_asked_to_stop,
     is_index,
     is_plain_constructor,
     is_unmapping,
@@ -79,6 +80,7 @@ __all__ = [
     "dag_importers",
     "deadline_alert",
     "executed_when_mapped",
+    "is_asked_to_stop",
     "is_cron",
     "is_index",
     "is_plain_constructor",

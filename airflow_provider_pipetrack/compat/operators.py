@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,17 @@ def is_unmapping(arguments: Mapping[str, Any]) -> bool:
 def is_index(task: Any) -> bool:
     """Return whether a task is one index of a mapped task, which Airflow does not prepare for execution."""
     return bool(getattr(task, "_BaseOperator__from_mapped", False))
+
+
+def is_asked_to_stop() -> bool:
+    """Return whether it is Airflow that calls the ``on_kill`` which asks this.
+
+    Operators call their own, to clean up after a failure.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001  nothing else says who calls
+    while frame.f_back is not None and frame.f_code.co_name == "on_kill":
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")).startswith("airflow.sdk.execution_time.")
 
 
 def executed_when_mapped(partial: Any) -> Any:

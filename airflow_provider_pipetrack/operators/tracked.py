@@ -37,6 +37,7 @@ from airflow_provider_pipetrack.compat import (
     AirflowSkipException,
     current_dag,
     executed_when_mapped,
+    is_asked_to_stop,
     is_plain_constructor,
     is_unmapping,
     plain_constructor,
@@ -156,7 +157,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 
     def on_kill(self) -> None:
         """Stop the operator; its record is ended by whoever knows how it ended."""
-        if self._pipetrack_attempt is not None:
+        if self._pipetrack_attempt is not None and is_asked_to_stop():
             self._pipetrack_attempt.killed()
         super().on_kill()
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "credential")
+_COUNTED = "token"
 
 
 def without_secrets(value: Any, more: tuple[str, ...] = ()) -> Any:
@@ -16,7 +17,7 @@ def without_secrets(value: Any, more: tuple[str, ...] = ()) -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: "***" if _is_secret(str(key), more) and item not in (None, "") else without_secrets(item, more)
+            key: "***" if _is_secret(str(key), item, more) else without_secrets(item, more)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -26,6 +27,11 @@ def without_secrets(value: Any, more: tuple[str, ...] = ()) -> Any:
     return value
 
 
-def _is_secret(key: str, more: tuple[str, ...]) -> bool:
+def _is_secret(key: str, item: Any, more: tuple[str, ...]) -> bool:
+    if item is None or item == "":
+        return False
     lowered = key.lower()
-    return any(word in lowered for word in (*_SECRET_WORDS, *map(str.lower, more)))
+    words = [word for word in _SECRET_WORDS if word in lowered]
+    # A number under this word is how many there were.
+    counted = words == [_COUNTED] and isinstance(item, (int, float))
+    return (bool(words) and not counted) or any(word.lower() in lowered for word in more)

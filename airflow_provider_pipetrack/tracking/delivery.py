@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -160,20 +160,21 @@ def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn
     leg.call(lambda adapter: adapter.apply(changes, owed=owed), turn.limit, patient=turn.patient, until=turn.until)
 
 
-def _owed(legs: Sequence[Leg], leg: Leg, failures: Iterable[str], mode: str) -> list[str]:
+def _owed(legs: Sequence[Leg], leg: Leg, failures: Collection[str], mode: str) -> list[str]:
     """Return the locations that one which takes the changes notes as lacking them.
 
     A chain with fallback is tried in its order, so of two notes about one record the longer contains the shorter, which
     is how storages put them together. A mirror has no such order: one change misses this location and the next another.
-    There all others are noted; to bring a record to a location that has it does nothing.
+    There all others are noted; to bring a record to a location that has it does nothing. A file of this host that has
+    it is not, since another host would bring it to a file of its own.
     """
     if mode == "mirror" and failures:
-        return [other.name for other in legs if other is not leg]
+        return [other.name for other in legs if other is not leg and (other.name in failures or not other.host_local)]
     return list(failures)
 
 
 def _note(
-    legs: Sequence[Leg], keepers: Sequence[Leg], changes: Sequence[Change], failures: Iterable[str], turn: _Turn
+    legs: Sequence[Leg], keepers: Sequence[Leg], changes: Sequence[Change], failures: Collection[str], turn: _Turn
 ) -> bool:
     """Let a location that has the changes know which others lack them; return whether it does."""
     notes = next((leg for leg in keepers if leg.keeps_owed), None)

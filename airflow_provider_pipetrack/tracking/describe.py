@@ -188,6 +188,14 @@ def stop_event(start: Change) -> Change:
     return Change(start.record_id, columns, {**start.keys, "end": lower}, "on_kill", event_id)
 
 
+def guess_sequence(authority: Authority) -> int:
+    """Return the sequence of an end that Airflow's state tells.
+
+    Where it is a guess it beats that of the attempt behind it, which only knows that this one is over.
+    """
+    return int(authority == Authority.GUESS)
+
+
 def verdict_change(
     record: Mapping[str, Any], outcome: Outcome, *, by: str, authority: Authority = Authority.AIRFLOW
 ) -> Change:
@@ -196,11 +204,14 @@ def verdict_change(
     :param record: the record as a storage returned it; its identity columns and ``pipeline_id`` are needed.
     """
     event_id = new_event_id()
-    keys = {
-        "end": group_key(
-            rank=_RANKS[outcome.status], authority=authority, failed=outcome.status == FAILED, event_id=event_id
-        )
-    }
+    ended = group_key(
+        rank=_RANKS[outcome.status],
+        authority=authority,
+        failed=outcome.status == FAILED,
+        sequence=guess_sequence(authority),
+        event_id=event_id,
+    )
+    keys = {"end": ended}
     columns: dict[str, Any] = {name: record.get(name) for name in NAMES_BY_GROUP["identity"]}
     if record.get("start_key"):
         keys["start"] = record["start_key"]

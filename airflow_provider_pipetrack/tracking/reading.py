@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,16 @@ from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
 READ_LIMIT = 10.0
 
 
-class NotHereError(StorageError):
-    """A location belongs to one host, and this one does not see it."""
-
-
 @dataclass(frozen=True)
 class Reading:
     """What all locations together know.
 
     :param records: the records, each merged from all locations that have it.
     :param unreachable: why a location could not be asked, by its name.
-    :param silent: the same without files that are not on this host; such a file is mostly one to which nothing was
-        written yet.
     """
 
     records: list[Record]
     unreachable: dict[str, str] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
 
 
 def read_merged(
@@ -55,15 +48,12 @@ def read_merged(
     """
     records: dict[str, Record] = {}
     unreachable: dict[str, str] = {}
-    silent: dict[str, str] = {}
     for leg in legs:
         try:
             check_visible(leg)
             found = leg.call(lambda adapter: completed(ask(adapter), adapter.location), limit)
         except StorageError as error:
             unreachable[leg.name] = error.message
-            if not isinstance(error, NotHereError):
-                silent[leg.name] = error.message
             continue
         for record in found:
             _add(records, record)
@@ -71,7 +61,7 @@ def read_merged(
         if record["record_id"] in records or wanted(record):
             _add(records, record)
     ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))
-    return Reading(ordered, unreachable, silent)
+    return Reading(ordered, unreachable)
 
 
 def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -103,12 +93,27 @@ def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[lis
 def check_visible(leg: Leg) -> None:
     """Make sure that a location which belongs to one host can be seen from here.
 
-    :raises NotHereError: when it cannot; what other hosts keep there is not nothing.
-    :raises StorageError: when that cannot be found out.
+    :raises StorageError: when it cannot; what other hosts keep there is not nothing.
     """
     if not leg.is_here:
         reason = f"not visible here: this host ({settings.host_name()}) has no such file"
-        raise NotHereError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
+        raise StorageError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
+
+
+def silent_among(legs: Iterable[Leg], unreachable: Mapping[str, str]) -> dict[str, str]:
+    """Return why locations could not be asked, without files that are not on this host.
+
+    Such a file is mostly one to which nothing was written yet, and so no reason to doubt what the others say.
+    """
+    absent = {leg.name for leg in legs if leg.name in unreachable and _is_absent(leg)}
+    return {name: reason for name, reason in unreachable.items() if name not in absent}
+
+
+def _is_absent(leg: Leg) -> bool:
+    try:
+        return not leg.is_here
+    except StorageError:
+        return False
 
 
 def waiting_changes(folder: Path) -> Iterable[Change]:

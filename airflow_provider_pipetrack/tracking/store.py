@@ -23,7 +23,7 @@ from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES
-from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_history, read_merged
+from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_history, read_merged, silent_among
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -377,16 +377,16 @@ class TrackingStore:
 
         :raises StorageError: when there is none where could be asked, and a location could not be.
         """
-        silent: dict[str, str] = {}
+        unreachable: dict[str, str] = {}
         for read in (self._read_one, self._read_unique):
             reading = read(transfer_id)
             if reading.records:
                 return max(reading.records, key=lambda r: (r["retry_attempt_number"], r["updated_timestamp"]))
-            silent.update(reading.silent)
-        if silent:
-            reasons = "; ".join(silent.values())
-            raise StorageError(", ".join(silent), f"whether there is a record {transfer_id!r} is not known: {reasons}")
-        return None
+            unreachable.update(reading.unreachable)
+        if not (silent := silent_among(self.legs, unreachable)):
+            return None
+        reasons = "; ".join(silent.values())
+        raise StorageError(", ".join(silent), f"whether there is a record {transfer_id!r} is not known: {reasons}")
 
     def _answers(self, leg: Leg) -> bool:
         try:

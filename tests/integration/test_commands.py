@@ -211,8 +211,22 @@ def test_a_storage_without_history_says_so(home):
     )
 
 
+def test_a_file_that_nobody_has_written_yet_is_no_reason_to_doubt_the_others(home):
+    place, none_yet = f"sqlite||{home}/a.db||t", f"sqlite||{home}/none-yet.db||t"
+    with TrackingStore([place]) as store:
+        store.write_tracking_record(RECORD)
+    chain = ("--location", place, "--location", none_yet)
+    shown = run("history", "a/r/nothing/-1/1", *chain)
+    assert shown.exit_code == 1
+    assert f"There is no record 'a/r/nothing/-1/1' in {place}.\n" in shown.stderr
+    assert f"Not asked: {none_yet}: not visible here" in shown.stderr
+    shown = run("status", "nobody", *chain)
+    assert (shown.exit_code, "There is no record of a pipeline 'nobody'." in shown.stderr) == (1, True)
+
+
 def test_history_does_not_say_that_there_is_none_where_a_location_could_not_be_asked(home):
-    place, gone = f"sqlite||{home}/a.db||t", f"sqlite||{home}/gone.db||t"
+    place, gone = f"sqlite||{home}/a.db||t", f"sqlite||{home}/shut/gone.db||t"
+    (home / "shut").write_text("in the way")
     with TrackingStore([place]) as store:
         store.write_tracking_record(RECORD)
         version = ConfigVersion("c0ffee", "orders", "orders", "1", [], {}, datetime.now(timezone.utc))
@@ -229,7 +243,7 @@ def test_history_does_not_say_that_there_is_none_where_a_location_could_not_be_a
     ]:
         shown = run("history", *asked, *chain)
         assert (shown.exit_code, words in shown.stderr) == (3, True), shown.stderr
-        assert f"Not asked: {gone}: not visible here" in shown.stderr
+        assert f"Not asked: {gone}: " in shown.stderr
         assert run("history", *asked, "--location", place).exit_code == 1
     as_json = run("history", "a/r/nothing/-1/1", *chain, "--output", "json")
     assert (as_json.exit_code, json.loads(as_json.stdout)) == (3, [])
@@ -429,7 +443,11 @@ def no_airflow():
 
 @pytest.mark.parametrize(
     ("is_up", "token", "words"),
-    [(False, "t", "cannot be reached"), (True, "old", "refuses this login (401)"), (True, "t", "gives no JSON")],
+    [
+        (False, "t", "cannot be reached"),
+        (True, "old", "refuses this login (401)"),
+        (True, "t", "gives no task_instances"),
+    ],
 )
 def test_reconcile_with_a_token_says_when_airflow_gave_no_answer(left_open, no_airflow, is_up, token, words):
     url = no_airflow if is_up else "http://127.0.0.1:9"

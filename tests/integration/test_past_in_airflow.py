@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import runpy
 from datetime import timedelta
-from functools import partial
 
 import pytest
 from airflow.models import dagrun
@@ -29,23 +28,31 @@ def was_announced(ti):
     with TrackingStore([{location!r}]) as store:
         store.submit([replace(change_from_record(record), at=began)], durable=True)
 
-with DAG("past_{began}", schedule=timedelta(days=1), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc)) as dag:
+with DAG("past_{began}_{cleared}", schedule=timedelta(days=1), start_date=datetime(2024, 1, 1, tzinfo=timezone.utc)) as dag:
     fields = {{"tracking_location": [{location!r}], "can_access_historical_data": False}}
     was_announced() >> TrackedOperator(task_id="load", transfer=fields)
 """
 
 
-@pytest.mark.parametrize(("began", "state"), [(3, "success"), (1, "skipped")])
-def test_a_transfer_goes_by_the_first_start_of_its_run(airflow_home, tmp_path, monkeypatch, began, state):
-    # A test run starts at its logical date, wherever that is.
-    monkeypatch.setattr(
-        dagrun,
-        "get_or_create_dagrun",
-        partial(lambda make, **given: make(**{**given, "start_date": utc_now()}), dagrun.get_or_create_dagrun),
-    )
+@pytest.mark.parametrize(
+    ("began", "cleared", "state"),
+    [(3, 1, "success"), (1, 1, "skipped"), (3, 0, "skipped")],
+    ids=["cleared", "cleared, but late at first", "made again after it was deleted"],
+)
+def test_a_transfer_goes_by_the_first_start_of_its_run(airflow_home, tmp_path, monkeypatch, began, cleared, state):
+    make = dagrun.get_or_create_dagrun
+
+    def started_now(*, session, **given):
+        # A test run starts at its logical date, wherever that is.
+        made = make(**{**given, "start_date": utc_now(), "session": session})
+        made.clear_number = cleared
+        session.commit()
+        return made
+
+    monkeypatch.setattr(dagrun, "get_or_create_dagrun", started_now)
     location = f"sqlite||{tmp_path}/tracking.db"
-    path = airflow_home / "dags" / f"past_{began}.py"
-    path.write_text(DAG.format(location=location, began=began))
+    path = airflow_home / "dags" / f"past_{began}_{cleared}.py"
+    path.write_text(DAG.format(location=location, began=began, cleared=cleared))
     dag = runpy.run_path(str(path))["dag"]
     logging.disable(logging.INFO)
     try:

@@ -30,7 +30,9 @@ def test_something_else_that_answers_gets_a_sentence(status):
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve, args=(server,), daemon=True)
         thread.start()
-        with pytest.raises(AirflowUnreachableError, match="is no Airflow|answers 404"):
+        with pytest.raises(
+            AirflowUnreachableError, match="is no Airflow: /auth/token gives no access_token|answers 404"
+        ):
             AirflowRest(f"http://127.0.0.1:{server.getsockname()[1]}", "a", "b").log_in()
         thread.join(5)
 

@@ -21,7 +21,7 @@ from airflow_provider_pipetrack.notifications import alerts, late_run
 from airflow_provider_pipetrack.notifications.late_run import tell_late_run
 from airflow_provider_pipetrack.notifications.message import compose
 from airflow_provider_pipetrack.notifications.targets import AlertKind
-from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.records.change import Authority, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
 from airflow_provider_pipetrack.tracking import pool as stores
@@ -462,7 +462,6 @@ def test_what_a_task_said_counts_more_than_the_guess_of_who_could_not_read_it(aw
     record = the(made)
     assert (record["transfer_status"], record["decision"]) == (status, "as the task says")
     assert (record["records_succeeded"], record["is_partial"]) == (5, True)
-    assert not list((settings.alerts_dir() / "waiting").glob("*.json")), "the task has told of itself"
 
 
 def test_one_that_failed_before_it_began_is_closed_and_told_and_counts_when_it_runs_after_all(away):
@@ -481,6 +480,21 @@ def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(st
     assert the(store)["error_message"] == "failed before it began; Airflow says failed"
     write(store, end_change(started(), Outcome("completed"), by="task"))
     assert the(store)["transfer_status"] == "completed"
+
+
+def test_what_airflow_says_of_an_attempt_that_never_began_stays_when_the_next_one_begins(away):
+    dag, made, _, states = away
+    states.return_value = {"load": "success"}
+    closing.close_open_records(dag, "r", "success")
+    assert the(made)["decision"] == "set to success without running"
+    write(made, announced("waits"))
+    close_stale([made], airflow(waits="failed"), grace=NOW)
+    for name in ("load", "waits"):
+        superseded = Outcome("failed", error_message="a later attempt began")
+        base = pending_change(Described(StageTransfer(name=name), Content("p")), RecordKey("d", "r", name))
+        write(made, end_change(base, superseded, by="task", authority=Authority.GUESS, sequence=0))
+    assert the(made)["transfer_status"] == "completed"
+    assert the(made, "waits")["error_message"] == "failed before it began; Airflow says failed"
 
 
 @pytest.mark.parametrize(

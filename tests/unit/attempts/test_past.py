@@ -41,6 +41,8 @@ def context(late=timedelta(0), run_type="scheduled", end=END, begin=None, **more
         ("@daily", {"late": DAY + HOUR}, True),
         ("0 6 * * 1", {"late": 6 * DAY}, False),
         ("0 6 * * 1", {"late": 8 * DAY}, True),
+        ("0 6 * * 1-5", {"end": END + 4 * DAY + 6 * HOUR, "late": 2 * DAY}, True),
+        ("0 6 * * 1-5", {"end": END + 5 * DAY + 6 * HOUR, "late": 2 * DAY}, False),
         ("@daily", {"end": END + 20 * HOUR, "late": 23 * HOUR}, False),
         ("*/10 * * * *", {"late": HOUR}, True),
         (2 * HOUR, {"late": HOUR}, False),

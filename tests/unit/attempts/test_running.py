@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task, task_group
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
 from airflow_provider_pipetrack.attempts.attempt import Attempt
@@ -234,6 +234,32 @@ def test_what_was_owed_before_a_deferral_is_rolled_back_or_settled_after_it(keep
     assert cleared.pay_debt() == (None if keeps else "rolled back the previous attempt first")
 
 
+def test_an_attempt_does_not_pay_for_itself():
+    calls, state = [], States()
+    make_rollback(calls, state, try_number=2).owe()
+    assert make_rollback(calls, state, try_number=2).pay_debt() is None
+    assert make_rollback(calls, state, try_number=3).pay_debt() == "rolled back the previous attempt first"
+    assert calls == [3]
+
+
+@pytest.mark.parametrize(
+    ("caller", "counts"), [("airflow.sdk.execution_time.task_runner", True), ("airflow.providers.x.operators", False)]
+)
+def test_only_airflow_asks_to_stop_and_not_an_operator_that_cleans_up(tmp_path, monkeypatch, caller, counts):
+    class Mine(BashOperator):
+        def on_kill(self):
+            super().on_kill()
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    attempt = begun_attempt()
+    load = tracked(Mine)(task_id="mine", bash_command="true", transfer={})
+    load._pipetrack_attempt = attempt
+    calling = {"__name__": caller, "task": load}
+    exec("def _on_term():\n    task.on_kill()", calling)
+    calling["_on_term"]()
+    assert attempt._killed is counts
+
+
 def test_an_unknown_debt_is_paid():
     calls = []
     assert make_rollback(calls, None, try_number=2).pay_debt() == "rolled back the previous attempt first"
@@ -378,8 +404,6 @@ def test_operator_arguments_are_checked():
 
 
 def test_a_tracked_class_is_made_once_and_is_both():
-    from airflow_provider_pipetrack import tracked
-
     kind = tracked(BashOperator)
     assert kind is tracked(BashOperator) is tracked(kind)
     assert issubclass(kind, BashOperator)
