@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import StorageError
@@ -17,6 +17,8 @@ from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of
 
+#: How the reason begins why a file that this host does not have could not be asked.
+NOT_HERE: Final = "not visible here"
 #: Seconds that one location may take to answer a question.
 READ_LIMIT = 10.0
 
@@ -96,7 +98,7 @@ def check_visible(leg: Leg) -> None:
     :raises StorageError: when it cannot; what other hosts keep there is not nothing.
     """
     if not leg.is_here:
-        reason = f"not visible here: this host ({settings.host_name()}) has no such file"
+        reason = f"{NOT_HERE}: this host ({settings.host_name()}) has no such file"
         raise StorageError(leg.name, f"{reason}; it is another host's, or nothing was recorded yet")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from airflow_provider_pipetrack.tracking.reading import NOT_HERE
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.filters import CHOICES, Filters, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
@@ -76,6 +77,7 @@ class View:
             filters=self.filters,
             choices=CHOICES,
             unreachable=self.asker.unreachable,
+            absent=[name for name, why in self.asker.unreachable.items() if why.startswith(NOT_HERE)],
             most_exported=MOST_EXPORTED,
             **values,
         )

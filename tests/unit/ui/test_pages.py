@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_pipetrack.records.queries import QUESTIONS
 from airflow_provider_pipetrack.ui import overview, tables
+from airflow_provider_pipetrack.ui.catalog import PIPELINES
 from tests.tracking_history import NOW, Run, good_run
 from tests.unit.ui.conftest import filled_store
 
@@ -396,6 +397,17 @@ def test_a_list_shows_four_filters_and_the_others_when_they_are_used(client):
     assert "<details><summary>More filters</summary>" in plain
     assert "<details open><summary>More filters</summary>" in used
     assert "More filters" not in client.get("p/orders").text
+
+
+def test_a_host_without_any_record_says_what_to_do(visitor, tmp_path, read):
+    from airflow_provider_pipetrack import TrackingStore
+
+    place = f"sqlite||{tmp_path}/none/tracking.db||t"
+    with TrackingStore([place], journal_dir=tmp_path / "journal") as store:
+        page = read(visitor(store, "orders"), "")
+    assert f"This host has no {place} yet: the first record makes it." in page.text
+    assert "could not be asked" not in page.text
+    assert f"{PIPELINES.empty} {PIPELINES.hint}" in page.text
 
 
 def test_what_could_not_be_asked_is_no_empty_answer(visitor, tmp_path, read):
