@@ -57,6 +57,7 @@ COMMANDS = {
     "pipetrack status": ("status",),
     "pipetrack status of a pipeline": ("status", "pipeline_1"),
     "pipetrack status, as JSON": ("status", "--output", "json"),
+    "pipetrack status of a pipeline, as JSON": ("status", "pipeline_1", "--output", "json"),
 }
 
 
