@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
@@ -13,8 +12,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from tests.airflow_versions import AIRFLOW
 
 # A busy machine must not fail a test for being slow; pytest-timeout bounds each of them.
 settings.register_profile("pipetrack", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,11 +41,9 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
     """An AIRFLOW_HOME with a migrated metadata database; the one that this process uses."""
+    from airflow_provider_pipetrack.compat import keep_api_of_test_runs
+
     (_HOME / "dags").mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=180)
-    if AIRFLOW < (3, 3):
-        # It makes the API that a test run's tasks talk to anew for each of them, which takes seconds; 3.3 keeps it.
-        from airflow.sdk.execution_time import supervisor
-
-        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
+    keep_api_of_test_runs()
     return _HOME

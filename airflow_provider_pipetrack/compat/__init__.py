@@ -49,6 +49,7 @@ from airflow_provider_pipetrack.compat.pages import (
 from airflow_provider_pipetrack.compat.process import (
     airflow_option,
     airflow_stats,
+    keep_api_of_test_runs,
     redact,
 )
 from airflow_provider_pipetrack.compat.providers import (
@@ -85,6 +86,7 @@ __all__ = [
     "is_index",
     "is_plain_constructor",
     "is_unmapping",
+    "keep_api_of_test_runs",
     "keeps_dags",
     "keeps_first_start",
     "mail_notifier",

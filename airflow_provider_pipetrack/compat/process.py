@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from typing import Any
+
+#: Seconds that Airflow's API may take to come up in a process that makes a test run.
+_API_LIMIT = 60.0
 
 
 @functools.cache
@@ -41,3 +45,31 @@ def airflow_stats() -> Any:
             return stats
     module = sys.modules.get("airflow.stats")
     return module.Stats if hasattr(module, "conf") else None  # type: ignore[union-attr]  # 3.1 sets itself up
+
+
+def keep_api_of_test_runs() -> None:
+    """Let all tasks of ``dag.test()`` in this process talk to one API, and to none before it is up.
+
+    Airflow 3.1 and 3.2 make it anew for each task, which takes seconds, and do not wait for it: a task that asks too
+    early fails with ``'State' object has no attribute 'svcs_registry'``. Later ones keep it and wait.
+    """
+    from airflow.sdk.execution_time import supervisor
+
+    module: Any = supervisor
+    make = module.in_process_api_server
+    if not hasattr(make, "cache_info"):
+        module.in_process_api_server = functools.cache(lambda: _is_up(make()))
+
+
+def _is_up(api: Any) -> Any:
+    """Return an API that answers; the first use of its transport starts it.
+
+    :raises TimeoutError: when it does not come up.
+    """
+    api.transport  # noqa: B018
+    end = time.monotonic() + _API_LIMIT
+    while not hasattr(api.app.state, "svcs_registry"):
+        if time.monotonic() > end:
+            raise TimeoutError(f"Airflow's API in this process is not up after {_API_LIMIT:g} s")
+        time.sleep(0.02)
+    return api
