@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.clean import clean_value
-from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS
+from airflow_provider_pipetrack.records.columns import KEY_COLUMN, MERGED_GROUPS
 from airflow_provider_pipetrack.records.handmade import (
     change_from_record,
     change_from_updates,
@@ -21,6 +19,7 @@ from airflow_provider_pipetrack.records.handmade import (
 )
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold, merge, record_of
+from airflow_provider_pipetrack.storage.complete import complete
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.configs import ConfigVersion
@@ -48,7 +47,6 @@ class Listed(NamedTuple):
 
 #: Records that are read in one go.
 _AT_ONCE = 1000
-_TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 
 
 class StorageAdapter:
@@ -166,6 +164,13 @@ class StorageAdapter:
             after = page[-1].record_id
         return found
 
+    def read_open_runs(self) -> list[Record]:
+        """Return no fewer records than those of all runs in which an attempt is open; asked for every minute.
+
+        :raises StorageError: when the storage can only be asked about one pipeline.
+        """
+        return self.read_all()
+
     def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
         """Answer a question: the rows of one page, and how many there are in all.
 
@@ -175,7 +180,7 @@ class StorageAdapter:
         """
         from airflow_provider_pipetrack.storage.memory import answer_from_records
 
-        return answer_from_records(asked, [*self._asked_about(asked.filters), *newer])
+        return answer_from_records(asked, [*self._asked_about(asked), *newer])
 
     def read_records(self, record_ids: Sequence[str]) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
@@ -288,12 +293,14 @@ class StorageAdapter:
         """Return the user's own client, or None when the hook's is to be used."""
         return self.connect() if self.connect else None
 
-    def _asked_about(self, filters: Mapping[str, Any]) -> list[Record]:
-        """Return no fewer records than those that a question with these filters is about."""
-        pipeline_id, dag_id, run_id = (filters.get(name) for name in ("pipeline_id", "dag_id", "run_id"))
+    def _asked_about(self, asked: Asked) -> list[Record]:
+        """Return no fewer records than those that a question is about."""
+        pipeline_id, dag_id, run_id = (asked.filters.get(name) for name in ("pipeline_id", "dag_id", "run_id"))
         if dag_id and run_id:
             return self.read_run(dag_id, run_id, [pipeline_id or dag_id])
-        return self.read_tracking_records(pipeline_id) if pipeline_id else self.read_all()
+        if pipeline_id:
+            return self.read_tracking_records(pipeline_id)
+        return self.read_open_runs() if asked.is_about_open else self.read_all()
 
     def _known(self, record_id: str, changes: Sequence[Change]) -> Record | None:
         named = [change.columns.get(name) for name in ("pipeline_id", "dag_id") for change in changes]
@@ -334,30 +341,6 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[Change]]:
     return dict(sorted(groups.items()))
 
 
-def complete(record: Record) -> Record:
-    """Return a user's stored record as the merge wants it: with its keys, and with times that are UTC.
-
-    JSON makes texts of times, and some databases give them without their zone.
-    """
-    keys = {KEY_COLUMN[group]: record.get(KEY_COLUMN[group]) or "" for group in MERGED_GROUPS}
-    times = {name: clean_value(name, record[name]) for name in _TIMES if not _has_zone(record.get(name))}
-    return {**record, **keys, **times}
-
-
-def completed(found: Any, location: str) -> list[Record]:
-    """Return what a storage has read as complete records.
-
-    :raises StorageError: when a user's storage has returned something else than a list of records.
-    """
-    try:
-        return [complete(record) for record in found if record["record_id"]]
-    except (TypeError, KeyError, AttributeError) as error:
-        text = (
-            f"a read returned {reprlib.repr(found)}; expected a list of dicts that have record_id and the other columns"
-        )
-        raise StorageError(location, text, transient=False) from error
-
-
 def file_is_here(path: Path) -> bool:
     """Return whether this host has a file; also when something stands in its way, which whoever opens it will say."""
     try:
@@ -369,10 +352,6 @@ def file_is_here(path: Path) -> bool:
 def listed(record: Record) -> Listed:
     """Return a whole record as an inventory lists it where no history is kept."""
     return Listed(str(record["record_id"]), "|".join(str(record.get(KEY_COLUMN[g]) or "") for g in MERGED_GROUPS), "")
-
-
-def _has_zone(moment: Any) -> bool:
-    return moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None)
 
 
 def _differs(folded: Record, record: Record) -> bool:

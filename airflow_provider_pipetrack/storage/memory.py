@@ -12,7 +12,8 @@ from airflow_provider_pipetrack.records.merge import merge
 from airflow_provider_pipetrack.records.queries import SQLITE_QUERIES, Asked
 from airflow_provider_pipetrack.records.rows import record_row
 from airflow_provider_pipetrack.records.statements import SQLITE, Statements
-from airflow_provider_pipetrack.storage.base import Record, complete
+from airflow_provider_pipetrack.storage.base import Record
+from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE
 
 

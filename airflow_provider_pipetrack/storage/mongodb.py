@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change, utc_now
@@ -21,6 +21,9 @@ from airflow_provider_pipetrack.storage.clients import import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.mongodb_errors import UNAUTHORIZED, explained, only_duplicates
 
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.queries import Asked
+
 DEFAULT_CONN_ID = "mongo_default"
 #: Limits that the hook alone does not set, in milliseconds; and writes count when they are on disk in most members.
 OPTIONS: Mapping[str, Any] = {
@@ -30,7 +33,20 @@ OPTIONS: Mapping[str, Any] = {
     "w": "majority",
     "journal": True,
 }
-_INDEXES = (["pipeline_id"], ["dag_id", "run_id"], ["transfer_unique_id"], ["owed_count"])
+_INDEXES = (
+    ["pipeline_id"],
+    ["dag_id", "run_id"],
+    ["transfer_unique_id"],
+    ["owed_count"],
+    ["transfer_status", "decision"],
+)
+#: Documents of somebody else in the same collection have no record_id.
+_OURS: Mapping[str, Any] = {"record_id": {"$exists": True}}
+#: What an open attempt looks like, one way or the other.
+_OPEN: Sequence[Mapping[str, Any]] = (
+    {"transfer_status": "in_progress"},
+    {"transfer_status": "pending", "decision": None},
+)
 _IN_A_RUN = (("transfer_order_number", 1), ("_id", 1))
 #: What a question may ask for that a find can answer.
 _ASKED = ("pipeline_id", "dag_id", "run_id")
@@ -102,6 +118,16 @@ class MongoAdapter(MergingAdapter):
     def read_all(self) -> list[Record]:
         """Return every record."""
         return self._find_all({})
+
+    def read_open_runs(self) -> list[Record]:
+        """Return the records of all runs in which an attempt is open."""
+        runs: dict[str, set[str]] = {}
+        with self._explaining():
+            for where in _OPEN:
+                for document in self._records().find({**_OURS, **where}, {"dag_id": 1, "run_id": 1}):
+                    runs.setdefault(document["dag_id"], set()).add(document["run_id"])
+        found = (self._find_all({"dag_id": dag_id, "run_id": {"$in": sorted(ids)}}) for dag_id, ids in runs.items())
+        return [record for records in found for record in records]
 
     def read_records(self, record_ids: Sequence[str]) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
@@ -208,9 +234,10 @@ class MongoAdapter(MergingAdapter):
         # Closing says goodbye to the server, which may be what hangs.
         threading.Thread(target=client.close, name="pipetrack: closing mongodb", daemon=True).start()
 
-    def _asked_about(self, filters: Mapping[str, Any]) -> list[Record]:
-        """Return no fewer records than those that a question with these filters is about."""
-        return self._find_all({name: filters[name] for name in _ASKED if filters.get(name)})
+    def _asked_about(self, asked: Asked) -> list[Record]:
+        """Return no fewer records than those that a question is about."""
+        where = {name: asked.filters[name] for name in _ASKED if asked.filters.get(name)}
+        return self.read_open_runs() if asked.is_about_open and not where else self._find_all(where)
 
     def _make_indexes(self) -> None:
         from pymongo import IndexModel
@@ -253,8 +280,7 @@ class MongoAdapter(MergingAdapter):
         self, where: Mapping[str, Any], order: Sequence[tuple[str, int]] = _IN_A_RUN, limit: int = 0
     ) -> list[Record]:
         with self._explaining():
-            # Documents of somebody else in the same collection have no record_id.
-            found = self._records().find({"record_id": {"$exists": True}, **where}).sort(order).limit(limit)
+            found = self._records().find({**_OURS, **where}).sort(order).limit(limit)
             return [_record_from(document) for document in found]
 
     def _records(self) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from airflow_provider_pipetrack.errors import PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, complete
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.storage.locations import Location, masked
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")

@@ -99,6 +99,10 @@ class S3Adapter(MergingAdapter):
         """Return every record."""
         return self._records(self._runs())
 
+    def read_open_runs(self) -> list[Record]:
+        """Return the records of all runs that are not known to be over."""
+        return self._records_marked("open/")
+
     def read_records(self, record_ids: Sequence[str]) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
         wanted = set(record_ids)
@@ -198,9 +202,11 @@ class S3Adapter(MergingAdapter):
         """Put each run that is over into one object, which makes it fast to read; nothing of its history is dropped."""
         until = time.monotonic() + _TIDY
         with self._explaining():
-            for name in self.bucket.names("open/"):
+            # Marked anew by the next write: another process may have found a run to be over since.
+            self._marked.clear()
+            for mark in self.bucket.list("open/"):
                 if time.monotonic() < until:
-                    self._put_together(name.removeprefix("open/"))
+                    self._put_together(mark["Name"].removeprefix("open/"), mark["Age"])
 
     def close(self) -> None:
         """Close the connections."""
@@ -219,22 +225,26 @@ class S3Adapter(MergingAdapter):
             # Tasks that begin at once write the same mark, and S3 lets only one of several conditions at a time hold.
             self.bucket.put(name, body)
 
-    def _put_together(self, run: str) -> None:
+    def _put_together(self, run: str, marked: timedelta) -> None:
+        """Put a run into one object when it is over, or nothing more comes; and close it when it is over.
+
+        :param marked: how long ago it was opened; its first object may still be on the way.
+        """
         folder = f"runs/{run}/"
         events = [item for item in self.bucket.list(folder) if not item["Name"].endswith(layout.TOGETHER)]
         names = [item["Name"] for item in events]
-        age = min((item["Age"] for item in events), default=GIVEN_UP)
+        age = min((item["Age"] for item in events), default=marked)
         if age < QUIET or (age < GIVEN_UP and layout.is_under_way(names)):
             return
         before, version = self._together(folder)
         lines = layout.distinct([*before, *_flat(self.bucket.each(self._event_lines, names))])
-        if age < GIVEN_UP and not layout.is_over(layout.records_of(lines)):
+        is_over = layout.is_over(layout.records_of(lines))
+        if age < GIVEN_UP and not is_over:
             return
         if names and not self._replace(folder + layout.TOGETHER, layout.rewritten(lines), version):
             return
-        # Should this process write once more, the run is open again.
-        self._marked.discard(f"open/{run}")
-        self.bucket.each(self.bucket.delete, [*names, f"open/{run}"])
+        # As long as an attempt is open, whoever may close it has to find it.
+        self.bucket.each(self.bucket.delete, [*names, *([f"open/{run}"] if is_over else [])])
 
     def _runs(self) -> list[str]:
         with self._explaining():

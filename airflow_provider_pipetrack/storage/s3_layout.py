@@ -5,7 +5,7 @@ Below ``<prefix>v1/``::
     runs/<dag>/<run>/events/<event>!<record>!<state>!<digest>.ndjson
                                                              changes, one a line; listed in the order in which they came
     runs/<dag>/<run>/run.ndjson                              all changes of a run that is over
-    open/<dag>/<run>                                         a run that still has objects under events/
+    open/<dag>/<run>                                         a run that has objects under events/, or is not over
     pipelines/<pipeline>/<dag>/<run>                         which runs a pipeline has
     unique/<the user's id>/<dag>/<run>                       which run has a record with that id
     configs/<pipeline or dag>/<hash>.json                    a configuration that records were made by

@@ -19,7 +19,8 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_updates
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold
-from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, complete, listed
+from airflow_provider_pipetrack.storage.base import Event, Listed, Record, StorageAdapter, listed
+from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.storage.registry import adapter_of
 from airflow_provider_pipetrack.testing.events import NOON, attempt, change, facts
 
@@ -129,6 +130,14 @@ class StorageContract:
         found = {record["record_id"] for record in adapter.read_all()}
         wanted = {event.record_id for run in ("manual__1", "manual__2") for event in attempt(1, run_id=run)}
         assert found == {*wanted, attempt(2)[0].record_id}
+
+    def test_runs_with_an_open_attempt_are_found_with_all_of_their_attempts(self, adapter: StorageAdapter) -> None:
+        _needs(adapter, "read_all")
+        adapter.apply(
+            [*attempt(1), *attempt(2)[:2], attempt(3, run_id="manual__2")[0], *attempt(1, run_id="manual__3")]
+        )
+        found = {(record["run_id"], record["map_index"]) for record in adapter.read_open_runs()}
+        assert found >= {("manual__1", 1), ("manual__1", 2), ("manual__2", 3)}
 
     def test_another_adapter_of_the_same_storage_sees_the_same(
         self, adapter: StorageAdapter, open_storage: Callable[[], Any]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.errors import PipetrackError, StorageError
 from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.merge import merge
-from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter, complete
+from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter
+from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT
 from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_records
 

@@ -12,7 +12,8 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import event_of_change
 from airflow_provider_pipetrack.records.merge import merge, record_of
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter, completed
+from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.complete import completed
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import EntryError, changes_of

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.merge import merge
 from airflow_provider_pipetrack.records.queries import Asked
-from airflow_provider_pipetrack.storage.base import Record, complete
+from airflow_provider_pipetrack.storage.base import Record
+from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.storage.memory import answer_from_records
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, check_visible, waiting_by_chain

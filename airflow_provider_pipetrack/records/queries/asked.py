@@ -81,6 +81,14 @@ class Asked:
         return QUESTIONS[self.question]
 
     @property
+    def is_about_open(self) -> bool:
+        """Whether all attempts that it asks for are open."""
+        status = self.filters.get("status")
+        if self.question == "transfers" and status == "pending":
+            return not self.filters.get("include_not_run")
+        return self.question == "overdue" or (self.question in ("attempts", "transfers") and status == "in_progress")
+
+    @property
     def sorting(self) -> tuple[str, bool]:
         """The column that the answer is sorted by, and whether the greatest comes first."""
         return (self.order_by, self.descending) if self.order_by else self.known.order

@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 
 import pytest
 
 from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.records.queries import Asked
+from airflow_provider_pipetrack.storage import s3
+from airflow_provider_pipetrack.storage.memory import answer_from_records
 from airflow_provider_pipetrack.storage.registry import _BUILT_IN
 from airflow_provider_pipetrack.testing import StorageContract
 from airflow_provider_pipetrack.testing.events import attempt, facts
@@ -91,6 +95,24 @@ def test_any_table_or_file_name_is_only_a_name(place_of, kind, table):
     adapter.settle(record, [])
     assert adapter.owed_records() == []
     assert len(adapter.history(record["record_id"])) == (5 if adapter.keeps_history else 0)
+    adapter.close()
+
+
+@pytest.mark.parametrize("kind", ["aws_s3", "mongodb"])
+def test_open_attempts_are_found_without_reading_what_is_over(place_of, kind, monkeypatch):
+    monkeypatch.setattr(s3, "QUIET", timedelta(0))
+    adapter = place_of(kind).adapter()
+    over = [event for number in range(3) for event in attempt(1, run_id=f"manual__{number}")]
+    adapter.apply([*over, *attempt(1), *attempt(2)[:2], attempt(1, run_id="waiting")[0]])
+    adapter.tidy()
+    found = {(record["run_id"], record["map_index"]) for record in adapter.read_open_runs()}
+    assert found == {("manual__1", 1), ("manual__1", 2), ("waiting", 1)}
+    everything = adapter.read_all()
+    monkeypatch.setattr(adapter, "read_all", None)
+    for question, status in (("attempts", "in_progress"), ("transfers", "pending"), ("overdue", None)):
+        asked = Asked(question, {"status": status} if status else {})
+        (rows, total), (wanted, of_all) = adapter.answer(asked), answer_from_records(asked, everything)
+        assert (total, [facts(row) for row in rows]) == (of_all, [facts(row) for row in wanted])
     adapter.close()
 
 

@@ -109,6 +109,25 @@ def test_a_run_that_never_ends_is_put_together_after_a_day(adapter, at_once, mon
     assert not [name for name in names(adapter) if "/events/" in name]
     (record,) = adapter.read_tracking_records("orders")
     assert facts(record) == facts(fold(attempt()[:2]))
+    adapter.tidy()
+    assert adapter.read_open_runs() == [record], "whoever may close it still finds it"
+    adapter.apply(attempt()[2:])
+    adapter.tidy()
+    assert adapter.read_open_runs() == []
+
+
+def test_a_run_whose_first_object_is_still_on_the_way_stays_open(adapter):
+    adapter.bucket.put("open/orders_dag/manual__1", b"")
+    adapter.tidy()
+    assert "open/orders_dag/manual__1" in names(adapter)
+
+
+def test_a_process_that_goes_on_opens_a_run_again_that_another_has_found_to_be_over(adapter, place, at_once):
+    adapter.apply(attempt(1))
+    place.adapter().tidy()
+    adapter.tidy()
+    adapter.apply(attempt(2)[:2])
+    assert {record["map_index"] for record in place.adapter().read_open_runs()} == {1, 2}
 
 
 def test_several_that_put_together_and_read_at_once_lose_nothing(adapter, place, at_once):
