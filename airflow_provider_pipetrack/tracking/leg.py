@@ -143,6 +143,7 @@ class Leg:
         limit: float,
         *,
         patient: bool = False,
+        large: bool = False,
         until: Callable[[], float] | None = None,
     ) -> T:
         """Return ``work(adapter)``, or give up after ``limit`` seconds.
@@ -152,6 +153,8 @@ class Leg:
         cold start is no failure.
 
         :param patient: True for work that no task waits for: it does not give up because others have.
+        :param large: True for an answer that may be long: that it takes too much time says nothing of a location that
+            gives a sign of life after it.
         :param until: for work that goes on while a task does something else: says, again and again, when to give up
             even so, by the monotonic clock.
         :raises StorageError: when the location refused, failed, did not answer, or is left alone for a while.
@@ -164,7 +167,7 @@ class Leg:
         if self._breaker.is_probing and not patient and until is None:
             # Whoever tries after a pause pays for all; a location that is well again answers soon.
             limit = min(limit, adapter.time_limit / _PROBE_PART)
-        return self._judged(adapter, work, limit, patient=patient, until=until)
+        return self._judged(adapter, work, limit, patient=patient, large=large, until=until)
 
     def knock(self, *, writing: bool = False) -> None:
         """Ask a location for a sign of life even if it is left alone, so that all on this host know how it is.
@@ -184,6 +187,7 @@ class Leg:
         limit: float,
         *,
         patient: bool,
+        large: bool = False,
         until: Callable[[], float] | None = None,
     ) -> T:
         try:
@@ -195,7 +199,7 @@ class Leg:
             self._breaker.undecided()
             raise
         except StorageError as error:
-            if error.transient and not adapter.host_local:
+            if error.transient and not adapter.host_local and not (large and self._lives()):
                 self._breaker.failed()
             else:
                 self._breaker.succeeded()
@@ -206,6 +210,17 @@ class Leg:
         self._breaker.succeeded()
         self._answered = True
         return result
+
+    def _lives(self) -> bool:
+        """Return whether the location gives a sign of life within the time that a probe gets."""
+        try:
+            adapter = self._ready()
+            limit = max(adapter.cold_start, adapter.time_limit / _PROBE_PART)
+            self._bounded(adapter, lambda adapter: adapter.check(), limit, patient=True, until=None)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is no sign of life
+            log.debug("%s gives no sign of life: %s", self.name, error)
+            return False
+        return True
 
     def close(self) -> None:
         """Close the adapter, or give it up when a call is under way."""

@@ -41,20 +41,22 @@ def read_merged(
     folder: Path,
     ask: Callable[[StorageAdapter], list[Record]],
     wanted: Callable[[Record], bool],
-    limit: float = READ_LIMIT,
+    limit: float | None = None,
 ) -> Reading:
     """Ask every location, and add what waits in the journal.
 
     :param folder: the host's journal folder.
     :param wanted: whether a record of the journal belongs to the answer.
-    :param limit: seconds that one location may take.
+    :param limit: seconds that one location may take for a short answer; None for what a long one may take.
     """
     records: dict[str, Record] = {}
     unreachable: dict[str, str] = {}
     for leg in legs:
         try:
             check_visible(leg)
-            found = leg.call(lambda adapter: completed(ask(adapter), adapter.location), limit)
+            found = leg.call(
+                lambda adapter: completed(ask(adapter), adapter.location), limit or READ_LIMIT, large=limit is None
+            )
         except StorageError as error:
             unreachable[leg.name] = error.message
             continue

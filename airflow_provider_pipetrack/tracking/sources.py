@@ -49,7 +49,7 @@ class Source:
         """
         if self.leg is None:
             return answer_from_records(asked, self.newer)
-        return self.leg.call(lambda adapter: adapter.answer(asked, self.newer), READ_LIMIT)
+        return self.leg.call(lambda adapter: adapter.answer(asked, self.newer), READ_LIMIT, large=True)
 
 
 class Round:
@@ -135,7 +135,7 @@ class Round:
                 continue
             try:
                 check_visible(leg)
-                records = leg.call(lambda adapter: adapter.owed_records(), _OWED_LIMIT)
+                records = leg.call(lambda adapter: adapter.owed_records(), _OWED_LIMIT, large=True)
             except StorageError as error:
                 self.unreachable[leg.name] = error.message
                 continue

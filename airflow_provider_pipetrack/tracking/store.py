@@ -23,7 +23,7 @@ from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES
-from airflow_provider_pipetrack.tracking.reading import READ_LIMIT, Reading, read_history, read_merged, silent_among
+from airflow_provider_pipetrack.tracking.reading import Reading, read_history, read_merged, silent_among
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -362,7 +362,7 @@ class TrackingStore:
         self,
         ask: Callable[[StorageAdapter], list[Record]],
         wanted: Callable[[Record], bool],
-        limit: float = READ_LIMIT,
+        limit: float | None = None,
     ) -> Reading:
         return read_merged(self.legs, self.journal_folder, ask, wanted, limit)
 

@@ -8,8 +8,13 @@ import threading
 import time
 from contextlib import suppress
 
+import pytest
+
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking import reading, sources
+from airflow_provider_pipetrack.tracking.questions import Questions
 from tests.unit.tracking.site import RECORD
 
 
@@ -36,6 +41,51 @@ def test_what_comes_while_a_location_is_left_alone_goes_to_the_next_or_waits(sit
     assert [record["owed"] for record in site.alone("b").read_tracking_records("orders")] == [[site.location("a")]]
     assert site.waiting() == 1
     assert not (site.root / "a").exists(), "nobody tried"
+
+
+class Slow(StorageAdapter):
+    """A storage on another host whose long answers take longer than anybody waits, and whose signs of life may."""
+
+    time_limit = 1.0
+    cold_start = 0.2
+    going_on = threading.Event()
+    hangs = False
+
+    def apply(self, changes, *, owed=()):
+        self.wait(hanging=self.hangs)
+
+    def read_tracking_records(self, pipeline_id):
+        self.wait(hanging=self.hangs or pipeline_id == "orders")
+        return []
+
+    def wait(self, *, hanging):
+        if hanging:
+            self.going_on.wait(30.0)
+
+
+@pytest.fixture
+def slow(site, monkeypatch):
+    """The only location of a store, and its class."""
+    monkeypatch.setattr(Slow, "going_on", threading.Event())
+    monkeypatch.setattr(sources, "READ_LIMIT", 0.6)
+    monkeypatch.setattr(reading, "READ_LIMIT", 0.6)
+    yield site.store("slow||x", adapters={"slow": Slow})
+    Slow.going_on.set()
+
+
+def test_a_long_answer_that_comes_too_late_keeps_nobody_from_writing(slow):
+    late = {slow.legs[0].name: "did not answer within 0.6 s"}
+    assert Questions(slow).ask("attempts", pipeline_id="orders").unreachable == late
+    assert slow.read("orders").unreachable == late
+    assert not slow.legs[0].is_left_alone
+    slow.submit([change_from_record(RECORD)], durable=True)
+    assert slow.flush() is True
+
+
+def test_a_location_that_gives_no_sign_of_life_after_a_long_answer_is_left_alone(slow, monkeypatch):
+    monkeypatch.setattr(Slow, "hangs", True)
+    assert Questions(slow).ask("attempts", pipeline_id="orders").unreachable
+    assert slow.legs[0].is_left_alone
 
 
 def _close_below_calls(leg, path: str) -> None:
