@@ -13,6 +13,7 @@ from airflow_provider_pipetrack.attempts.verdicts import state_of
 from airflow_provider_pipetrack.compat import states_of_runs
 from airflow_provider_pipetrack.notifications.alerts import retry_alerts
 from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.reading import silent_among
 from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def run_maintenance() -> dict[str, Any]:
             done[name] += getattr(summary, name)
         done["waiting"] = summary.waiting  # every pass looks at the same journal
         unreachable.update(summary.unreachable)
-    done["closed"] = close_stale(stores, states_of_runs)
-    done["overdue"] = tell_overdue(stores, states_of_runs)
+    done["closed"] = close_stale(stores, states_of_runs, unreachable=unreachable)
+    done["overdue"] = tell_overdue(stores, states_of_runs, unreachable)
     done["alerts"] = vars(retry_alerts())
     done["unreachable"] = unreachable
     metrics.gauge(metrics.WAITING, done["waiting"])
@@ -57,16 +58,20 @@ def run_maintenance() -> dict[str, Any]:
     return done
 
 
-def tell_overdue(stores: Iterable[TrackingStore], states: AskStates) -> int:
+def tell_overdue(stores: Iterable[TrackingStore], states: AskStates, unreachable: dict[str, str] | None = None) -> int:
     """Tell of attempts that are overdue while they have no process; a running one tells of itself.
 
     :param states: asks Airflow, see :data:`~airflow_provider_pipetrack.attempts.closing.AskStates`.
+    :param unreachable: gets the reason for each location that could not be asked what is overdue, by its name.
     :return: how many there are.
     """
     told = 0
     for store in stores:
         late: dict[str, list[dict[str, Any]]] = {}
-        for record in Questions(store).ask("overdue", limit=_MOST).rows:
+        answer = Questions(store).ask("overdue", limit=_MOST)
+        if unreachable is not None:
+            unreachable.update(silent_among(store.legs, answer.unreachable))
+        for record in answer.rows:
             late.setdefault(record["dag_id"], []).append(record)
         for dag_id, records in late.items():
             answered = states_in_parts(states, dag_id, list(dict.fromkeys(r["run_id"] for r in records)))

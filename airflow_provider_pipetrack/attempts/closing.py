@@ -30,6 +30,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     verdict_change,
 )
 from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.reading import silent_among
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -115,7 +116,13 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
     finish_alerts()
 
 
-def close_stale(stores: Iterable[TrackingStore], states: AskStates, *, grace: timedelta = GRACE) -> int:
+def close_stale(
+    stores: Iterable[TrackingStore],
+    states: AskStates,
+    *,
+    grace: timedelta = GRACE,
+    unreachable: dict[str, str] | None = None,
+) -> int:
     """Close attempts that were left open, whatever killed them, by what Airflow says of their tasks.
 
     It may be called at any time, again and by several processes at once. An attempt of which Airflow has not decided
@@ -123,11 +130,12 @@ def close_stale(stores: Iterable[TrackingStore], states: AskStates, *, grace: ti
 
     :param states: asks Airflow.
     :param grace: how long an attempt must have been left alone.
+    :param unreachable: gets the reason for each location that could not be asked which attempts are open, by its name.
     :return: how many attempts were closed.
     """
     closed = 0
     for store in stores:
-        for dag_id, runs in _open_runs(store, grace).items():
+        for dag_id, runs in _open_runs(store, grace, unreachable if unreachable is not None else {}).items():
             for run_id, of_run in states_in_parts(states, dag_id, list(runs)).items():
                 closed += _close_run(store, dag_id, run_id, runs[run_id], of_run)
         store.flush()
@@ -164,12 +172,15 @@ def states_in_parts(states: AskStates, dag_id: str, run_ids: Sequence[str]) -> d
     return found
 
 
-def _open_runs(store: TrackingStore, grace: timedelta) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+def _open_runs(
+    store: TrackingStore, grace: timedelta, unreachable: dict[str, str]
+) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     """Return the open records that were left alone, by Dag and run."""
     now, questions = utc_now(), Questions(store)
     # Sorted as the index of unsettled records is, so that a database needs no other.
     begun = questions.ask("attempts", status=IN_PROGRESS, order_by="updated_timestamp", descending=True, limit=_MOST)
     waiting = questions.ask("transfers", status=PENDING, since=now - LOOK_BACK_WAITING, limit=_MOST)
+    unreachable.update(silent_among(store.legs, {**begun.unreachable, **waiting.unreachable}))
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for record in (*begun.rows, *waiting.rows):
         if now - LOOK_BACK <= record["updated_timestamp"] <= now - grace:

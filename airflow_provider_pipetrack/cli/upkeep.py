@@ -100,7 +100,7 @@ def reconcile(
         while True:
             with _stores(locations) as stores:
                 summary = _reconciled(stores, adopt, output, full=full)
-                closed = _closed(stores, airflow)
+                closed = _closed(stores, airflow, summary.unreachable)
             _print_summary(summary, closed, None if locations else _alerted(), output, quiet=watch)
             failure = airflow.failure if airflow else None
             if failure is not None:
@@ -174,7 +174,7 @@ def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str,
     return total
 
 
-def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None) -> int | None:
+def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None, unreachable: dict[str, str]) -> int | None:
     """Close what Airflow has decided about, and return how much that was; None when it was not asked.
 
     An Airflow that does not answer keeps that in mind itself.
@@ -188,7 +188,7 @@ def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None) -> int
         airflow.log_in()
     except AirflowUnreachableError:
         return None
-    return close_stale(stores, airflow.states)
+    return close_stale(stores, airflow.states, unreachable=unreachable)
 
 
 def _alerted() -> dict[str, int]:

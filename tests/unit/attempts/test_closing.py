@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
@@ -24,6 +25,7 @@ from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.change import Authority, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
+from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import pool as stores
 from airflow_provider_pipetrack.tracking import upkeep
 from airflow_provider_pipetrack.tracking.configs import keep_config
@@ -268,10 +270,37 @@ def test_maintenance_covers_every_chain_that_was_used_on_this_host(tmp_path, mon
     monkeypatch.setattr(maintenance, "states_of_runs", airflow(own="failed", default="failed"))
     done = maintenance.run_maintenance()
     assert (done["closed"], done["unreachable"]) == (0, {}), "both are younger than the grace"
-    monkeypatch.setattr(maintenance, "close_stale", lambda found, states: close_stale(found, states, grace=NOW))
+    monkeypatch.setattr(maintenance, "close_stale", lambda *asked, **more: close_stale(*asked, grace=NOW, **more))
     assert maintenance.run_maintenance()["closed"] == 2
     assert [the(s, name)["transfer_status"] for s, name in ((own, "own"), (default, "default"))] == ["failed"] * 2
     assert sorted((tmp_path / "pipetrack" / "journal" / "_chains").glob("*"))[0].stat().st_mode & 0o777 == 0o600
+
+
+class OwnStorage(StorageAdapter):
+    """A storage of a user's own with the three methods."""
+
+    records: ClassVar[dict] = {}
+
+    def write_tracking_record(self, record):
+        self.records[record["record_id"]] = record
+        return True
+
+    def read_tracking_records(self, pipeline_id):
+        return [record for record in self.records.values() if record["pipeline_id"] == pipeline_id]
+
+    def update_tracking_record(self, transfer_id, updates):
+        self.records[transfer_id].update(updates)
+        return True
+
+
+def test_maintenance_says_where_it_could_not_look_for_what_is_open(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(stores, "_STORES", {})
+    monkeypatch.setattr(maintenance, "states_of_runs", airflow(load="failed"))
+    own = {"own": f"{__name__}.OwnStorage"}
+    write(stores.get_store(("own||x",), mode="fallback", connections={}, adapters=own), started())
+    done = maintenance.run_maintenance()
+    assert done["unreachable"] == {"own||x": "can only be asked about one pipeline at a time; name it"}
 
 
 def test_what_waits_on_this_host_is_counted_once_for_all_chains(tmp_path, monkeypatch):
