@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -133,17 +133,28 @@ class StorageAdapter:
 
         :param pipeline_ids: the pipelines that it may belong to, for storages that find records only by them; when
             there is none, the record's Dag id is taken for its pipeline's.
+        :raises StorageError: when none is named, and the record is not in the one that is called as its Dag.
         """
-        for pipeline_id in tuple(pipeline_ids) or _dag_of(record_id):
-            found = self._find(record_id, pipeline_id)
+        named = tuple(pipeline_ids)
+        for pipeline_id in named or _dag_of(record_id):
+            found = self._in_pipelines([pipeline_id], {record_id}).get(record_id)
             if found is not None:
                 return found
+        if not named and _dag_of(record_id):
+            raise self._asks_for_a_pipeline()
         return None
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
-        """Return the records with the user's own id; storages that cannot search for it return none."""
-        del transfer_unique_id
-        return []
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records with the user's own id.
+
+        :param pipeline_ids: the pipelines that they may belong to, for storages that find records only by them.
+        :raises StorageError: when the storage is one of those, and none is named.
+        """
+        named = tuple(pipeline_ids)
+        if not named:
+            raise self._asks_for_a_pipeline()
+        found = (record for pipeline_id in named for record in self.read_tracking_records(pipeline_id))
+        return [record for record in found if record.get("transfer_unique_id") == transfer_unique_id]
 
     def is_here(self) -> bool:
         """Return whether this host can see what is stored; only a file of another host, or none yet, is not here."""
@@ -155,8 +166,7 @@ class StorageAdapter:
         :raises StorageError: when the storage can only be asked about one pipeline.
         """
         if not self.can_list:
-            text = "can only be asked about one pipeline at a time; name it"
-            raise StorageError(self.location, text, transient=False)
+            raise self._asks_for_a_pipeline()
         found: list[Record] = []
         after = ""
         while page := self.inventory(after, _AT_ONCE):
@@ -182,8 +192,14 @@ class StorageAdapter:
 
         return answer_from_records(asked, [*self._asked_about(asked), *newer])
 
-    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
-        """Return the records with these ids, as far as they are known."""
+    def read_records(self, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()) -> list[Record]:
+        """Return the records with these ids, as far as they are known.
+
+        :param pipeline_ids: the pipelines that they may belong to, for storages that find records only by them.
+        """
+        named = tuple(pipeline_ids)
+        if named:
+            return [*self._in_pipelines(named, set(record_ids)).values()]
         found = (self.read_record(record_id) for record_id in record_ids)
         return [record for record in found if record is not None]
 
@@ -306,14 +322,18 @@ class StorageAdapter:
         named = [change.columns.get(name) for name in ("pipeline_id", "dag_id") for change in changes]
         return self.read_record(record_id, dict.fromkeys(str(name) for name in named if name))
 
-    def _find(self, record_id: str, pipeline_id: str) -> Record | None:
-        versions = [r for r in self.read_tracking_records(pipeline_id) if r.get("record_id") == record_id]
-        if not versions:
-            return None
-        found = complete(versions[0])
-        for version in versions[1:]:
-            found = merge(found, complete(version))
+    def _in_pipelines(self, pipeline_ids: Iterable[str], record_ids: Collection[str]) -> dict[str, Record]:
+        """Return the records with certain ids that pipelines have, each merged from its versions, by the id."""
+        found: dict[str, Record] = {}
+        for record in (record for pipeline_id in pipeline_ids for record in self.read_tracking_records(pipeline_id)):
+            record_id = str(record.get("record_id"))
+            if record_id in record_ids:
+                version = complete(record)
+                found[record_id] = merge(found[record_id], version) if record_id in found else version
         return found
+
+    def _asks_for_a_pipeline(self) -> StorageError:
+        return StorageError(self.location, "can only be asked about one pipeline at a time; name it", transient=False)
 
 
 class MergingAdapter(StorageAdapter):

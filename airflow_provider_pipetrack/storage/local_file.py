@@ -69,8 +69,9 @@ class LocalFileAdapter(MergingAdapter):
         del pipeline_ids
         return next((r for r in self._records() if r["record_id"] == record_id), None)
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with the user's own id."""
+        del pipeline_ids
         return [record for record in self._records() if record.get("transfer_unique_id") == transfer_unique_id]
 
     def keep_config(self, version: ConfigVersion) -> None:
@@ -101,8 +102,9 @@ class LocalFileAdapter(MergingAdapter):
         del limit
         return [one for one in sorted(map(listed, self._records())) if one.record_id > after]
 
-    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
+        del pipeline_ids
         wanted = frozenset(record_ids)
         return [record for record in self._records() if record["record_id"] in wanted]
 

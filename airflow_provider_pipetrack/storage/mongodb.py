@@ -111,8 +111,9 @@ class MongoAdapter(MergingAdapter):
         del pipeline_ids
         return next(iter(self._find_all({"_id": record_id})), None)
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with the user's own id."""
+        del pipeline_ids
         return self._find_all({"transfer_unique_id": transfer_unique_id})
 
     def read_all(self) -> list[Record]:
@@ -129,8 +130,9 @@ class MongoAdapter(MergingAdapter):
         found = (self._find_all({"dag_id": dag_id, "run_id": {"$in": sorted(ids)}}) for dag_id, ids in runs.items())
         return [record for records in found for record in records]
 
-    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
+        del pipeline_ids
         return self._find_all({"_id": {"$in": list(record_ids)}})
 
     def inventory(self, after: str, limit: int) -> list[Listed]:

@@ -63,8 +63,9 @@ class FunctionsAdapter(StorageAdapter):
             return None
         return next((record for record in self._found({"run_id": run_id}) if record["record_id"] == record_id), None)
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with the user's own id."""
+        del pipeline_ids
         found = self._found({"transfer_unique_id": transfer_unique_id})
         return [record for record in found if record.get("transfer_unique_id") == transfer_unique_id]
 

@@ -90,8 +90,9 @@ class S3Adapter(MergingAdapter):
         lines = self._lines_of(record_id)
         return layout.records_of(lines)[0] if lines else None
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with the user's own id, once their attempt has begun."""
+        del pipeline_ids
         found = self._records_marked(f"unique/{layout.part(transfer_unique_id)}/")
         return [record for record in found if record["transfer_unique_id"] == transfer_unique_id]
 
@@ -103,8 +104,9 @@ class S3Adapter(MergingAdapter):
         """Return the records of all runs that are not known to be over."""
         return self._records_marked("open/")
 
-    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
+        del pipeline_ids
         wanted = set(record_ids)
         found = self._records(_runs_of(wanted))
         return [record for record in found if record["record_id"] in wanted]

@@ -110,12 +110,14 @@ class SqlAdapter(MergingAdapter):
         found = self._records(self.statements.select("record_id"), record_id=record_id)
         return found[0] if found else None
 
-    def read_unique(self, transfer_unique_id: str) -> list[Record]:
+    def read_unique(self, transfer_unique_id: str, pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with the user's own id."""
+        del pipeline_ids
         return self._records(self.statements.select("transfer_unique_id"), transfer_unique_id=transfer_unique_id)
 
-    def read_records(self, record_ids: Sequence[str]) -> list[Record]:
+    def read_records(self, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()) -> list[Record]:
         """Return the records with these ids, as far as they are known."""
+        del pipeline_ids
         return self._records(self.statements.among, among=json.dumps(list(record_ids)))
 
     def inventory(self, after: str, limit: int) -> list[Listed]:

@@ -94,7 +94,7 @@ class StorageContract:
         assert adapter.read_tracking_records("orders") == []
         assert adapter.read_run("orders_dag", "manual__1", ["orders"]) == []
         assert adapter.read_record("orders_dag/manual__1/load/-1/1", ["orders"]) is None
-        assert adapter.read_unique("u1") == []
+        assert adapter.read_unique("u1", ["orders"]) == []
         assert adapter.owed_records() == []
         assert adapter.history("orders_dag/manual__1/load/-1/1") == []
         adapter.check()
@@ -112,6 +112,9 @@ class StorageContract:
         assert found is not None
         assert found["record_id"] == ids[1]
         assert adapter.read_record("orders_dag/manual__9/load/1/1", ["orders"]) is None
+        assert [record["map_index"] for record in adapter.read_unique("u2", ["orders"])] == [2]
+        some = adapter.read_records([ids[0], ids[2], "orders_dag/manual__9/load/1/1"], ["orders", "another"])
+        assert sorted(record["record_id"] for record in some) == [ids[0], ids[2]]
 
     def test_records_are_found_by_the_users_own_id_and_without_naming_the_pipeline(
         self, adapter: StorageAdapter

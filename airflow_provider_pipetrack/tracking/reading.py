@@ -12,6 +12,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import event_of_change
 from airflow_provider_pipetrack.records.merge import merge, record_of
+from airflow_provider_pipetrack.records.openness import is_open
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.complete import completed
 from airflow_provider_pipetrack.tracking.journal import undelivered
@@ -93,6 +94,29 @@ def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[lis
             continue
         events.update((event["event_id"], event) for event in found)
     return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"])), unreachable
+
+
+def latest_attempt(own_id: str, records: Iterable[Record], silent: Mapping[str, str]) -> Record | None:
+    """Return the latest attempt among records with one of the user's own ids: of the run that began last.
+
+    Such an id may stand in every run; an attempt that was added to an old run does not make that the last one.
+
+    :param silent: why a location could not be asked, by its name.
+    :raises StorageError: when one of them may have a record of which nothing is known here: where none is found, or
+        only one that has ended.
+    """
+    ordered = sorted(records, key=lambda record: record["created_timestamp"], reverse=True)
+    began = {(record["dag_id"], record["run_id"]): record["created_timestamp"] for record in ordered}
+
+    def order(record: Record) -> tuple[Any, ...]:
+        run = record["dag_id"], record["run_id"]
+        return began[run], record["retry_attempt_number"], record["updated_timestamp"]
+
+    latest = max(ordered, key=order, default=None)
+    if silent and (latest is None or not is_open(latest)):
+        what = f"{own_id!r} has a later attempt" if latest else f"there is a record {own_id!r}"
+        raise StorageError(", ".join(silent), f"whether {what} is not known: {'; '.join(silent.values())}")
+    return latest
 
 
 def check_visible(leg: Leg) -> None:

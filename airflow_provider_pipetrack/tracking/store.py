@@ -23,7 +23,7 @@ from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES
-from airflow_provider_pipetrack.tracking.reading import Reading, read_history, read_merged, silent_among
+from airflow_provider_pipetrack.tracking.reading import Reading, latest_attempt, read_history, read_merged, silent_among
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -120,15 +120,19 @@ class TrackingStore:
         """
         return self._write(change_from_record(record))
 
-    def update_tracking_record(self, transfer_id: str, updates: Mapping[str, Any]) -> bool:
+    def update_tracking_record(
+        self, transfer_id: str, updates: Mapping[str, Any], *, pipeline_id: str | None = None
+    ) -> bool:
         """Change columns of a stored record.
 
-        :param transfer_id: a ``record_id``, or a ``transfer_unique_id``, which means its latest attempt.
+        :param transfer_id: a ``record_id``, or a ``transfer_unique_id``: the latest attempt in the run that began last.
+        :param pipeline_id: the record's pipeline; a storage adapter of the user's own needs it.
         :return: True when the change is safe, False when no location knows such a record.
         :raises RecordError: when a column may not be updated or a word is wrong.
-        :raises StorageError: when a location that may know the record could not be asked, and no other knows it.
+        :raises StorageError: when a location could not be asked, and no other knows the record, or only one that has
+            ended where a later one may be meant.
         """
-        record = self._named(transfer_id)
+        record = self._named(transfer_id, (pipeline_id,) if pipeline_id else ())
         return record is not None and self._write(change_from_updates(record, updates))
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
@@ -366,27 +370,20 @@ class TrackingStore:
     ) -> Reading:
         return read_merged(self.legs, self.journal_folder, ask, wanted, limit)
 
-    def _read_unique(self, transfer_unique_id: str) -> Reading:
-        return self._read(
-            lambda adapter: adapter.read_unique(transfer_unique_id),
-            lambda record: record.get("transfer_unique_id") == transfer_unique_id,
-        )
-
-    def _named(self, transfer_id: str) -> Record | None:
+    def _named(self, transfer_id: str, pipeline_ids: Sequence[str]) -> Record | None:
         """Return the record with an id, or the latest attempt of a transfer that is named by the user's own id.
 
-        :raises StorageError: when there is none where could be asked, and a location could not be.
+        :raises StorageError: when there is none, or may be a later one, where could not be asked.
         """
-        unreachable: dict[str, str] = {}
-        for read in (self._read_one, self._read_unique):
-            reading = read(transfer_id)
-            if reading.records:
-                return max(reading.records, key=lambda r: (r["retry_attempt_number"], r["updated_timestamp"]))
-            unreachable.update(reading.unreachable)
-        if not (silent := silent_among(self.legs, unreachable)):
-            return None
-        reasons = "; ".join(silent.values())
-        raise StorageError(", ".join(silent), f"whether there is a record {transfer_id!r} is not known: {reasons}")
+        by_id = self._read_one(transfer_id, pipeline_ids)
+        if by_id.records:
+            return by_id.records[0]
+        by_own = self._read(
+            lambda adapter: adapter.read_unique(transfer_id, pipeline_ids),
+            lambda record: record.get("transfer_unique_id") == transfer_id,
+        )
+        silent = silent_among(self.legs, {**by_id.unreachable, **by_own.unreachable})
+        return latest_attempt(transfer_id, by_own.records, silent)
 
     def _answers(self, leg: Leg) -> bool:
         try:

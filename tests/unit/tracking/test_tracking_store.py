@@ -366,7 +366,30 @@ def test_an_update_does_not_say_that_there_is_no_record_where_a_location_could_n
     assert caught.value.location == site.location("b")
 
 
-def test_a_user_adapter_with_three_methods_can_be_updated_through_the_store(site):
+def test_an_update_by_an_id_that_stands_in_every_run_means_the_run_that_began_last(site):
+    store = site.store("a")
+    record = {**RECORD, "dag_id": "orders", "task_id": "load"}
+    for run_id, attempt in (("r1", 0), ("r1", 1), ("r2", 0), ("r1", 2)):  # the first run is cleared at last
+        store.write_tracking_record({**record, "run_id": run_id, "retry_attempt_number": attempt})
+    assert store.update_tracking_record("t1", {"note": "mine"}) is True
+    noted = [record["record_id"] for record in store.read_tracking_records("orders") if record["extra_columns"]]
+    assert noted == ["orders/r2/load/-1/1"]
+
+
+def test_an_update_does_not_change_an_ended_attempt_where_a_later_one_may_stand_in_a_location_that_is_down(site):
+    store = site.store("a", "b")
+    site.alone("b").write_tracking_record({**RECORD, "transfer_status": "completed"})
+    (site.root / "a").mkdir()
+    (site.root / "a" / "tracking").write_text("no database")
+    with pytest.raises(StorageError, match="whether 't1' has a later attempt is not known: ") as caught:
+        store.update_tracking_record("t1", {"note": "new"})
+    assert caught.value.location == site.location("a")
+    assert store.update_tracking_record(RECORD_ID, {"note": "new"}) is True, "no other is meant"
+    (site.root / "a" / "tracking").unlink()
+    assert store.update_tracking_record("t1", {"note": "newer"}) is True
+
+
+def in_memory() -> type[StorageAdapter]:
     class InMemory(StorageAdapter):
         kept: dict = {}
 
@@ -381,12 +404,29 @@ def test_a_user_adapter_with_three_methods_can_be_updated_through_the_store(site
             self.kept[transfer_id].update(updates)
             return True
 
-    store = site.store("memory||x", adapters={"memory": InMemory})
+    return InMemory
+
+
+def test_a_user_adapter_with_three_methods_can_be_updated_through_the_store(site):
+    memory = in_memory()
+    store = site.store("memory||x", adapters={"memory": memory})
     store.write_tracking_record({**RECORD, "records_succeeded": 4})
     assert store.update_tracking_record(RECORD_ID, {"transfer_status": "completed"}) is True
     (record,) = store.read_tracking_records("orders")
     assert (record["transfer_status"], record["records_succeeded"]) == ("completed", 4)
-    assert len(InMemory.kept) == 1
+    assert len(memory.kept) == 1
+
+
+@pytest.mark.parametrize("named", ["orders_dag/r/load/-1/1", "t1"])
+def test_a_record_in_a_user_adapter_is_updated_once_its_pipeline_is_named(site, named):
+    store = site.store("memory||x", adapters={"memory": in_memory()})
+    store.write_tracking_record({**RECORD, "dag_id": "orders_dag", "run_id": "r", "task_id": "load"})
+    with pytest.raises(StorageError, match="is not known: can only be asked about one pipeline at a time; name it"):
+        store.update_tracking_record(named, {"note": "new"})
+    assert store.update_tracking_record(named, {"note": "new"}, pipeline_id="orders") is True
+    assert store.update_tracking_record("nobody", {"note": "new"}, pipeline_id="orders") is False
+    (record,) = store.read_tracking_records("orders")
+    assert record["extra_columns"] == {"note": "new"}
 
 
 def test_what_is_handed_over_without_waiting_arrives(site):
