@@ -77,13 +77,14 @@ def copy_records(source: TrackingStore, target: TrackingStore, progress: Progres
     check_visible(giver)
     for record_ids in _batches(_ids(giver)):
         theirs, events = _read(giver, record_ids)
-        ours, _ = _read(taker, record_ids)
+        names_of_pipelines = {str(record["pipeline_id"] or record["dag_id"]) for record in theirs.values()}
+        ours, _ = _read(taker, record_ids, names_of_pipelines)
         lacking = [record for name, record in theirs.items() if _adds(record, ours.get(name))]
         if lacking:
             names = {record["record_id"] for record in lacking}
             told = [event for event in events if event["record_id"] in names]
             taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True)
-            ours, _ = _read(taker, record_ids)
+            ours, _ = _read(taker, record_ids, names_of_pipelines)
         for name, record in theirs.items():
             wanted, found = content_hash(record), content_hash(ours.get(name, {}))
             hashes[0].update(wanted.encode())
@@ -179,9 +180,11 @@ def _batches(names: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _read(leg: Leg, record_ids: Sequence[str]) -> tuple[dict[str, Record], list[Event]]:
+def _read(
+    leg: Leg, record_ids: Sequence[str], pipeline_ids: Iterable[str] = ()
+) -> tuple[dict[str, Record], list[Event]]:
     def read(adapter: StorageAdapter) -> tuple[list[Record], list[Event]]:
-        return adapter.read_records(record_ids), adapter.histories(record_ids)
+        return adapter.read_records(record_ids, pipeline_ids), adapter.histories(record_ids)
 
     records, events = leg.call(read, STEP_LIMIT, patient=True)
     found = {record["record_id"]: complete(record) for record in records}

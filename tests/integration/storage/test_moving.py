@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.records.configs import ConfigVersion
+from airflow_provider_pipetrack.testing.events import attempt
 from airflow_provider_pipetrack.tracking import moving
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.integration.storage.conftest import USERS
@@ -63,6 +64,17 @@ def test_a_copy_has_all_records_their_history_and_configurations(home, place_of,
     again = json.loads(run("copy", source, target, "--output", "json").output)
     assert (again["records"], again["copied"], again["configs"], again["differing"]) == (21, 0, 0, [])
     assert again["source_hash"] == again["target_hash"]
+
+
+@pytest.mark.parametrize("kind", ["custom_storage", "plain_storage"])
+def test_a_copy_to_a_storage_with_three_methods_is_read_back_by_its_pipelines(home, place_of, kind):
+    with TrackingStore([place_of("sqlite").text]) as giver, TrackingStore([place_of(kind).text], adapters=USERS) as own:
+        events = [*attempt(1), *attempt(2), *attempt(1, run_id="manual__2")]
+        giver.legs[0].call(lambda adapter: adapter.apply(events), 60)
+        for copied in (3, 0):
+            done = moving.copy_records(giver, own, lambda number: None)
+            assert (done.records, done.copied, done.differing) == (3, copied, [])
+            assert done.source_hash == done.target_hash
 
 
 def test_a_copy_that_was_broken_off_goes_on(home, place_of, monkeypatch):
