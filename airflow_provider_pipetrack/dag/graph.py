@@ -256,15 +256,18 @@ def _add_turns(
     graph: Graph, level: Sequence[StageTransfer], exits: Mapping[str, str], place: Mapping[str, int]
 ) -> None:
     """Put the transfers of a level that may not run beside others one behind the other."""
-    before = [exits[transfer.name] for transfer in level if transfer.can_process_be_parallelized]
+    streams = {transfer.name for transfer in level if transfer.is_continuous}  # whose end nobody could wait for
+    parallel = [transfer.name for transfer in level if transfer.can_process_be_parallelized]
     serial = [transfer.name for transfer in level if not transfer.can_process_be_parallelized]
+    before = [exits[name] for name in parallel if name not in streams]
     for name in sorted(serial, key=place.__getitem__):
         waits_for = [task for task in before if place[task] < place[name] and task not in graph.upstream[name]]
         if waits_for:
             turn = f"{name}{TURN_SUFFIX}"
             graph.add(Node(turn, Kind.TURN, name), waits_for)
             graph.upstream[name].append(turn)
-        before = [exits[name]]
+        if name not in streams:
+            before = [exits[name]]
 
 
 def _downstream(graph: Graph) -> dict[str, list[str]]:

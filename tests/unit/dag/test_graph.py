@@ -135,6 +135,20 @@ def test_serial_transfers_take_turns_behind_the_parallel_ones():
     assert "pipeline_done" not in graph.nodes
 
 
+def test_no_turn_waits_for_a_stream():
+    graph = plan_graph(
+        [
+            transfer("stream", estimated_duration="continuous", audit_enabled=True),
+            transfer("p"),
+            transfer("s", can_process_be_parallelized=False),
+            transfer("serial_stream", can_process_be_parallelized=False, estimated_duration="continuous"),
+            transfer("t", can_process_be_parallelized=False),
+        ]
+    )
+    turns = {task: waits_for for task, waits_for in graph.upstream.items() if graph.nodes[task].kind is Kind.TURN}
+    assert turns == {"s__turn": ["p"], "serial_stream__turn": ["s"], "t__turn": ["s"]}
+
+
 def test_what_only_a_turn_follows_leads_into_the_join():
     graph = plan_graph(
         [transfer("a", can_process_be_parallelized=False), transfer("b", can_process_be_parallelized=False)]
@@ -208,6 +222,7 @@ def pipelines(draw) -> list[StageTransfer]:
                 transfer_enabled=draw(st.integers(0, 3)) > 0,
                 can_process_be_parallelized=draw(st.booleans()),
                 audit_enabled=draw(st.booleans()),
+                estimated_duration=draw(st.sampled_from(["1h", "1h", "continuous"])),
             )
         )
     return rows
@@ -255,11 +270,15 @@ def test_every_pipeline_keeps_its_promises(rows, chance: random.Random):
         real = [states[exits[upstream]] for upstream in graph.upstreams[name]]
         assert (states[name] == "upstream_failed") == any(state != "success" for state in real), name
         assert {exits[upstream] for upstream in graph.upstreams[name]} <= ancestors(graph, name)
+    streams = {row.name for row in rows if row.is_continuous}
+    for task, node in graph.nodes.items():
+        assert node.transfer in streams or not streams & ancestors(graph, task), "it waits for what never ends"
     leaves = set(graph.nodes) - {upstream for waits in graph.upstream.values() for upstream in waits}
     run_failed = any(states[leaf] in {"failed", "upstream_failed"} for leaf in leaves)
     assert run_failed == any(states[task] == "failed" for task in work)
     for level in graph.levels:
         serial = [row for row in rows if row.name in level and not row.can_process_be_parallelized]
+        serial = [row for row in serial if not row.is_continuous]
         for first in serial:
             for second in serial:
                 if first is not second:
