@@ -85,7 +85,7 @@ class Attempt:
         self.ti = context["ti"]
         self.key = key_of(self.ti)
         self.store = store_for(spec)
-        self.rollback = Rollback(spec, context, task)
+        self.rollback = Rollback(spec, context, task, self.key, self.store)
         self.decision: str | None = None
         self.end: Change | None = None
         #: Whether Airflow has decided about this attempt without asking it; it has no say any more.

@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.state import recall, remember
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.compat import redact, task_states
+from airflow_provider_pipetrack.tracking.describe import COMPLETED
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.key import RecordKey
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.rollback")
 
 _STATE_KEY = "pipetrack_rollback"
 #: How long a rollback may take where the transfer has no ``execution_timeout``, in seconds.
 ROLLBACK_LIMIT = 3600.0
+_ROLLED_BACK = "rolled back"
+_NOTHING_LOADED = "nothing to roll back"
 
 
 class Rollback:
     """The rollback of one attempt.
 
     An attempt that has begun owes a rollback until it completes or is rolled back. What is owed is kept in Airflow's
-    task state store with the attempt's number, where Airflow has one (3.3 and later); elsewhere it is unknown, and an
-    unknown debt is paid, since rollback functions are idempotent.
+    task state store with the attempt's number, where Airflow has one (3.3 and later); elsewhere the record of the
+    attempt before says it. What is unknown is paid, since rollback functions are idempotent.
     """
 
-    def __init__(self, spec: Spec, context: Mapping[str, Any], task: Any) -> None:
+    def __init__(self, spec: Spec, context: Mapping[str, Any], task: Any, key: RecordKey, store: TrackingStore) -> None:
         self.spec = spec
         self.context = context
         self.task = task
+        self.key = key
+        self.store = store
         self._owing = False
         self._unpaid: str | None = None
 
@@ -73,22 +84,22 @@ class Rollback:
 
     def undo(self) -> str | None:
         """Roll back this attempt, and return what happened, for the record's decision."""
-        if not self.wanted or not self._owing:
-            return self._unpaid
+        if not self._owing:
+            return self._unpaid or self._nothing()
         try:
             self._call()
         except Exception as error:
             log.exception("The rollback of %s failed; it is owed before the next attempt", self.task.task_id)
             return f"rollback failed and is owed: {_named(error)}"
         self.settle()
-        return "rolled back"
+        return _ROLLED_BACK
 
     def put_off(self, reason: str) -> str | None:
         """Leave the rollback to the next attempt, and return that, for the record's decision.
 
         :param reason: why nothing may be undone now.
         """
-        return f"rollback owed: {reason}" if self.is_owed and self.wanted else None
+        return f"rollback owed: {reason}" if self.is_owed else self._nothing()
 
     def settle(self) -> None:
         """Owe nothing any more."""
@@ -107,6 +118,10 @@ class Rollback:
             return None
         return "running" in states.values()
 
+    def _nothing(self) -> str | None:
+        """Return that the attempt ends before its own work began; the next one, too, has nothing to pay."""
+        return _NOTHING_LOADED if self.wanted else None
+
     def _call(self) -> None:
         function = self.spec.transfer.rollback
         if function:
@@ -124,14 +139,28 @@ class Rollback:
 
     def _is_owed_by_another(self) -> bool:
         """Return whether an attempt before this one owes; what this one owes is to be undone when it fails only."""
-        attempt = self.context["ti"].try_number
-        if attempt == 1:
+        if self.key.attempt == 1:
             return False
         known = recall(self.context, _STATE_KEY)
-        return known is None or (bool(known.get("owed", True)) and known.get("attempt") != attempt)
+        if known is None:
+            return not self._was_settled()
+        return bool(known.get("owed", True)) and known.get("attempt") != self.key.attempt
+
+    def _was_settled(self) -> bool:
+        """Return whether the record of the attempt before says, by its own task's word, that nothing is owed."""
+        before = replace(self.key, attempt=self.key.attempt - 1)
+        try:
+            record = self.store.read_record(before.record_id, pipeline_ids(self.spec, self.key.dag_id))
+        except Exception as error:  # noqa: BLE001  not to know is an answer too
+            log.warning("The record of %s cannot be read: %s", before.record_id, error)
+            record = None
+        if record is None or record.get("closed_by") != "task":
+            return False
+        reasons = str(record.get("decision") or "").split("; ")
+        return record["transfer_status"] == COMPLETED or not {_ROLLED_BACK, _NOTHING_LOADED}.isdisjoint(reasons)
 
     def _remember(self, *, owed: bool) -> None:
-        remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.context["ti"].try_number})
+        remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.key.attempt})
 
 
 def _named(error: Exception) -> str:

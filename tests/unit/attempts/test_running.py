@@ -24,6 +24,7 @@ from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_f
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
+from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
 
 
@@ -168,6 +169,10 @@ class States(dict):
     set = dict.__setitem__
 
 
+#: A store that knows nothing of any attempt.
+NO_RECORDS = SimpleNamespace(read_record=lambda record_id, pipeline_ids: None)
+
+
 def make_rollback(calls, state=None, try_number=1, fails=False):
     def undo():
         calls.append(try_number)
@@ -179,7 +184,7 @@ def make_rollback(calls, state=None, try_number=1, fails=False):
         Spec(transfer, "p"),
         {"ti": SimpleNamespace(try_number=try_number, map_index=-1, dag_id="d", run_id="r", task_id="a"),
          **({"task_state_store": state} if state is not None else {})},
-        SimpleNamespace(task_id="a"),
+        SimpleNamespace(task_id="a"), RecordKey("d", "r", "a", attempt=try_number), NO_RECORDS,
     )  # fmt: skip
     found._call = undo
     return found
@@ -189,10 +194,10 @@ def test_a_failed_attempt_is_rolled_back_once_and_owes_nothing():
     calls, state = [], States()
     attempt = make_rollback(calls, state)
     assert attempt.pay_debt() is None
-    assert attempt.undo() is None, "it has not begun to load"
+    assert attempt.undo() == "nothing to roll back", "it has not begun to load"
     attempt.owe()
     assert attempt.undo() == "rolled back"
-    assert attempt.undo() is None
+    assert attempt.undo() == "nothing to roll back"
     assert make_rollback(calls, state, try_number=2).pay_debt() is None
     assert calls == [1]
 
@@ -213,7 +218,7 @@ def test_an_attempt_that_is_refused_after_it_has_paid_owes_nothing():
     make_rollback(calls, state).owe()
     refused = make_rollback(calls, state, try_number=2)
     refused.pay_debt()
-    assert (refused.undo(), refused.is_owed) == (None, False)
+    assert (refused.undo(), refused.is_owed) == ("nothing to roll back", False)
     assert make_rollback(calls, state, try_number=3).pay_debt() is None
     assert calls == [2]
 
@@ -284,13 +289,13 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
     assert attempt.is_owed
 
 
-def begun_attempt(*, resumed=False, **attributes):
+def begun_attempt(*, resumed=False, try_number=1, **attributes):
     with DAG("d", schedule=None) as made:
         load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
     for name, value in attributes.items():
         setattr(load, name, value)
     ti = SimpleNamespace(
-        dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load, start_date=utc_now(),
+        dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=try_number, task=load, start_date=utc_now(),
         get_first_reschedule_date=lambda context: None,
     )  # fmt: skip
     attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=resumed)
@@ -326,6 +331,73 @@ def test_only_an_attempt_that_surely_still_runs_is_rolled_back(tmp_path, monkeyp
     assert (bool(calls), attempt.rollback.is_owed) == (undone, not undone)
 
 
+def completes(attempt):
+    attempt.rollback.owe()
+    attempt.complete(None)
+
+
+def fails(attempt):
+    attempt.rollback.owe()
+    attempt.fail(RuntimeError("broken"))
+
+
+def is_asked_to_stop(attempt):
+    attempt.killed()
+    fails(attempt)
+
+
+def is_refused(attempt):
+    attempt.rollback.pay_debt()
+    attempt.fail(AirflowFailException("its upstream is partial"))
+
+
+def is_refused_while_asked_to_stop(attempt):
+    attempt.killed()
+    is_refused(attempt)
+
+
+@pytest.mark.parametrize(
+    ("ends", "pays"),
+    [
+        ([completes], False),
+        ([fails], False),
+        ([is_asked_to_stop], True),
+        ([lambda attempt: None], True),
+        ([is_refused], False),
+        ([completes, is_refused], False),
+        ([completes, is_refused_while_asked_to_stop], False),
+        ([completes, fails, is_refused], False),
+        ([completes, is_asked_to_stop, is_refused], False),
+    ],
+)
+def test_without_a_task_state_the_record_of_the_attempt_before_says_what_is_owed(tmp_path, monkeypatch, ends, pays):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(rollback, "task_states", lambda *args, **more: {"a": "running"})
+    calls = []
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append(1))
+    for number, end in enumerate(ends):
+        end(begun_attempt(try_number=number + 1))
+    calls.clear()
+    said = begun_attempt(try_number=len(ends) + 1).rollback.pay_debt()
+    assert (said, bool(calls)) == ("rolled back the previous attempt first" if pays else None, pays)
+
+
+def test_a_debt_is_paid_where_its_rollback_failed_or_no_record_can_be_read(tmp_path, monkeypatch):
+    def undo(*given):
+        raise OSError("the warehouse is gone")
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(rollback, "task_states", lambda *args, **more: {"a": "running"})
+    monkeypatch.setattr(rollback, "call_user_function", undo)
+    fails(begun_attempt())
+    with pytest.raises(OSError, match="the warehouse is gone"):
+        begun_attempt(try_number=2).rollback.pay_debt()
+    last = begun_attempt(try_number=3)
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: None)
+    last.rollback.store = SimpleNamespace()
+    assert last.rollback.pay_debt() == "rolled back the previous attempt first"
+
+
 def test_a_skip_is_said_first_whatever_else_was_decided(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     attempt = begun_attempt()
@@ -348,7 +420,8 @@ def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
     never = threading.Event()
     transfer = StageTransfer(name="a", rollback="x.undo", execution_timeout="0.05s")
     ti = SimpleNamespace(try_number=1, map_index=-1, dag_id="d", run_id="r", task_id="a")
-    attempt = Rollback(Spec(transfer, "p"), {"ti": ti}, SimpleNamespace(task_id="a"))
+    key = RecordKey("d", "r", "a")
+    attempt = Rollback(Spec(transfer, "p"), {"ti": ti}, SimpleNamespace(task_id="a"), key, NO_RECORDS)
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: never.wait())
     attempt.owe()
     assert attempt.undo() == (
