@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.errors import error_text
 from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids
 from airflow_provider_pipetrack.attempts.users import call_user_function
-from airflow_provider_pipetrack.compat import redact, task_states
+from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.tracking.describe import COMPLETED
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ class Rollback:
         log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
         try:
             self._call()
-        except Exception as error:
-            self._unpaid = f"the rollback of an earlier attempt failed and is owed: {_named(error)}"
+        except BaseException as error:  # execution_timeout's alarm and a signal to stop are no Exception
+            reason = error_text(error, self.task)
+            self._unpaid = f"the rollback of an earlier attempt failed and is owed: {reason}"
             raise
         self._remember(owed=False)
         return "rolled back the previous attempt first"
@@ -90,7 +92,7 @@ class Rollback:
             self._call()
         except Exception as error:
             log.exception("The rollback of %s failed; it is owed before the next attempt", self.task.task_id)
-            return f"rollback failed and is owed: {_named(error)}"
+            return f"rollback failed and is owed: {error_text(error, self.task)}"
         self.settle()
         return _ROLLED_BACK
 
@@ -161,7 +163,3 @@ class Rollback:
 
     def _remember(self, *, owed: bool) -> None:
         remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.key.attempt})
-
-
-def _named(error: Exception) -> str:
-    return redact(f"{type(error).__name__}: {error}")

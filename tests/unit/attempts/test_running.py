@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task, task_group
+from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
@@ -21,7 +22,7 @@ from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
-from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException
+from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -287,6 +288,19 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
         attempt.pay_debt()
     assert attempt.undo() == "the rollback of an earlier attempt failed and is owed: OSError: the warehouse is gone"
     assert attempt.is_owed
+
+
+def test_a_debt_whose_payment_execution_timeout_cuts_off_stays_and_is_said():
+    never, attempt = threading.Event(), make_rollback([], States(), try_number=2)
+    attempt.task.execution_timeout = timedelta(seconds=0.05)
+    attempt._call = never.wait
+    with pytest.raises(AirflowTaskTimeout), TimeoutPosix(0.05):
+        attempt.pay_debt()
+    assert attempt.is_owed
+    assert attempt.undo() == (
+        "the rollback of an earlier attempt failed and is owed: "
+        "AirflowTaskTimeout: execution_timeout of 0:00:00.050000 exceeded"
+    )
 
 
 def begun_attempt(*, resumed=False, try_number=1, **attributes):
