@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.content")
 
-#: How long one function of the user may take to make a text, in seconds.
-FUNCTION_LIMIT = 10.0
+#: How long all texts of an attempt together may take, in seconds, and which part of ``execution_timeout`` at most.
+TEXTS_LIMIT = 10.0
+_TEXTS_SHARE = 0.25
 _STATE_KEY = "pipetrack_content"
 _TEXTS = tuple(name for name in Content.__dataclass_fields__ if name != "pipeline_id")
 _STAGES = (("source", "stage_i"), ("target", "stage_i_plus_1"))
@@ -66,6 +68,7 @@ class _Resolver:
         self.context = context
         self.pipeline_id = pipeline_id
         self.functions = _functions(spec)
+        self._until = time.monotonic() + _limit(context)
 
     def all(self) -> dict[str, str | None]:
         """Return every text; one that cannot be resolved is None, and the log says why."""
@@ -87,6 +90,9 @@ class _Resolver:
             if generate is None:
                 return None
             return self._guarded(name, lambda: generate(*arguments))
+        plain = fields.plain_text(value)
+        if plain is not None:
+            return redact(plain)
         return self._guarded(
             name,
             lambda: fields.resolve(
@@ -100,8 +106,12 @@ class _Resolver:
 
     def _guarded(self, name: str, make: Callable[[], Any]) -> str | None:
         """Call user code for a text; a failure costs the text, never the transfer."""
+        left = round(self._until - time.monotonic(), 2)
+        if left <= 0:
+            log.warning("%s of %s: the time for texts is up; the record has no such text", name, self.transfer.name)
+            return None
         try:
-            made = call_within(FUNCTION_LIMIT, f"what makes {name}", make)
+            made = call_within(left, f"what makes {name}", make)
         except Exception as error:  # noqa: BLE001  it is the user's code
             reason = f"{type(error).__name__}: {error}"
             log.warning("%s of %s: %s; the record has no such text", name, self.transfer.name, reason)
@@ -132,6 +142,12 @@ class _Resolver:
             "try_number": ti.try_number,
             "logical_date": self.context.get("logical_date"),
         }
+
+
+def _limit(context: Mapping[str, Any]) -> float:
+    """Return how many seconds the texts may take, so that the transfer itself has most of its time left."""
+    timeout = getattr(getattr(context["ti"], "task", None), "execution_timeout", None)
+    return TEXTS_LIMIT if timeout is None else min(TEXTS_LIMIT, timeout.total_seconds() * _TEXTS_SHARE)
 
 
 def _described(spec: Spec, context: Mapping[str, Any], content: Content) -> Described:

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.execution_time.timeout import TimeoutPosix
 from airflow.sdk.log import mask_secret
 
+from airflow_provider_pipetrack.attempts import content as content_module
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.config import PipelineConfig
+from airflow_provider_pipetrack.config.functions import UserFunctions
 from airflow_provider_pipetrack.dag import build_dag
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -83,6 +86,50 @@ def test_an_attempt_that_was_deferred_keeps_the_texts_that_it_began_with(texts_o
     assert texts_of(row, variables={"found": "first"}, state=state).stage_i_details == "first"
     later = texts_of(row, variables={"found": "second"}, state=state, goes_on=True)
     assert later.stage_i_details == "first"
+
+
+@pytest.fixture
+def functions(tmp_path):
+    """A function that writes a module for ``user_functions``, and returns its path."""
+
+    def write(text):
+        (tmp_path / "functions.py").write_text(text)
+        return str(tmp_path / "functions.py")
+
+    return write
+
+
+BLOCKED = """
+import threading
+
+called = []
+
+
+def generate_stage_details(stage_info):
+    called.append(stage_info["stage"])
+    threading.Event().wait()
+
+
+def generate_stage_unique_id(stage_details, context):
+    return generate_stage_details({"stage": "id"})
+"""
+
+
+def test_texts_that_block_leave_the_transfer_most_of_its_time(texts_of, functions):
+    with TimeoutPosix(2):  # as Airflow's execution_timeout, which would end the task
+        content = texts_of({"execution_timeout": "2s"}, user_functions=functions(BLOCKED))
+    assert (content.stage_i_details, content.stage_i_plus_1_details) == (None, None)
+    assert content.transfer_unique_id == "orders/load/r1"
+
+
+def test_all_texts_share_one_limit(texts_of, functions, monkeypatch, caplog):
+    monkeypatch.setattr(content_module, "TEXTS_LIMIT", 0.1)
+    path = functions(BLOCKED)
+    content = texts_of({"stage_i_plus_1_unique_identifier": "known"}, user_functions=path)
+    assert content.stage_i_plus_1_unique_identifier == "known"
+    assert UserFunctions(path).load().called == ["source"]
+    assert "what makes stage_i_details has not returned within 0.1 s" in caplog.text
+    assert "stage_i_plus_1_details of load: the time for texts is up" in caplog.text
 
 
 def test_a_secret_that_airflow_knows_of_does_not_reach_the_record(texts_of):

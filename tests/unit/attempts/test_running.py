@@ -13,6 +13,7 @@ from airflow.sdk import DAG, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
+from airflow_provider_pipetrack.attempts import attempt as attempt_module
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
 from airflow_provider_pipetrack.attempts.attempt import Attempt
@@ -303,9 +304,9 @@ def test_a_debt_whose_payment_execution_timeout_cuts_off_stays_and_is_said():
     )
 
 
-def begun_attempt(*, resumed=False, try_number=1, **attributes):
+def begun_attempt(*, resumed=False, try_number=1, transfer=None, **attributes):
     with DAG("d", schedule=None) as made:
-        load = TrackedOperator(task_id="a", python_callable=print, transfer={"rollback": "x.undo"})
+        load = TrackedOperator(task_id="a", python_callable=print, transfer=transfer or {"rollback": "x.undo"})
     for name, value in attributes.items():
         setattr(load, name, value)
     ti = SimpleNamespace(
@@ -410,6 +411,18 @@ def test_a_debt_is_paid_where_its_rollback_failed_or_no_record_can_be_read(tmp_p
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: None)
     last.rollback.store = SimpleNamespace()
     assert last.rollback.pay_debt() == "rolled back the previous attempt first"
+
+
+def test_a_counts_function_that_blocks_costs_the_counts_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(attempt_module, "COUNTS_LIMIT", 0.05)
+    never = threading.Event()
+    monkeypatch.setattr(attempt_module, "call_user_function", lambda *given: never.wait())
+    attempt = begun_attempt(transfer={"counts": "x.count"})
+    attempt.complete("a result")
+    never.set()
+    assert attempt.end.columns["transfer_status"] == "completed"
+    assert attempt.end.columns["decision"] == "counts unknown: the counts function has not returned within 0.05 s"
 
 
 def test_a_skip_is_said_first_whatever_else_was_decided(tmp_path, monkeypatch):
