@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack import settings
-from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
+from airflow_provider_pipetrack.attempts.binding import Spec, binding_of, is_mapped
 from airflow_provider_pipetrack.attempts.content import describe_announced
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.records.change import Change
@@ -62,11 +62,7 @@ def announced_index(dag: Any, name: str, spec: Spec) -> int:
     A mapped one, or one in a mapped group, is announced as its first index, so that no row is left over when its
     indexes appear.
     """
-    return 0 if spec.transfer.expand or (dag.has_task(name) and _is_mapped(dag.get_task(name))) else -1
-
-
-def _is_mapped(task: Any) -> bool:
-    return getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group() is not None
+    return 0 if spec.transfer.expand or (dag.has_task(name) and is_mapped(dag, name)) else -1
 
 
 def _marker(dag_id: str, run_id: str) -> Path:

@@ -109,6 +109,12 @@ def is_root(dag: DAG, task_id: str) -> bool:
     return not upstream_transfers(dag, task_id)
 
 
+def is_mapped(dag: DAG, task_id: str) -> bool:
+    """Return whether a task of the Dag has map indexes: it is mapped itself, or with its group."""
+    task = dag.get_task(task_id)
+    return getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group() is not None
+
+
 def _tracked_above(dag: DAG, binding: Binding, task_id: str, seen: set[str]) -> Iterator[str]:
     audited = {audit: transfer for transfer, audit in binding.audits.items()}
     for upstream in sorted(dag.get_task(task_id).upstream_task_ids):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_pipetrack.attempts.binding import binding_of, upstream_transfers
+from airflow_provider_pipetrack.attempts.binding import binding_of, is_mapped, upstream_transfers
 from airflow_provider_pipetrack.compat import AirflowFailException, task_states
 
 #: XCom key under which transfers and audits say how they ended.
@@ -23,7 +23,7 @@ def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
     :raises AirflowFailException: names the upstream and the reason; the attempt is not retried.
     """
     binding = binding_of(task.dag)
-    states = _States(context)
+    states = _States(task.dag, context)
     notes: list[str] = []
     for upstream in upstream_transfers(task.dag, task.task_id):
         if binding.specs[upstream].transfer.is_continuous:
@@ -43,7 +43,8 @@ def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
 class _States:
     """Airflow's states of the run's tasks; asked for only when a task has left no word."""
 
-    def __init__(self, context: Mapping[str, Any]) -> None:
+    def __init__(self, dag: Any, context: Mapping[str, Any]) -> None:
+        self._dag = dag
         self._ti = context["ti"]
 
     @cached_property
@@ -52,6 +53,8 @@ class _States:
 
     def of(self, task_id: str) -> set[str | None]:
         """Return the states of a task, of all its map indexes when it is mapped."""
+        if not is_mapped(self._dag, task_id):  # another task may be called like an index of it
+            return {self._all[task_id]} if task_id in self._all else set()
         indexed = re.compile(re.escape(task_id) + r"_\d+")
         return {state for name, state in self._all.items() if name == task_id or indexed.fullmatch(name)}
 

@@ -165,6 +165,12 @@ def test_all_indexes_of_a_mapped_upstream_must_be_set_by_hand(dag, monkeypatch):
                 check_upstreams(dag.get_task("last"), context())
 
 
+def test_another_task_called_like_an_index_of_the_upstream_says_nothing_about_it(dag, monkeypatch):
+    states = {"first": "success", "first_2": "failed", "check": "success", "check_1": "running"}
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: states)
+    assert check_upstreams(dag.get_task("second"), context()).startswith("upstream 'first' was set to success by hand")
+
+
 class States(dict):
     """Airflow's task state store."""
 
