@@ -21,6 +21,7 @@ from airflow_provider_pipetrack.config.content import plain_text
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.config import StageTransfer
+    from airflow_provider_pipetrack.config.types import LiteralText
 
 
 class Kind(str, Enum):
@@ -114,7 +115,7 @@ class _Planner:
             self._before.append(waited_for)
             waited_for = tuple([t.name for t in level if not t.is_continuous]) or waited_for
         self._last = waited_for
-        self._filling: dict[str, list[str]] | None = None
+        self._filling: dict[tuple[str, bool], list[str]] | None = None
 
     def upstreams(self) -> dict[str, tuple[str, ...]]:
         """Return what each enabled transfer depends on."""
@@ -143,22 +144,20 @@ class _Planner:
         if not transfer.upstream_completion_required:
             return ()
         order = transfer.transfer_order_number
-        filling = self._fill(plain_text(transfer.stage_i_details) or "")
+        filling = self._fill(_as_written(transfer.stage_i_details))
         return [name for name in filling if self.by_name[name].transfer_order_number <= order]
 
     def _previous_level(self, order: float) -> tuple[str, ...]:
         place = bisect.bisect_left(self.orders, order)
         return self._before[place] if place < len(self._before) else self._last
 
-    def _fill(self, stage: str) -> list[str]:
+    def _fill(self, stage: tuple[str, bool]) -> list[str]:
         """Return the transfers whose target is this stage."""
         if self._filling is None:
             self._filling = {}
             for transfer in self.by_name.values():
-                target = plain_text(transfer.stage_i_plus_1_details)
-                if target:
-                    self._filling.setdefault(target, []).append(transfer.name)
-        return self._filling.get(stage, [])
+                self._filling.setdefault(_as_written(transfer.stage_i_plus_1_details), []).append(transfer.name)
+        return self._filling.get(stage, []) if stage[0] else []
 
     def _enabled(self, names: Iterable[str], waiting: str) -> tuple[str, ...]:
         """Return the enabled transfers among ``names``; a disabled one is replaced by what it depends on itself."""
@@ -210,6 +209,12 @@ def _add_tasks(graph: Graph, planner: _Planner) -> None:
         for level in planner.levels:
             _add_turns(graph, level, exits, place)
         _add_join(graph)
+
+
+def _as_written(stage: str | LiteralText) -> tuple[str, bool]:
+    """Return a stage's text and whether it is plain; what is resolved in a run is the same where it reads the same."""
+    plain = plain_text(stage)
+    return (str(stage), False) if plain is None else (plain, True)
 
 
 def mapped_over(transfer: StageTransfer) -> tuple[str, ...]:

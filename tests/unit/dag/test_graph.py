@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.config.types import LiteralText
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, plan_graph
 
 
@@ -85,6 +86,22 @@ def test_it_waits_for_who_fills_its_source_when_upstreams_must_be_complete():
         ),
     )
     assert found["c"] == {"a"}, "what fills it later in the order is not waited for"
+
+
+@pytest.mark.parametrize("stage", ["orders_{{ ds }}", 'f"{domain}_{ds}"', 'describe(env="prod")', "orders||raw"])
+def test_a_stage_is_the_same_where_it_is_written_the_same(stage):
+    insists = {"dependent_on_previous_transfer": False, "upstream_completion_required": True}
+    rows = [
+        transfer("a", stage_i_plus_1_details=stage),
+        transfer("text", stage_i_plus_1_details=LiteralText(literal=stage)),
+        transfer("other", stage_i_plus_1_details=stage.replace("o", "0")),
+        transfer("c", 2, stage_i_details=stage, **insists),
+        transfer("reads_text", 2, stage_i_details=LiteralText(literal=stage), **insists),
+    ]
+    graph, is_plain = plan_graph(rows), "|" in stage
+    assert graph.upstreams["c"] == (("a", "text") if is_plain else ("a",))
+    assert graph.upstreams["reads_text"] == (("a", "text") if is_plain else ("text",))
+    assert not graph.warnings
 
 
 def test_depends_on_replaces_everything_else():
