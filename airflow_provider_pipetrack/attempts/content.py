@@ -36,9 +36,10 @@ def describe_announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -
     """Describe a transfer whose attempt has not begun: nothing of the user's is called, what is computed stays open."""
     transfer = spec.transfer
     pipeline_id = _pipeline_id(spec, context, key)
-    texts = {name: _known_text(getattr(transfer, name), computed=_is_computed(spec, name)) for name in _TEXTS}
-    if not any(_is_computed(spec, name) for name in _TEXTS):
-        texts = _with_defaults(texts, pipeline_id, key)
+    computed = _computed(spec)
+    known = {name: _known_text(getattr(transfer, name), computed=name in computed) for name in _TEXTS}
+    filled = _with_defaults(known, pipeline_id, key)
+    texts = {name: None if name in computed else filled[name] for name in _TEXTS}
     return _described(spec, context, Content(pipeline_id, **texts))
 
 
@@ -49,7 +50,7 @@ def describe_attempt(
 
     :param goes_on: whether the attempt was deferred or rescheduled, so that it has resolved them itself.
     """
-    if not any(_is_computed(spec, name) for name in _TEXTS):
+    if not _computed(spec):
         return describe_announced(spec, context, key)
     pipeline_id = _pipeline_id(spec, context, key)
     texts = _earlier_texts(spec, context, key, store, goes_on=goes_on)
@@ -196,6 +197,11 @@ def _with_defaults(texts: Mapping[str, str | None], pipeline_id: str, key: Recor
     if filled["transfer_unique_id"] is None:
         filled["transfer_unique_id"] = default_transfer_unique_id(pipeline_id, key.name, key.run_id, key.map_index)
     return filled
+
+
+def _computed(spec: Spec) -> set[str]:
+    """Return the names of the texts that are only known when an attempt runs."""
+    return {name for name in _TEXTS if _is_computed(spec, name)}
 
 
 def _is_computed(spec: Spec, name: str) -> bool:

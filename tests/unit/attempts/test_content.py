@@ -11,6 +11,7 @@ from airflow.sdk.execution_time.timeout import TimeoutPosix
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_pipetrack.attempts import content as content_module
+from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.stores import store_for
@@ -19,7 +20,7 @@ from airflow_provider_pipetrack.config.functions import UserFunctions
 from airflow_provider_pipetrack.dag import build_dag
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.tracking.describe import start_change
+from airflow_provider_pipetrack.tracking.describe import Content, start_change
 
 
 @pytest.fixture
@@ -86,6 +87,23 @@ def test_an_attempt_that_was_deferred_keeps_the_texts_that_it_began_with(texts_o
     assert texts_of(row, variables={"found": "first"}, state=state).stage_i_details == "first"
     later = texts_of(row, variables={"found": "second"}, state=state, goes_on=True)
     assert later.stage_i_details == "first"
+
+
+def pending_of(text):
+    dag = build_dag(PipelineConfig.from_text(json.dumps(text), "orders.json"))
+    change = announced(binding_of(dag).specs["load"], {"dag": dag, "run_id": "r1"}, RecordKey("orders", "r1", "load"))
+    return {name: change.columns[name] for name in vars(Content("")) if name != "pipeline_id"}
+
+
+def test_a_transfer_that_waits_has_what_is_known_already():
+    row = {"name": "load", "stage_i_details": "{{ ds }}", "stage_i_plus_1_details": "clean"}
+    assert pending_of({"stage_transfers": [row]}) == {
+        "stage_i_details": None,
+        "stage_i_unique_identifier": None,
+        "stage_i_plus_1_details": "clean",
+        "stage_i_plus_1_unique_identifier": "orders/clean",
+        "transfer_unique_id": "orders/load/r1",
+    }
 
 
 @pytest.fixture
