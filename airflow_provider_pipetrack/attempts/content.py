@@ -46,28 +46,35 @@ def describe_announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -
 def describe_attempt(
     spec: Spec, context: Mapping[str, Any], key: RecordKey, store: TrackingStore, *, goes_on: bool = False
 ) -> Described:
-    """Describe an attempt, with all its texts. A retry reuses what the first attempt resolved.
+    """Describe an attempt, with all its texts. A retry reuses what was resolved before, and tries what was not.
 
     :param goes_on: whether the attempt was deferred or rescheduled, so that it has resolved them itself.
     """
-    if not _computed(spec):
+    computed = _computed(spec)
+    if not computed:
         return describe_announced(spec, context, key)
     pipeline_id = _pipeline_id(spec, context, key)
     texts = _earlier_texts(spec, context, key, store, goes_on=goes_on)
-    if texts is None:
-        texts = _with_defaults(_Resolver(spec, context, pipeline_id).all(), pipeline_id, key)
+    if texts is None or (not goes_on and any(texts[name] is None for name in computed)):
+        texts = _with_defaults(_Resolver(spec, context, pipeline_id, texts or {}).all(), pipeline_id, key)
         remember(context, _STATE_KEY, texts)
     return _described(spec, context, Content(pipeline_id, **texts))
 
 
 class _Resolver:
-    """Resolves the texts of one attempt with the user's functions and Airflow's templates."""
+    """Resolves the texts of one attempt with the user's functions and Airflow's templates.
 
-    def __init__(self, spec: Spec, context: Mapping[str, Any], pipeline_id: str) -> None:
+    :param known: texts that an earlier attempt has resolved, which stay as they are.
+    """
+
+    def __init__(
+        self, spec: Spec, context: Mapping[str, Any], pipeline_id: str, known: Mapping[str, str | None]
+    ) -> None:
         self.spec = spec
         self.transfer = spec.transfer
         self.context = context
         self.pipeline_id = pipeline_id
+        self.known = known
         self.functions = _functions(spec)
         self._until = time.monotonic() + _limit(context)
 
@@ -84,7 +91,10 @@ class _Resolver:
         return texts
 
     def _text(self, name: str, function: str, *arguments: Any) -> str | None:
-        """Return a configured text, or what the user's function makes of an empty one."""
+        """Return a text that is known, a configured one, or what the user's function makes of an empty one."""
+        known = self.known.get(name)
+        if known is not None:
+            return known
         value = getattr(self.transfer, name)
         generate = self.functions.get(function)
         if _is_empty(value):

@@ -28,17 +28,17 @@ def texts_of(tmp_path, monkeypatch):
     """A function that describes the first attempt of a pipeline's only transfer."""
     monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/tracking.db")
 
-    def describe(row, *, goes_on=False, state=None, **more):
+    def describe(row, *, goes_on=False, state=None, attempt=1, **more):
         text = json.dumps({**more, "stage_transfers": [{"name": "load", "audit_enabled": False, **row}]})
         dag: DAG = build_dag(PipelineConfig.from_text(text, "orders.json"))
         spec = binding_of(dag).specs["load"]
         ti = SimpleNamespace(
-            task=dag.get_task("load"), dag_id="orders", run_id="r1", task_id="load", map_index=-1, try_number=1
+            task=dag.get_task("load"), dag_id="orders", run_id="r1", task_id="load", map_index=-1, try_number=attempt
         )
         context = {"dag": dag, "ti": ti, "run_id": "r1", "ds": "2026-01-02"}
         if state is not None:
             context["task_state_store"] = state
-        key, store = RecordKey("orders", "r1", "load"), store_for(spec)
+        key, store = RecordKey("orders", "r1", "load", attempt=attempt), store_for(spec)
         described = describe_attempt(spec, context, key, store, goes_on=goes_on)
         start = start_change(described, key, started=utc_now(), operator="x.Y", log_url=None, resumed=goes_on)
         store.submit([start], durable=False)
@@ -115,6 +115,76 @@ def functions(tmp_path):
         return str(tmp_path / "functions.py")
 
     return write
+
+
+SOMETIMES = """
+import itertools
+
+numbers = itertools.count(1)
+
+
+def describe():
+    number = next(numbers)
+    if number in (1, 3):
+        raise OSError("the catalog is down")
+    return f"made {number}"
+
+
+def generate_stage_unique_id(stage_details, context):
+    return f"{stage_details or 'nothing'} in {context['try_number']}"
+
+
+def generate_transfer_unique_id(transfer_info):
+    return f"from {transfer_info['stage_i_details']}"
+"""
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["task state", "its record"])
+def test_a_retry_keeps_what_was_resolved_and_tries_what_was_not(texts_of, functions, keeps):
+    given = {"state": States() if keeps else None, "user_functions": functions(SOMETIMES)}
+    row = {"stage_i_details": "describe()", "stage_i_plus_1_details": "describe()"}
+    made = [vars(texts_of(row, attempt=number, **given)) for number in (1, 2, 3)]
+    first = {
+        "pipeline_id": "orders",
+        "stage_i_details": None,
+        "stage_i_unique_identifier": "nothing in 1",
+        "stage_i_plus_1_details": "made 2",
+        "stage_i_plus_1_unique_identifier": "made 2 in 1",
+        "transfer_unique_id": "from None",
+    }
+    assert made == [first, first, {**first, "stage_i_details": "made 4"}]
+
+
+def test_functions_with_the_names_of_the_seed_fill_what_is_empty_once_an_attempt_begins(texts_of, functions):
+    path = functions("""
+def generate_stage_details(stage_info):
+    return f"{stage_info['stage']} of {stage_info['transfer']['name']} for {stage_info['variables']['env']}"
+
+
+def generate_stage_unique_id(stage_details, context):
+    return f"{stage_details}@{context['run_id']}"
+
+
+def generate_transfer_unique_id(transfer_info):
+    return f"{transfer_info['stage_i_unique_identifier']} -> {transfer_info['stage_i_plus_1_details']}"
+""")
+    text = {"user_functions": path, "variables": {"env": "prod"}}
+    row = {"stage_i_plus_1_details": "clean"}
+    assert pending_of({**text, "stage_transfers": [{"name": "load", **row}]}) == {
+        "stage_i_details": None,
+        "stage_i_unique_identifier": None,
+        "stage_i_plus_1_details": "clean",
+        "stage_i_plus_1_unique_identifier": None,
+        "transfer_unique_id": None,
+    }
+    assert vars(texts_of(row, **text)) == {
+        "pipeline_id": "orders",
+        "stage_i_details": "source of load for prod",
+        "stage_i_unique_identifier": "source of load for prod@r1",
+        "stage_i_plus_1_details": "clean",
+        "stage_i_plus_1_unique_identifier": "clean@r1",
+        "transfer_unique_id": "source of load for prod@r1 -> clean",
+    }
 
 
 BLOCKED = """
