@@ -9,7 +9,7 @@ from pathlib import Path
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.content import plain_text
 from airflow_provider_pipetrack.dag.assets import assets_of
-from airflow_provider_pipetrack.dag.graph import Graph, Kind, plan_graph
+from airflow_provider_pipetrack.dag.graph import Graph, Kind, overtaking, plan_graph
 
 
 def render_plan(path: Path, output: str) -> str:
@@ -25,6 +25,7 @@ def render_plan(path: Path, output: str) -> str:
     config = read_config(path)
     build_dag(config)  # says what is wrong with it
     graph = plan_graph(config.stage_transfers)
+    graph.warnings += overtaking(graph, config.stage_transfers)
     renderers: dict[str, Callable[[PipelineConfig, Graph], str]] = {"text": _text, "json": _json, "dot": _dot}
     return renderers[output](config, graph)
 

@@ -297,6 +297,51 @@ def _add_join(graph: Graph) -> None:
         graph.add(Node(RESERVED_NAME, Kind.JOIN), hidden)
 
 
+def overtaking(graph: Graph, transfers: Sequence[StageTransfer]) -> list[str]:
+    """Return which transfers wait for some of the levels above them and may start before others, a sentence a level.
+
+    Every edge is followed, which is too much for each time that a Dag is built.
+    """
+    by_name = {transfer.name: transfer for transfer in transfers}
+    above: list[str] = []
+    sentences = []
+    for level in graph.levels:
+        passed = {name: _passed(graph, by_name, name, above) for name in level}
+        early = [name for name, others in passed.items() if others]
+        if early:
+            order = by_name[level[0]].transfer_order_number
+            late = dict.fromkeys(other for others in passed.values() for other in others)
+            sentences.append(f"{_some(early)} (order {order:g}) may start before {_some(late)} of the levels above")
+        above += [name for name in level if not by_name[name].is_continuous]
+    return sentences
+
+
+def _passed(graph: Graph, by_name: Mapping[str, StageTransfer], name: str, above: Iterable[str]) -> list[str]:
+    """Return whom of ``above`` a transfer does not wait for, if it waits for anybody and its flags say so."""
+    transfer = by_name[name]
+    if transfer.depends_on is not None or transfer.dependent_on_previous_transfer or not graph.upstreams[name]:
+        return []
+    behind = _ancestors(graph, name)
+    return [other for other in above if exit_task(by_name[other]) not in behind]
+
+
+def _ancestors(graph: Graph, task: str) -> set[str]:
+    found: set[str] = set()
+    todo = list(graph.upstream[task])
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo.extend(graph.upstream[name])
+    return found
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """Return the first few names, and how many more there are."""
+    known = list(names)
+    return ", ".join(known[:most]) + (f" and {len(known) - most} more" if len(known) > most else "")
+
+
 def _find_cycle(upstreams: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     try:
         graphlib.TopologicalSorter(upstreams).prepare()

@@ -53,6 +53,28 @@ def test_a_plan_is_a_tree_of_levels(file):
     ]
 
 
+def test_a_plan_says_what_may_start_before_the_levels_above_though_it_waits_for_others(tmp_path):
+    path = tmp_path / "lanes.yaml"
+    path.write_text("""
+defaults: {audit_enabled: false, dependent_on_previous_transfer: false, upstream_completion_required: true}
+stage_transfers:
+  - {name: a, stage_i_details: shop, stage_i_plus_1_details: a1}
+  - {name: b, stage_i_details: shop, stage_i_plus_1_details: b1}
+  - {name: stream, stage_i_details: shop, stage_i_plus_1_details: c1, estimated_duration: continuous}
+  - {name: d, stage_i_details: shop, stage_i_plus_1_details: d1}
+  - {name: e, stage_i_details: shop, stage_i_plus_1_details: e1}
+  - {name: f, stage_i_details: shop, stage_i_plus_1_details: f1}
+  - {name: a2, stage_i_details: a1, stage_i_plus_1_details: done, transfer_order_number: 2}
+  - {name: d2, stage_i_details: d1, stage_i_plus_1_details: done, transfer_order_number: 2}
+  - {name: named, transfer_order_number: 2, depends_on: [b], stage_i_plus_1_details: done}
+  - {name: all, transfer_order_number: 2, dependent_on_previous_transfer: true, stage_i_plus_1_details: done}
+  - {name: ordered, transfer_order_number: 3, stage_i_details: done}
+""")
+    assert json.loads(run("plan", str(path), "--output", "json").output)["warnings"] == [
+        "a2, d2 (order 2) may start before b, d, e and 2 more of the levels above"
+    ]
+
+
 def test_a_plan_is_json_or_a_picture(file):
     plan = json.loads(run("plan", file, "--output", "json").output)
     assert plan["tasks"]["publish"] == {"kind": "transfer", "transfer": "publish", "upstream": ["load__audit"]}
