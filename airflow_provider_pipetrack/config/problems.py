@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,14 +105,14 @@ def _reason(detail: Any, context: Any) -> str:
 def _quoting_hint(given: Any) -> str:
     if isinstance(given, bool):
         return "; words such as on, off, yes and no need quotes"
-    return "; put it in quotes" if isinstance(given, (int, float, datetime)) else ""
+    return "; put it in quotes" if isinstance(given, (int, float)) else ""
 
 
 def short(value: Any) -> str:
     """Return a value for a message, as a file has it, cut when it is long."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    text = value.isoformat(" ") if isinstance(value, datetime) else repr(value)
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -322,8 +322,9 @@ class _Builder:
 
 def _constructed(kind: str, node: yaml.ScalarNode) -> Any:
     value = getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node)
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    if isinstance(value, datetime):  # as JSON has it, so that a model from the cache says the same
+        zoned = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return zoned.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):

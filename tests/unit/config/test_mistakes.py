@@ -91,10 +91,6 @@ MISTAKES = {
         "p.yaml:3:43: stage_transfers[1].expand: a function can be mapped over one transfer's result or over lists, "
         "not over both",
     ),
-    "a date for a text": (
-        "dag: {description: 2026-01-31T06:00:00Z}\n" + ROW,
-        "p.yaml:1:20: dag.description: expected a text, not 2026-01-31 06:00:00+00:00; put it in quotes",
-    ),
     "nothing for a mapping": (
         "defaults:\n" + ROW,
         "p.yaml:1:10: defaults: expected a mapping of keys to values, not null",

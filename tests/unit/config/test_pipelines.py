@@ -327,6 +327,54 @@ def test_the_model_on_disk_is_the_model(path):
     assert (problem.line, problem.file) == (config.problem(config.stage_transfers[-1], "name", "x").line, str(path))
 
 
+SCALARS = st.sampled_from(
+    ["2026-01-31", "2026-1-31", "2026-01-31T06:00:00Z", "2026-01-31 06:00:00", "2026-01-31 6:00:00.10 -5", "'2026-01-31'",
+     "12:30:00", "190:20:30.5", "1_000", "0x1F", "0o7", "010", "0b11", ".inf", "-.inf", ".nan", "1e3", "1.0e+400", "-0.0",
+     "1.50", "1.", ".5", "+1", "~", "null", "off", "TRUE", "=", '"\\u00e9\\n"', "''", "!!binary YQ==", "!!set {}"]
+)  # fmt: skip
+WRITTEN_SCALARS = st.one_of(
+    SCALARS,
+    st.integers(-(10**400), 10**400).map(str),
+    st.floats().map(repr),
+    st.datetimes().map(str),
+    st.dates().map(str),
+)
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), WRITTEN_SCALARS | st.lists(WRITTEN_SCALARS, max_size=3)))
+def test_any_value_of_a_file_is_the_same_in_the_model_on_disk(written):
+    body = "".join(
+        f", {key}: {value if isinstance(value, str) else f'[{chr(44).join(value)}]'}" for key, value in written.items()
+    )
+    text = (
+        f"variables: &all {{x: y{body}}}\nalerts: [{{notifier: a.b, kwargs: *all}}]\ndag: {{params: *all}}\n"
+        "stage_transfers: [{name: a, operator: x.Y, operator_args: *all, audit_metadata: *all, audit: {config: *all}, "
+        "expand: {op_args: [*all]}}]"
+    )
+    try:
+        config = PipelineConfig.from_text(text, "x.yaml")
+    except ConfigError:
+        return
+    again = PipelineConfig.from_json(config.to_json(), config.name, config.source)
+    assert repr(again.model_dump(exclude={"defaults"})) == repr(config.model_dump(exclude={"defaults"}))
+    assert again.config_hash == config.config_hash
+
+
+def test_a_time_is_a_text_in_yaml_as_in_json():
+    row = '"stage_transfers": [{"name": "a", "operator": "x.Y", "operator_args": {"since": %s, "day": %s}}]'
+    yaml_text, json_text = (
+        row % ("2026-01-31T06:00:00Z", "2026-01-31"),
+        row % ('"2026-01-31T06:00:00Z"', '"2026-01-31"'),
+    )
+    configs = [
+        PipelineConfig.from_text(f"{{{yaml_text}}}", "x.yaml"),
+        PipelineConfig.from_text(f"{{{json_text}}}", "x.json"),
+    ]
+    assert [config.stage_transfers[0].operator_args for config in configs] == [
+        {"since": "2026-01-31T06:00:00Z", "day": "2026-01-31"}
+    ] * 2
+
+
 def test_the_hash_is_of_what_the_file_means_and_not_of_how_it_is_written():
     written = "stage_transfers: [{name: a, pool: p, estimated_duration: 5m}]"
     other = "stage_transfers:\n  # the same\n  - estimated_duration: 5m\n    pool: p\n    name: a\n"
