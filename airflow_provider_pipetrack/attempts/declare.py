@@ -59,6 +59,8 @@ def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
     if place not in specs and name in _DECLARED:
         specs[place] = declared_spec(name, {"task_id": place}, {})
     if place not in specs:
+        complete_binding(dag)
+    if place not in specs:
         raise PipetrackError(
             f"{place}: the Dag {dag.dag_id} has no transfer {name!r}; give its fields, such as "
             "transfer={'stage_i_details': 'raw', 'stage_i_plus_1_details': 'clean'}"

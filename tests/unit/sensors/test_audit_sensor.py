@@ -1,8 +1,9 @@
-"""What an audit says of a mismatch."""
+"""What an audit says of a mismatch, and which transfer it is about."""
 
 from __future__ import annotations
 
 import pytest
+from airflow.sdk import DAG, task
 
 from airflow_provider_pipetrack import AuditSensor
 from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
@@ -17,3 +18,15 @@ def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
         audit._on_mismatch(Finding(AuditResult.MISMATCHED, evidence))
     assert "t0k" not in str(raised.value)
     assert "b4dge" not in str(raised.value)
+
+
+def test_an_audit_finds_the_transfer_of_a_mapped_function():
+    @task.tracked(transfer={"stage_i_plus_1_details": "orders"})
+    def load(number):
+        return number
+
+    with DAG("d"):
+        loaded = load.override(task_id="each").expand(number=[1, 2])
+        audit = AuditSensor(task_id="check", transfer="each", function=lambda: True)
+        loaded >> audit
+    assert audit.pipetrack_spec.transfer.stage_i_plus_1_details == "orders"
