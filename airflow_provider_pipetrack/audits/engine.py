@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.clean import unwrapped
 
 #: Keys under which an audit function may give its result.
 _RESULT_KEYS = ("audit_result", "result", "status")
@@ -66,6 +67,7 @@ def judge(answer: Any) -> Finding:
 
     :raises AuditError: when it is neither a bool, nor one of the three words, nor a dict that holds one of them.
     """
+    answer = unwrapped(answer)
     if isinstance(answer, (bool, str)):
         return Finding(_result(answer, answer))
     if not isinstance(answer, Mapping):
@@ -94,6 +96,7 @@ def _call(function: Callable[..., Any], named: Mapping[str, Any], context: Mappi
 
 
 def _result(value: Any, answer: Any) -> AuditResult:
+    value = unwrapped(value)
     if isinstance(value, bool):
         return AuditResult.MATCHED if value else AuditResult.MISMATCHED
     try:

@@ -64,7 +64,7 @@ def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
         }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, depth + 1, room) for item, _ in zip(value, room, strict=False)]
-    return _scalar(value)
+    return _scalar(value if isinstance(value, _SIMPLE) else unwrapped(value))
 
 
 def _written(value: Any, write: Callable[[Any], str]) -> str:
@@ -72,6 +72,15 @@ def _written(value: Any, write: Callable[[Any], str]) -> str:
         return write(value)
     except Exception as error:  # noqa: BLE001  a user's own class
         return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the Python value of a truth or number of numpy, which pandas gives too; anything else as it is."""
+    try:
+        plain = value.item() if value.shape == () and value.dtype.kind in "biuf" else value
+    except Exception:  # noqa: BLE001  nothing of numpy's
+        return value
+    return plain if isinstance(plain, (bool, int, float)) else value
 
 
 def _scalar(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, judge, run_audit
@@ -42,6 +43,8 @@ def test_a_function_may_ask_for_entries_of_the_context():
         ({"audit_result": "MISMATCHED"}, "mismatched"),
         ({"result": True, "rows": 5}, "matched"),
         ({"status": AuditResult.PENDING}, "pending"),
+        (np.int64(3) == 3, "matched"),
+        ({"audit_result": np.int64(3) > 4, "rows": np.int64(3)}, "mismatched"),
     ],
 )
 def test_answers_are_understood(answer, result):
@@ -52,7 +55,7 @@ def test_everything_returned_is_kept_as_evidence():
     assert judge({"audit_result": True, "rows": 5, 7: "x"}).metadata == {"audit_result": True, "rows": 5, "7": "x"}
 
 
-@pytest.mark.parametrize("answer", [None, 1, [], {}, {"rows": 5}, {"audit_result": "maybe"}, "fine", {"result": None}])
+@pytest.mark.parametrize("answer", [None, 1, np.int64(1), np.array([True, True]), [], {}, {"rows": 5}, {"audit_result": "maybe"}, "fine", {"result": None}])
 def test_nonsense_is_an_error_and_never_a_match(answer):
     with pytest.raises(AuditError, match="the audit returned"):
         judge(answer)

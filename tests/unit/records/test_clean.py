@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import PurePosixPath
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,9 @@ def test_a_value_becomes_what_its_column_keeps(name, value, expected):
         (Colour.RED, "red"),
         (b"x\0", "x\ufffd"),
         (Unreadable(), "<unreadable>"),
+        ([np.int64(3), np.bool_(True), np.float32(1.5)], [3, True, 1.5]),
+        (np.datetime64("2026-01-01T00:00:00.000000000"), "np.datetime64('2026-01-01T00:00:00.000000000')"),
+        (np.longdouble("1.5"), "np.longdouble('1.5')"),
         (True, True),
         (None, None),
     ],
