@@ -55,7 +55,21 @@ def test_everything_returned_is_kept_as_evidence():
     assert judge({"audit_result": True, "rows": 5, 7: "x"}).metadata == {"audit_result": True, "rows": 5, "7": "x"}
 
 
-@pytest.mark.parametrize("answer", [None, 1, np.int64(1), np.array([True, True]), [], {}, {"rows": 5}, {"audit_result": "maybe"}, "fine", {"result": None}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        1,
+        np.int64(1),
+        np.array([True, True]),
+        [],
+        {},
+        {"rows": 5},
+        {"audit_result": "maybe"},
+        "fine",
+        {"result": None},
+    ],
+)
 def test_nonsense_is_an_error_and_never_a_match(answer):
     with pytest.raises(AuditError, match="the audit returned"):
         judge(answer)
