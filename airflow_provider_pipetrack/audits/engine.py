@@ -85,14 +85,16 @@ def _call(function: Callable[..., Any], named: Mapping[str, Any], context: Mappi
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature
         return function(*named.values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return function(**named, context=context)
     offered = {**context, **named, "context": context}
     wanted = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if all(p.name in offered or p.default is not p.empty for p in wanted) and len(wanted) == len(parameters):
-        return function(**{p.name: offered[p.name] for p in wanted if p.name in offered})
-    # The names are the user's own: the three values go by position.
-    return function(*named.values())
+    takes_any = parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
+    others = {p.kind for p in parameters} - {p.kind for p in wanted}
+    known = all(p.name in offered or p.default is not p.empty for p in wanted)
+    if not known or inspect.Parameter.POSITIONAL_ONLY in others or (others and not takes_any):
+        # The names are the user's own: the three values go by position.
+        return function(*named.values())
+    rest = {**named, "context": context} if takes_any else {}
+    return function(**{**rest, **{p.name: offered[p.name] for p in wanted if p.name in offered}})
 
 
 def _result(value: Any, answer: Any) -> AuditResult:

@@ -22,9 +22,31 @@ def keywords(**given):
     return {"audit_result": "matched", "seen": [given["source_stage"], given["target_stage"], given["audit_config"]]}
 
 
-@pytest.mark.parametrize("function", [by_name, by_position, keywords])
+def own_names_and_more(a, b, c, **more):
+    return {"audit_result": not more, "seen": [a, b, c]}
+
+
+def names_and_more(target_stage, run_id, *more, audit_config=None, **given):
+    assert (more, given["context"]["run_id"]) == ((), run_id)
+    return {"audit_result": "matched", "seen": [given["source_stage"], target_stage, audit_config]}
+
+
+def only_by_position(a, b, c, /, *more, **given):
+    return {"audit_result": not more and not given, "seen": [a, b, c]}
+
+
+def any_values(*given):
+    return {"audit_result": "matched", "seen": list(given)}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [by_name, by_position, keywords, own_names_and_more, names_and_more, only_by_position, any_values],
+)
 def test_the_three_values_reach_any_function(function):
-    assert run_audit(function, **STAGES).metadata["seen"] == ["raw", "clean", {"limit": 3}]
+    found = run_audit(function, **STAGES)
+    assert found.result is AuditResult.MATCHED
+    assert found.metadata["seen"] == ["raw", "clean", {"limit": 3}]
 
 
 def test_a_function_may_ask_for_entries_of_the_context():
