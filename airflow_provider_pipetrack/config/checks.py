@@ -40,8 +40,6 @@ _MAPPED_REFERENCE = re.compile(r"transfer\.(.+)")
 Row = Mapping[str, Any]
 #: Keys below the transfer, what is wrong there, and what was probably meant.
 Mistake = tuple[tuple[str, ...], str, str]
-#: Finds more mistakes of a transfer, from its row and from the whole file's data.
-RowCheck = Callable[[Row, Row], Iterable[Mistake]]
 
 
 class Checker:
@@ -62,17 +60,20 @@ class Checker:
         self._functions_broken = False
 
     def add(self, path: KeyPath, message: str, suggestion: str = "", *, key: bool = False) -> None:
-        """Add a problem, at the defaults block when the value comes from there; the same problem only once."""
-        problem = self.document.problem(self._written_path(path), message, suggestion, key=key)
-        place = (problem.line, problem.column, message)
+        """Add a problem; the same one only once."""
+        self._add(self.document.problem(path, message, suggestion, key=key), key=key)
+
+    def take(self, problems: Iterable[Problem]) -> None:
+        """Add what other rooms have found, as far as it is not known already."""
+        for problem in problems:
+            self._add(problem)
+
+    def _add(self, problem: Problem, *, key: bool = False) -> None:
+        place = (problem.line, problem.column, problem.message)
         # A value that could not even be read has been named.
         if place not in self._seen and (key or place[:2] not in self._unread):
             self._seen.add(place)
             self.problems.append(problem)
-
-    def sorted_problems(self) -> list[Problem]:
-        """Return all problems in the order of the file."""
-        return sorted(self.problems, key=lambda problem: (problem.line, problem.column))
 
     def prepare(self) -> Any:
         """Return the file's data with defaults merged and every transfer named."""
@@ -106,13 +107,6 @@ class Checker:
             self._check_content(index, row, variables if isinstance(variables, dict) else {}, functions)
             self._check_functions(index, row, functions)
 
-    def check_rows(self, data: Any, check: RowCheck) -> None:
-        """Add what another room finds wrong with each transfer."""
-        rows = data.get("stage_transfers") if isinstance(data, dict) else None
-        for index, row in enumerate(rows if isinstance(rows, list) else ()):
-            for keys, message, suggestion in check(row, data) if isinstance(row, dict) else ():
-                self.add(("stage_transfers", index, *keys), message, suggestion)
-
     def _defaults(self, defaults: Any) -> dict[str, Any]:
         if not isinstance(defaults, dict):
             return {}
@@ -121,12 +115,6 @@ class Checker:
                 suggestion = suggest(key, StageTransfer.model_fields)
                 self.add(("defaults", key), "there is no such key", suggestion, key=True)
         return {key: value for key, value in defaults.items() if key in StageTransfer.model_fields}
-
-    def _written_path(self, path: KeyPath) -> KeyPath:
-        is_row = len(path) > 2 and path[0] == "stage_transfers"
-        if is_row and not self.document.has(path) and self.document.has(("defaults", *path[2:])):
-            return ("defaults", *path[2:])
-        return path
 
     def _functions(self, data: Mapping[str, Any]) -> UserFunctions:
         module = data.get("user_functions")

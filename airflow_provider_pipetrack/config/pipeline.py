@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, StrictBool, StrictInt, StrictStr, ValidationError
 
-from airflow_provider_pipetrack.config.checks import Checker, RowCheck
+from airflow_provider_pipetrack.config.checks import Checker
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.config.functions import UserFunctions
 from airflow_provider_pipetrack.config.problems import Path as KeyPath
-from airflow_provider_pipetrack.config.problems import explain
+from airflow_provider_pipetrack.config.problems import explain, in_file_order
 from airflow_provider_pipetrack.config.reader import Document, read
+from airflow_provider_pipetrack.config.remainder import without_mistakes
 from airflow_provider_pipetrack.config.transfer import StageTransfer, runtime_hint
 from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Limit, Model, Moment
 from airflow_provider_pipetrack.errors import ConfigError, Problem
@@ -140,12 +142,12 @@ class PipelineConfig(Model):
     _document: Document | None = PrivateAttr(None)
 
     @classmethod
-    def from_file(cls, path: str | Path, *, check_row: RowCheck | None = None) -> PipelineConfig:
+    def from_file(cls, path: str | Path, *, check_rest: RestCheck | None = None) -> PipelineConfig:
         """Read a pipeline file.
 
         :param path: a ``.yaml``, ``.yml`` or ``.json`` file.
-        :param check_row: finds more mistakes in the transfers of a file that has mistakes, so that all of them are
-            named at once.
+        :param check_rest: finds more mistakes in what is left of a file without its mistakes, so that all of them are
+            named at once; it also gets the indexes of the transfers that have lost something.
         :raises ConfigError: with every mistake in the file.
         """
         source = Path(path)
@@ -153,7 +155,7 @@ class PipelineConfig(Model):
             text = source.read_bytes()
         except OSError as error:
             raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
-        return cls._parse(text, str(path), source.stem, source, check_row)
+        return cls._parse(text, str(path), source.stem, source, check_rest)
 
     @classmethod
     def from_text(cls, text: str, name: str) -> PipelineConfig:
@@ -166,7 +168,7 @@ class PipelineConfig(Model):
 
     @classmethod
     def _parse(
-        cls, text: str | bytes, file: str, stem: str, source: Path | None, check_row: RowCheck | None = None
+        cls, text: str | bytes, file: str, stem: str, source: Path | None, check_rest: RestCheck | None = None
     ) -> PipelineConfig:
         from airflow_provider_pipetrack.config.pausing import collector_paused
 
@@ -176,9 +178,10 @@ class PipelineConfig(Model):
             data = checker.prepare()
             model = cls._validate(data, checker)
         if checker.problems or model is None:
-            if check_row is not None:
-                checker.check_rows(data, check_row)
-            raise ConfigError(checker.sorted_problems())
+            rest, changed = without_mistakes(cls, data) if check_rest is not None else (None, frozenset())
+            if check_rest is not None and rest is not None:
+                checker.take(check_rest(rest.attach(stem, source, document), changed))
+            raise ConfigError(in_file_order(checker.problems))
         return model.attach(stem, source, document)
 
     @classmethod
@@ -259,7 +262,7 @@ class PipelineConfig(Model):
         """
         path: KeyPath = key if isinstance(key, tuple) else tuple(key.split(".")) if key else ()
         if transfer is not None:
-            index = next(i for i, row in enumerate(self.stage_transfers) if row.name == transfer.name)
+            index = next(i for i, row in enumerate(self.stage_transfers) if row is transfer)
             path = ("stage_transfers", index, *path)
         document = self._document or self._read_again()
         if document is None:
@@ -289,3 +292,7 @@ class PipelineConfig(Model):
         except (OSError, ConfigError):
             return None
         return self._document
+
+
+#: Finds mistakes in what is left of a file without others, and without a part of the transfers with these indexes.
+RestCheck = Callable[[PipelineConfig, frozenset[int]], Iterable[Problem]]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+    from airflow_provider_pipetrack.errors import Problem
+
 Path = tuple["str | int", ...]
 
 _WORDS = {
@@ -51,6 +53,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return close[0] if close else ""
+
+
+def in_file_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems of one file from its first line to its last, each once."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[Path, str, str, bool]]:

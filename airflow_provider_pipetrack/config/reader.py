@@ -95,7 +95,10 @@ class Document:
         return True
 
     def problem(self, path: Path, message: str, suggestion: str = "", *, key: bool = False) -> Problem:
-        """Return a problem at a value of this file."""
+        """Return a problem at a value of this file, at the defaults block when the value comes from there."""
+        is_row = len(path) > 2 and path[0] == "stage_transfers"
+        if is_row and not self.has(path) and self.has(("defaults", *path[2:])):
+            path = ("defaults", *path[2:])
         line, column = self.position(path, key=key)
         return Problem(self.file, line, column, path_text(path), message, suggestion)
 

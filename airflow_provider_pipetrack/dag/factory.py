@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,9 +14,10 @@ from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_o
 from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.checks import Mistake, mapped_reference
+from airflow_provider_pipetrack.config.classes import ClassError
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.pausing import collector_paused
-from airflow_provider_pipetrack.config.problems import suggest
+from airflow_provider_pipetrack.config.problems import in_file_order, suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, mapped_over, plan_graph
@@ -63,15 +64,18 @@ def build_dag(pipeline: str | Path | PipelineConfig) -> DAG:
 
 
 def read_config(path: str | Path) -> PipelineConfig:
-    """Read a pipeline file; when it has mistakes, those that only Airflow can see are named with the others.
+    """Read a pipeline file; when it has mistakes, those that only Airflow and the graph can see are named, too.
 
-    :raises ConfigError: with every mistake but circles and what :func:`find_problems` finds in a file without others.
+    :raises ConfigError: with every mistake.
     """
-    return PipelineConfig.from_file(path, check_row=_check_row)
+    return PipelineConfig.from_file(path, check_rest=_check_rest)
 
 
-def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
-    """Return the mistakes that only show with the graph or with Airflow: cycles, operators and their arguments."""
+def find_problems(config: PipelineConfig, graph: Graph, *, is_whole: bool = True) -> list[Problem]:
+    """Return the mistakes that only show with the graph or with Airflow: cycles, operators and their arguments.
+
+    :param is_whole: whether nothing was left out of the file, so that all its operators are known.
+    """
     by_name = {transfer.name: transfer for transfer in config.stage_transfers}
     problems = []
     if graph.cycle:
@@ -84,7 +88,8 @@ def find_problems(config: PipelineConfig, graph: Graph) -> list[Problem]:
         mistake = asset_mistake(transfer)
         if mistake:
             problems.append(config.problem(transfer, "asset", mistake))
-    return [*problems, *_dag_problems(config), *_alert_problems(config)]
+    problems.extend(_default_argument_problems(config, is_whole=is_whole))
+    return in_file_order([*problems, *_dag_problems(config), *_alert_problems(config)])
 
 
 class _Factory:
@@ -115,7 +120,7 @@ class _Factory:
             except ConfigError as error:
                 refused.update(dict.fromkeys(error.problems))
         if refused:
-            raise ConfigError(refused)
+            raise ConfigError(in_file_order(refused))
         connect(self.tasks, self.graph.upstream)
         with _refusal_named(self.config):
             self.dag.validate()  # type: ignore[no-untyped-call]
@@ -277,7 +282,6 @@ def _dag_problems(config: PipelineConfig) -> Iterator[Problem]:
             f"fail_fast cannot go with can_process_be_parallelized: false, as of {serial[0]!r}: Airflow refuses it"
         )
         yield config.problem(None, "dag.fail_fast", message)
-    yield from _default_argument_problems(config)
 
 
 def _is_schedule(text: str | None) -> bool:
@@ -286,26 +290,30 @@ def _is_schedule(text: str | None) -> bool:
     return text in SCHEDULE_PRESETS or is_cron(text)
 
 
-def _default_argument_problems(config: PipelineConfig) -> Iterator[Problem]:
+def _default_argument_problems(config: PipelineConfig, *, is_whole: bool) -> Iterator[Problem]:
     written = config.dag.default_args
     if not written:
         return
-    known = set(arguments_of(BaseOperator))
-    for transfer in config.stage_transfers:
-        known.update(arguments_of(find_operator(transfer.operator)) if transfer.operator else ())
-    unknown = [
-        (("default_args", name), f"no task of this Dag has an argument {name!r}", suggest(name, known))
-        for name in written
-        if name not in known
-    ]
+    unknown = _unknown_default_arguments(config) if is_whole else ()
     for keys, message, suggestion in (*task_argument_mistakes(written, "default_args", of_all=True), *unknown):
         yield config.problem(None, ("dag", *keys), message, suggestion)
+
+
+def _unknown_default_arguments(config: PipelineConfig) -> Iterator[Mistake]:
+    known = set(arguments_of(BaseOperator))
+    for transfer in config.stage_transfers:
+        try:
+            known.update(arguments_of(find_operator(transfer.operator)) if transfer.operator else ())
+        except ClassError:
+            return  # which arguments it has is not known
+    for name in config.dag.default_args:
+        if name not in known:
+            yield ("default_args", name), f"no task of this Dag has an argument {name!r}", suggest(name, known)
 
 
 def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:
     if not config.alerts:
         return
-    from airflow_provider_pipetrack.config.classes import ClassError
     from airflow_provider_pipetrack.notifications.channels import check_notifier_arguments, find_notifier
 
     for index, alert in enumerate(config.alerts):
@@ -321,11 +329,17 @@ def _alert_problems(config: PipelineConfig) -> Iterator[Problem]:
 def _operator_problems(config: PipelineConfig, transfer: StageTransfer) -> Iterator[Problem]:
     found = operator_mistakes(transfer.operator, transfer.operator_args, transfer.expand, config.dag.default_args)
     for keys, message, suggestion in found:
-        yield config.problem(transfer, ".".join(keys), message, suggestion)
+        yield config.problem(transfer, keys, message, suggestion)
 
 
-def _check_row(row: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what only Airflow knows to be wrong with a transfer of a file that has other mistakes too."""
-    settings = data.get("dag")
-    default_args = settings.get("default_args") if isinstance(settings, dict) else None
-    yield from operator_mistakes(row.get("operator"), row.get("operator_args"), row.get("expand"), default_args)
+def _check_rest(rest: PipelineConfig, changed: frozenset[int]) -> list[Problem]:
+    """Return what is wrong with the rest of a file that has other mistakes, too.
+
+    :param changed: the transfers that have lost something; what they wait for is not known.
+    """
+    unknown = {"depends_on": (), "expand": None}
+    transfers = [
+        row.model_copy(update=unknown) if index in changed else row for index, row in enumerate(rest.stage_transfers)
+    ]
+    has_own_names = len({row.name for row in transfers}) == len(transfers)
+    return find_problems(rest, plan_graph(transfers) if has_own_names else Graph(), is_whole=not changed)

@@ -147,6 +147,90 @@ def test_every_wrong_argument_is_named_and_beside_other_mistakes_too(tmp_path):
     ]
 
 
+def said_of(path):
+    with pytest.raises(ConfigError) as raised:
+        build_dag(path)
+    return [f"{problem.line} {problem.key}: {problem.message}" for problem in raised.value.problems]
+
+
+MANY = f"""
+dag:
+  schedule: '@dayly'
+  start_date: 2026-01-02
+  end_date: 2026-01-01
+  fail_fast: true
+  default_args: {{retry_delay: soon}}
+alerts:
+  - notifier: no.such.Notifier
+defaults: {{pool: big, operator: {BASH}X}}
+stage_transfers:
+  - {{name: a, operator: {BASH}, operator_args: {{bash_command: x}}, depends_on: [b]}}
+  - {{name: b, depends_on: [a], can_process_be_parallelized: false}}
+  - {{name: c, asset: 'x://y', audit_enabled: false, estimated_duration: continuous, MISTAKE}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("pool: big", []),
+        ("retry_dellay: 5m", ["14 stage_transfers[2].retry_dellay: there is no such key"]),
+        ("audit: {retries: x}", ["14 stage_transfers[2].audit.retries: expected a whole number, not 'x'"]),
+    ],
+)
+def test_mistakes_of_every_kind_are_named_at_once_in_the_order_of_the_file(tmp_path, mistake, said):
+    path = tmp_path / "orders.yaml"
+    path.write_text(MANY.replace("MISTAKE", mistake))
+    assert said_of(path) == [
+        "3 dag.schedule: '@dayly' is neither a cron expression nor a preset nor a duration",
+        "5 dag.end_date: the last date comes before the first one, so nothing would run",
+        "6 dag.fail_fast: fail_fast cannot go with can_process_be_parallelized: false, as of 'b': Airflow refuses it",
+        "7 dag.default_args.retry_delay: 'soon' is no duration; expected a duration such as 45m, 1d12h30m, 90s or PT45M",
+        "9 alerts[0].notifier: 'no.such' cannot be imported: ModuleNotFoundError: No module named 'no'",
+        f"10 defaults.operator: there is no operator 'BashOperatorX' in {BASH.rpartition('.')[0]}",
+        "12 stage_transfers[0].depends_on: the transfers wait for each other in a circle: a -> b -> a",
+        "14 stage_transfers[2].asset: a continuous transfer without an audit has no single end to say that the asset is "
+        "ready",
+        *said,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            "[{name: a, depends_on: [b]}, {name: b, transfer_order_number: 2, depend_on: []}]",
+            ["2 stage_transfers[1].depend_on: there is no such key"],
+        ),
+        (
+            "[{name: a, depends_on: [b]}, {name: b, transfer_order_number: 2, depends_on: [5]}]",
+            ["2 stage_transfers[1].depends_on[0]: expected a text, not 5; put it in quotes"],
+        ),
+        (
+            "[{name: a, depends_on: [b]}, {name: b, depends_on: [c]}, {name: b, depends_on: [a]}]",
+            [
+                "2 stage_transfers[1].depends_on[0]: there is no transfer 'c'",
+                "2 stage_transfers[2].name: the name 'b' is already that of the transfer in line 2; give one of them a "
+                "name",
+            ],
+        ),
+        (
+            f"[5, {{name: b, operator: {BASH}X}}]",
+            [
+                "2 stage_transfers[0]: expected a mapping of keys to values, not 5",
+                f"2 stage_transfers[1].operator: there is no operator 'BashOperatorX' in {BASH.rpartition('.')[0]}",
+            ],
+        ),
+        (f"[{{operater: {BASH}, name: a}}]", ["2 stage_transfers[0].operater: there is no such key"]),
+    ],
+)
+def test_nothing_is_said_of_what_a_mistake_leaves_open(tmp_path, rows, said):
+    path = tmp_path / "orders.yaml"
+    path.write_text(f"dag: {{default_args: {{append_env: true}}}}\nstage_transfers: {rows}\n")
+    known = "1 dag.default_args.append_env: no task of this Dag has an argument 'append_env'"
+    assert [line for line in said_of(path) if line != known or "BASH" in rows] == said
+
+
 def test_a_circle_is_named_with_its_place():
     with pytest.raises(ConfigError) as raised:
         dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
