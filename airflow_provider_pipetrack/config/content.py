@@ -13,6 +13,10 @@ from airflow_provider_pipetrack.config.types import LiteralText
 from airflow_provider_pipetrack.errors import ContentError
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
+#: A text that is meant as a call, even if it does not read as one: closed at its end, or not at all.
+_MEANT_AS_CALL = re.compile(r"\s*([A-Za-z_]\w*)\((?:.*\)\s*|[^)]*)", re.DOTALL)
+#: How like a function's name a text must begin to be meant as a call of it, from 0 to 1.
+_ALIKE = 0.8
 _FORMATTED = re.compile(r"""\s*f(["'])(.*)\1\s*""", re.DOTALL)
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 #: Names of a run that an f-string may use beside the file's ``variables``.
@@ -109,12 +113,30 @@ def mistakes(
         return str(error), ""
     if parts is not None:
         return _name_mistake(parts, {*variables, *RUN_NAMES})
+    call = parse_call(value)
+    if (call is None or is_template(value)) and (found := _meant_as_call(value, functions)):
+        return found
     if is_template(value):
         return _template_mistake(value)
     if "{{" in value and "}}" not in value:
         return "the template is not closed: '{{' without '}}'; write {literal: …} for plain text", ""
-    call = parse_call(value)
     return None if call is None else _call_mistake(call, functions, has_module=has_module)
+
+
+def _meant_as_call(text: str, functions: Functions) -> tuple[str, str] | None:
+    """Return what is wrong with a text that begins as a call of a user function, but cannot be read as one."""
+    match = _MEANT_AS_CALL.fullmatch(text)
+    if match is None:
+        return None
+    name = match.group(1)
+    meant = name if functions.get(name) is not None else suggest(name, functions.names(), alike=_ALIKE)
+    if not meant:
+        return None
+    message = (
+        f"this cannot be read as a call of {meant!r}: a call takes literals only (texts in quotes, no templates) and ends "
+        "with ')'; write {literal: …} for plain text"
+    )
+    return message, "" if meant == name else meant
 
 
 def _name_mistake(parts: Iterable[tuple[bool, str]], known: set[str]) -> tuple[str, str] | None:

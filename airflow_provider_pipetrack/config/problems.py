@@ -47,11 +47,14 @@ def path_text(path: Path) -> str:
     return text
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that ``name`` was probably meant to be, or an empty text."""
+def suggest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """Return the known name that ``name`` was probably meant to be, or an empty text.
+
+    :param alike: how like it must be, from 0 to 1.
+    """
     import difflib  # for mistakes only, and slow to import
 
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=alike)
     return close[0] if close else ""
 
 

@@ -14,6 +14,10 @@ from airflow_provider_pipetrack.errors import ConfigError
 
 ROW = "stage_transfers:\n  - name: a\n"
 
+LITERALS = (
+    "a call takes literals only (texts in quotes, no templates) and ends with ')'; write {literal: …} for plain text"
+)
+
 MISTAKES = {
     "misspelt key": (
         ROW + "    retry_dellay: 5m\n",
@@ -256,6 +260,24 @@ MISTAKES = {
         "user_functions: os.path\n" + ROW + '    stage_i_details: basenam(p="x")\n',
         "p.yaml:4:22: stage_transfers[0].stage_i_details: there is no function 'basenam' in user_functions "
         "(did you mean 'basename'?)",
+    ),
+    "a call with other than literals": (
+        "user_functions: os.path\n" + ROW + "    stage_i_details: basename(p=x)\n",
+        "p.yaml:4:22: stage_transfers[0].stage_i_details: this cannot be read as a call of 'basename': " + LITERALS,
+    ),
+    "a call that is not closed": (
+        "user_functions: os.path\n" + ROW + "    stage_i_details: basename(p='x'\n",
+        "p.yaml:4:22: stage_transfers[0].stage_i_details: this cannot be read as a call of 'basename': " + LITERALS,
+    ),
+    "a call with a template": (
+        "user_functions: os.path\n" + ROW + "    stage_i_details: basename(p='{{ ds }}')\n",
+        "p.yaml:4:22: stage_transfers[0].stage_i_details: this cannot be read as a call of 'basename': " + LITERALS,
+    ),
+    "a misspelt call with other than literals": (
+        "user_functions: os.path\n" + ROW + "    stage_i_details: basenam(p=x)\n",
+        "p.yaml:4:22: stage_transfers[0].stage_i_details: this cannot be read as a call of 'basename': "
+        + LITERALS
+        + " (did you mean 'basename'?)",
     ),
     "call without user functions": (
         ROW + '    stage_i_details: describe(env="prod")\n',

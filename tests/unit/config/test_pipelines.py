@@ -433,3 +433,13 @@ def test_only_files_with_stage_transfers_are_pipelines(data, verdict):
 def test_a_slug_is_a_task_id():
     assert slug("a b/c||d") == "a_b_c_d"
     assert len(slug("x" * 500)) == 200
+
+
+@pytest.mark.parametrize(
+    "text", ["orders(daily)", "basename (draft)", "the basename(x)", "basename(x) of paths", "base(x)", "name(x)"]
+)
+def test_a_text_with_parentheses_stays_a_text_when_no_function_is_meant(text):
+    config = PipelineConfig.from_text(
+        f"user_functions: os.path\nstage_transfers: [{{stage_i_details: {text}}}]", "x.yaml"
+    )
+    assert content.plain_text(config.stage_transfers[0].stage_i_details) == text
