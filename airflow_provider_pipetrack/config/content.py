@@ -114,13 +114,9 @@ def mistakes(
     if parts is not None:
         return _name_mistake(parts, {*variables, *RUN_NAMES})
     call = parse_call(value)
-    if (call is None or is_template(value)) and (found := _meant_as_call(value, functions)):
-        return found
-    if is_template(value):
-        return _template_mistake(value)
-    if "{{" in value and "}}" not in value:
-        return "the template is not closed: '{{' without '}}'; write {literal: …} for plain text", ""
-    return None if call is None else _call_mistake(call, functions, has_module=has_module)
+    if call is None or "{{" in value or is_template(value):
+        return _meant_as_call(value, functions) or _template_mistake(value)
+    return _call_mistake(call, functions, has_module=has_module)
 
 
 def _meant_as_call(text: str, functions: Functions) -> tuple[str, str] | None:
@@ -133,8 +129,8 @@ def _meant_as_call(text: str, functions: Functions) -> tuple[str, str] | None:
     if not meant:
         return None
     message = (
-        f"this cannot be read as a call of {meant!r}: a call takes literals only (texts in quotes, no templates) and ends "
-        "with ')'; write {literal: …} for plain text"
+        f"this cannot be read as a call of {meant!r}: a call takes literals only (texts in quotes, no templates) "
+        "and ends with ')'; write {literal: …} for plain text"
     )
     return message, "" if meant == name else meant
 
@@ -206,6 +202,10 @@ def _name(name: str, variables: Mapping[str, Any], context: Mapping[str, Any]) -
 
 
 def _template_mistake(text: str) -> tuple[str, str] | None:
+    if not is_template(text):
+        is_open = "{{" in text and "}}" not in text
+        message = "the template is not closed: '{{' without '}}'; write {literal: …} for plain text"
+        return (message, "") if is_open else None
     import jinja2
 
     try:
