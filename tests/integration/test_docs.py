@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_the_code_runs(folder, page, name):
     module = {"__file__": str(path), "__name__": name.removesuffix(".py")}
     exec(compile(path.read_text(), str(path), "exec"), module)
     assert set(module) - {"__file__", "__name__", "__builtins__"}, "a block that defines nothing shows nothing"
+
+
+def test_the_maintenance_dag_of_the_page_is_that_of_the_examples():
+    shown = dict(blocks(REPO / "docs" / "tracking.md"))["pipetrack_maintenance.py"]
+    example = (REPO / "dags_examples" / "pipetrack_maintenance.py").read_text()
+    assert called_with(shown, "DAG") == called_with(example, "DAG", but=("doc_md",))
+    assert called_with(shown, "task") == called_with(example, "task")
+
+
+def called_with(code: str, name: str, but: tuple[str, ...] = ()) -> dict[str | None, str]:
+    """Return the arguments of the one call of ``name``, as they are written."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    (call,) = (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name)
+    named = {word.arg: ast.unparse(word.value) for word in call.keywords if word.arg not in but}
+    return {**named, None: ", ".join(map(ast.unparse, call.args))}
 
 
 def test_the_pages_have_blocks_to_run():
