@@ -39,14 +39,15 @@ def run_maintenance() -> dict[str, Any]:
     :return: what was done, in numbers; ``unreachable`` says which location could not be asked, and why.
     """
     stores = stores_of_host()
-    done: dict[str, Any] = dict.fromkeys(("drained", "healed", "still_owed", "waiting"), 0)
+    done: dict[str, Any] = dict.fromkeys(("drained", "healed", "still_owed", "waiting", "dead"), 0)
     of_each = ("drained", "healed", "still_owed")
     unreachable: dict[str, str] = {}
     for store in stores:
         summary = store.reconcile(limit=_RECONCILE_LIMIT)
         for name in of_each:
             done[name] += getattr(summary, name)
-        done["waiting"] = summary.waiting  # every pass looks at the same journal
+        # Every pass looks at the same journal; what the first one has set aside is gone from it.
+        done["waiting"], done["dead"] = summary.waiting, max(done["dead"], summary.dead)
         unreachable.update(summary.unreachable)
     done["closed"] = close_stale(stores, states_of_runs, unreachable=unreachable)
     done["overdue"] = tell_overdue(stores, states_of_runs, unreachable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -90,8 +90,9 @@ def reconcile(
     """Deliver what waits on this host, and bring what fallbacks keep to the locations that lack it.
 
     Without --location this is done for the configured chain and for every other that was used on this host, and alerts
-    that wait are sent. Exit code 1 when something still waits or is owed, 3 when Airflow was to be asked and did not
-    answer. With --watch neither ends it, and only what was done or still waits is said.
+    that wait are sent. Exit code 1 when something still waits or is owed, 3 when nothing does but a location did not
+    answer, and whenever Airflow was to be asked and did not. With --watch neither ends it, and only what was done or
+    still waits is said.
     """
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
 
@@ -101,13 +102,15 @@ def reconcile(
             with _stores(locations) as stores:
                 summary = _reconciled(stores, adopt, output, full=full)
                 closed = _closed(stores, airflow, summary.unreachable)
-            _print_summary(summary, closed, None if locations else _alerted(), output, quiet=watch)
+                silent = _silent(stores, summary)
+            alerts = None if locations else _alerted()
+            _print_summary(summary, closed, alerts, output, quiet=watch or bool(silent))
             failure = airflow.failure if airflow else None
             if failure is not None:
                 click.echo(f"Not asked: {failure}", err=True)
             if not watch:
-                left = summary.waiting or summary.still_owed or summary.dead
-                raise SystemExit(3 if failure else 1 if left else 0)
+                left = any(_left(summary, alerts or {}).values())
+                raise SystemExit(3 if failure else 1 if left else 3 if silent else 0)
             time.sleep(interval)
 
 
@@ -168,10 +171,19 @@ def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str,
             done = store.reconcile(full=full, adopt_host=adopt, progress=progress)
             for name in ("drained", "healed", "copied", "revived", "still_owed"):
                 setattr(total, name, getattr(total, name) + getattr(done, name))
-            # Every pass looks at the same journal.
-            total.waiting, total.dead = done.waiting, done.dead
+            # Every pass looks at the same journal; what the first one has set aside is gone from it.
+            total.waiting, total.dead = done.waiting, max(total.dead, done.dead)
             total.unreachable.update(done.unreachable)
     return total
+
+
+def _silent(stores: Sequence[TrackingStore], summary: Summary) -> dict[str, str]:
+    """Return who should have answered and did not; a storage that can list nothing has answered all the same."""
+    from airflow_provider_pipetrack.tracking.reading import silent_among
+    from airflow_provider_pipetrack.tracking.reconcile import SIMPLE_STORAGE_SAYS
+
+    failures = {name: reason for name, reason in summary.unreachable.items() if reason not in SIMPLE_STORAGE_SAYS}
+    return silent_among((leg for store in stores for leg in store.legs), failures)
 
 
 def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None, unreachable: dict[str, str]) -> int | None:
@@ -211,23 +223,29 @@ def _print_summary(
         return
     alerts = alerts or {}
     done = {
-        "delivered from the journal": summary.drained,
-        "brought to where they were owed": summary.healed,
-        "copied where they were missing": summary.copied,
-        "dead letters taken after all": summary.revived,
-        "closed by Airflow's word": closed or 0,
-        "alerts sent": alerts.get("sent", 0),
+        plural(summary.drained, "change") + " delivered from the journal": summary.drained,
+        plural(summary.healed, "record") + " brought home": summary.healed,
+        plural(summary.copied, "record") + " copied where missing": summary.copied,
+        plural(summary.revived, "dead letter") + " taken after all": summary.revived,
+        plural(closed or 0, "attempt") + " closed by Airflow's word": closed,
+        plural(alerts.get("sent", 0), "alert") + " sent": alerts.get("sent"),
     }
-    left = {
-        "changes still wait": summary.waiting,
-        "records still owed": summary.still_owed,
-        "dead letters": summary.dead,
-        "alerts still wait": alerts.get("waiting", 0),
-    }
-    told = [f"{number:,} {what}" for what, number in {**done, **left}.items() if number]
+    told = [what for what, number in {**done, **_left(summary, alerts)}.items() if number]
     if told or not quiet:
         click.echo("; ".join(told) or "nothing to do")
     warn_unreachable(summary.unreachable)
+
+
+def _left(summary: Summary, alerts: Mapping[str, int]) -> dict[str, int]:
+    """Return what a pass has left behind, in words, with its number."""
+    waiting, given_up = alerts.get("waiting", 0), alerts.get("given_up", 0)
+    return {
+        plural(summary.waiting, "change") + " still waiting": summary.waiting,
+        plural(summary.still_owed, "record") + " still owed": summary.still_owed,
+        plural(summary.dead, "dead letter"): summary.dead,
+        plural(waiting, "alert") + " still waiting": waiting,
+        plural(given_up, "alert") + " given up after days of tries": given_up,
+    }
 
 
 def _is_default(store: TrackingStore) -> bool:

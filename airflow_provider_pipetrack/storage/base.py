@@ -45,6 +45,8 @@ class Listed(NamedTuple):
     events: str
 
 
+#: What a storage says that cannot answer for all pipelines together.
+ONE_PIPELINE_ONLY = "can only be asked about one pipeline at a time; name it"
 #: Records that are read in one go.
 _AT_ONCE = 1000
 
@@ -333,7 +335,7 @@ class StorageAdapter:
         return found
 
     def _asks_for_a_pipeline(self) -> StorageError:
-        return StorageError(self.location, "can only be asked about one pipeline at a time; name it", transient=False)
+        return StorageError(self.location, ONE_PIPELINE_ONLY, transient=False)
 
 
 class MergingAdapter(StorageAdapter):

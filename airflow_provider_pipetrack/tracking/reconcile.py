@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_pipetrack.errors import JournalError, StorageError
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.base import ONE_PIPELINE_ONLY, Record, StorageAdapter
 from airflow_provider_pipetrack.tracking.compare import Difference, differences
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
 from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, knock
@@ -30,6 +30,10 @@ T = TypeVar("T")
 
 #: Records that are brought to a location in one go.
 AT_ONCE = 2000
+#: Why a full pass leaves a location as it is that has nothing to answer with.
+CANNOT_LIST = "cannot list its records, so nothing is compared with it"
+#: What a location may say that is well and has only the three methods of a user.
+SIMPLE_STORAGE_SAYS = (CANNOT_LIST, ONE_PIPELINE_ONLY)
 _SHORTEST_STEP = 0.1
 
 
@@ -225,7 +229,7 @@ class Reconciler:
             if leg.can_list:
                 legs.append(leg)
             else:
-                self.summary.unreachable.setdefault(leg.name, "cannot list its records, so nothing is compared with it")
+                self.summary.unreachable.setdefault(leg.name, CANNOT_LIST)
         found: list[Difference] = []
         try:
             for difference in differences(legs, self._dealt_with):

@@ -27,8 +27,10 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record, change_of_record
 from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.records.queries import QUESTIONS, by_hand
-from airflow_provider_pipetrack.settings import host_name
+from airflow_provider_pipetrack.settings import default_location, host_name
+from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking.chains import remember_chain
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.airflow_versions import needs_provider_commands
 from tests.integration.storage.worlds import world
@@ -302,13 +304,60 @@ def test_reconcile_brings_home_and_says_what_is_left(home):
         store.write_tracking_record(RECORD)
     waiting = run("reconcile", *chain)
     assert waiting.exit_code == 1
-    assert "1 records still owed" in waiting.stdout
+    assert waiting.stdout == "1 record still owed\n"
     assert f"Not asked: {first}" in waiting.stderr
     (home / "down").unlink()
     healed = run("reconcile", *chain)
-    assert (healed.exit_code, healed.stdout) == (0, "1 brought to where they were owed\n")
+    assert (healed.exit_code, healed.stdout) == (0, "1 record brought home\n")
     assert run("reconcile").stdout == "nothing to do\n"
     assert json.loads(run("reconcile", "--full", "--output", "json").output)["still_owed"] == 0
+
+
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_reconcile_says_when_a_location_did_not_answer_although_nothing_is_left(home, full):
+    place, gone = f"sqlite||{home}/a.db||t", f"sqlite||{home}/shut/gone.db||t"
+    (home / "shut").write_text("in the way")
+    run("init", place)
+    shown = run("reconcile", *full, "--location", place, "--location", gone)
+    assert (shown.exit_code, shown.stdout) == (3, "")
+    assert f"Not asked: {gone}: " in shown.stderr
+    (home / "shut").unlink()
+    none_yet = run("reconcile", *full, "--location", place, "--location", gone)
+    assert (none_yet.exit_code, none_yet.stdout) == (0, "nothing to do\n")
+
+
+class Simple(StorageAdapter):
+    """A storage with no more than the three methods."""
+
+    def write_tracking_record(self, record):
+        return True
+
+    def read_tracking_records(self, pipeline_id):
+        return []
+
+    def update_tracking_record(self, transfer_id, updates):
+        return True
+
+
+def test_a_storage_that_can_list_nothing_is_no_failure_of_a_full_pass(home):
+    adapters = {"simple": f"{__name__}.Simple"}
+    remember_chain({"locations": ["simple||x"], "mode": "fallback", "connections": {}, "adapters": adapters})
+    run("init", default_location())
+    shown = run("reconcile", "--full")
+    assert (shown.exit_code, shown.stdout) == (0, "nothing to do\n")
+    assert shown.stderr == "Not asked: simple||x: cannot list its records, so nothing is compared with it\n"
+
+
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_reconcile_of_several_chains_names_what_it_sets_aside_and_counts_it_once(home, full):
+    with TrackingStore.from_settings() as store, TrackingStore([f"sqlite||{home}/own.db||t"]) as own:
+        assert store.write_tracking_record(RECORD)
+        assert own.write_tracking_record(RECORD)
+        journal = Journal(store.journal_folder)
+        journal.append(b"no entry", durable=True)
+        journal.close()
+    shown = run("reconcile", *full)
+    assert (shown.exit_code, shown.stdout) == (1, "1 dead letter\n")
 
 
 def test_reconcile_adopts_no_host_that_is_not_there(home):

@@ -40,6 +40,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     start_change,
     stop_event,
 )
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 NOW = timedelta(0)
@@ -310,8 +311,13 @@ def test_what_waits_on_this_host_is_counted_once_for_all_chains(tmp_path, monkey
     (tmp_path / "shut").write_text("in the way")
     for name in ("one", "two"):
         chain = (f"sqlite||{tmp_path}/shut/{name}.db",)
-        write(stores.get_store(chain, mode="fallback", connections={}, adapters={}), started(name=name))
-    assert maintenance.run_maintenance()["waiting"] == 2
+        store = stores.get_store(chain, mode="fallback", connections={}, adapters={})
+        write(store, started(name=name))
+        unreadable = Journal(store.journal_folder)
+        unreadable.append(b"no entry", durable=True)
+        unreadable.close()
+    done = maintenance.run_maintenance()
+    assert (done["waiting"], done["dead"]) == (2, 2)
 
 
 def overdue(name, **more):
