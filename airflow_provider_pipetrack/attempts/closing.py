@@ -28,6 +28,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     end_change,
     guess_sequence,
     verdict_change,
+    with_log,
 )
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.reading import silent_among
@@ -76,6 +77,7 @@ def close_attempt(
         if record is not None
         else end_change(announced(spec, context, key), outcome, by=by, authority=authority)
     )
+    change = with_log(change, getattr(context.get("ti"), "log_url", None))
     store.submit([change], durable=True)
     store.flush()
     return change.columns

@@ -22,7 +22,10 @@ def tell_audit(context: Mapping[str, Any]) -> None:
         mismatched = task.found_mismatch
         if not mismatched and error is None:
             return
-        for record in task.audited_records(context):
+        # What the audit found stands in its own log.
+        log_url = getattr(context["ti"], "log_url", None)
+        for audited in task.audited_records(context):
+            record = {**audited, "log_url": log_url or audited.get("log_url")}
             if mismatched:
                 tell(task.pipetrack_spec, "mismatched", record)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +218,15 @@ def verdict_change(
         columns.update((name, record.get(name)) for name in NAMES_BY_GROUP["start"])
     columns.update(outcome.columns(by))
     return Change(str(record["record_id"]), columns, keys, by, event_id)  # type: ignore[arg-type]
+
+
+def with_log(end: Change, log_url: str | None) -> Change:
+    """Return the end of an attempt with the address of its log, where it has none: such as one that never began."""
+    if not log_url or "start" not in end.keys or end.columns.get("log_url"):
+        return end
+    # More than what was announced, and less than what an attempt says that has begun.
+    known = group_key(rank=Rank.PENDING, event_id=end.event_id)
+    return replace(end, columns={**end.columns, "log_url": log_url}, keys={**end.keys, "start": known})
 
 
 def audit_change(base: Change, result: str, metadata: Mapping[str, Any], *, try_number: int, final: bool) -> Change:

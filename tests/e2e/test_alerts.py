@@ -224,6 +224,20 @@ def test_the_cause_is_told_where_the_task_could_not_say_it(mails):
     assert "ZeroDivisionError: division by zero" in text(mails[FAILED.format("cannot_render")])
 
 
+@pytest.mark.parametrize(
+    ("subject", "task"),
+    [
+        (FAILED.format("cannot_render"), "cannot_render"),
+        (FAILED.format("audit_breaks"), "audit_breaks__audit"),
+        (MISMATCHED.format("mismatched"), "mismatched__audit"),
+    ],
+)
+def test_the_link_leads_to_the_log_of_the_task_that_says_why(mails, airflow_stack, subject, task):
+    (link,) = (line for line in text(mails[subject]).splitlines() if line.startswith("Log in Airflow: "))
+    assert link.startswith(f"Log in Airflow: {airflow_stack.url}/dags/told/runs/")
+    assert link.endswith(f"/tasks/{task}?try_number=1")
+
+
 def test_a_notifier_hears_what_it_asked_for(mails, airflow_stack):
     heard = (airflow_stack.dags / "heard.txt").read_text().splitlines()
     assert sorted(heard) == ["mismatched of shop_team", "warned of shop_team"]

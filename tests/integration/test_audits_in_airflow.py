@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import runpy
 
 import pytest
@@ -56,12 +57,13 @@ with DAG("audits_among_defaults", schedule=None, default_args={{"soft_fail": Tru
 """
 
 
-def alerts() -> list[tuple[str, str]]:
+def alerts() -> list[tuple[str, str, str]]:
     waiting = [json.loads(path.read_text()) for path in (settings.alerts_dir() / "waiting").glob("*.json")]
-    return sorted((alert["kind"], alert["record"]["task_id"]) for alert in waiting)
+    records = [(alert["kind"], alert["record"]) for alert in waiting]
+    return sorted((kind, record["task_id"], record["log_url"].partition("/tasks/")[2]) for kind, record in records)
 
 
-def test_a_mismatch_of_a_mapped_audit_is_told(airflow_home, tmp_path, monkeypatch):
+def test_a_mismatch_of_a_mapped_audit_is_told_with_the_log_of_the_audit(airflow_home, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
     path = airflow_home / "dags" / "mapped_audit.py"
     path.write_text(MAPPED.format(location=f"sqlite||{tmp_path}/tracking.db"))
@@ -71,7 +73,9 @@ def test_a_mismatch_of_a_mapped_audit_is_told(airflow_home, tmp_path, monkeypatc
         dag.test()
     finally:
         logging.disable(logging.NOTSET)
-    assert alerts() == [("mismatched", "load")], "one for its record, whichever index found it"
+    (alert,) = alerts()
+    assert alert[:2] == ("mismatched", "load"), "one for its record, whichever index found it"
+    assert re.fullmatch(r"mapped/mapped/[01]\?try_number=1", alert[2])
 
 
 def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path):
