@@ -27,6 +27,8 @@ _HEADLINES = {
     AlertKind.ROLLBACK_OWED: "{name} failed and is not rolled back",
     AlertKind.UNDELIVERED: "Tracking records of {dag_id} are not delivered",
 }
+#: Of a run, which is told of as a transfer without a name.
+_LATE_RUN = "Run {run_id} of {dag_id} has not ended in time"
 _ADVICE = {
     AlertKind.ROLLBACK_OWED: "What the failed attempt left behind may still be in the target stage. A new attempt "
     "(clear the task in Airflow) rolls it back first.",
@@ -53,13 +55,14 @@ def compose(kind: AlertKind, record: Mapping[str, Any]) -> Message:
     """Put an alert about a record into words."""
     key = RecordKey.parse(str(record["record_id"]))
     name = key.name if key.map_index < 0 else f"{key.name}[{key.map_index}]"
-    headline = one_line(_HEADLINES[kind].format(name=name, dag_id=key.dag_id))
+    said = _HEADLINES[kind] if name else _LATE_RUN
+    headline = one_line(said.format(name=name, dag_id=key.dag_id, run_id=key.run_id))
     subject = one_line(f"[pipetrack] {record.get('pipeline_id') or key.dag_id}: {headline}", _LONGEST_SUBJECT)
     shown = {
         "headline": headline,
         "advice": _ADVICE.get(kind),
         "facts": [(label, _cut(value)) for label, value in _facts(record, key, name)],
-        "links": list(_links(record)),
+        "links": list(_links(record, key)),
     }
     environment = _environment()
     text = environment.get_template("alert.txt.jinja").render(shown)
@@ -95,7 +98,7 @@ def _facts(record: Mapping[str, Any], key: RecordKey, name: str) -> Iterator[tup
         "Pipeline": f"{record.get('pipeline_id') or key.dag_id}{f', version {version}' if version else ''}",
         "Dag and run": f"{key.dag_id}, {key.run_id}",
         "Transfer": name,
-        "Attempt": f"{key.attempt}" if most is None else f"{key.attempt}, {most} retries allowed",
+        "Attempt": name and (f"{key.attempt}" if most is None else f"{key.attempt}, {most} retries allowed"),
         "Owner": record.get("transfer_process_owner_name"),
         "From": record.get("stage_i_details"),
         "To": record.get("stage_i_plus_1_details"),
@@ -107,7 +110,7 @@ def _facts(record: Mapping[str, Any], key: RecordKey, name: str) -> Iterator[tup
         "Started": _moment(record.get("transfer_start_timestamp")),
         "Ended": _moment(record.get("transfer_end_timestamp")),
         "Took": record.get("actual_duration"),
-        "Estimated": record.get("estimated_duration"),
+        "Estimated" if name else "Deadline": record.get("estimated_duration"),
         "Tracked in": ", ".join(map(str, record.get("tracking_location") or ())),
     }
     yield from ((label, str(value)) for label, value in lines.items() if value not in (None, ""))
@@ -139,14 +142,15 @@ def _moment(value: Any) -> str | None:
     return None if value is None else f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _links(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _links(record: Mapping[str, Any], key: RecordKey) -> Iterator[tuple[str, str]]:
     """Yield the addresses of the attempt's log and of its run, as far as they are known."""
     log_url = one_line(str(record.get("log_url") or ""))
     if urlsplit(log_url).scheme not in {"http", "https"}:
         return
-    yield "Log in Airflow", log_url
-    run, found, _ = log_url.partition("/tasks/")
-    if found:
+    run, is_log, _ = log_url.partition("/tasks/")
+    if key.name:
+        yield "Log in Airflow", log_url
+    if is_log or not key.name:
         yield "Run in Airflow", run
 
 

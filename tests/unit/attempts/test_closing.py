@@ -346,8 +346,8 @@ def test_a_late_run_is_told_to_everybody_whom_its_transfers_name(store, monkeypa
     ((targets, kind, record),) = raised
     assert sorted(targets.emails) == ["a@example.com", "b@example.com"]
     assert (kind, record["pipeline_id"], record["estimated_duration"]) == ("overdue", "p", "1h")
-    assert record["decision"] == "1 of 2 transfers are completed"
-    assert compose(AlertKind(kind), record).subject == "[pipetrack] p: d takes longer than estimated"
+    assert record["decision"] == "1 of 2 transfers are completed; left: slow"
+    assert compose(AlertKind(kind), record).subject == "[pipetrack] p: Run r of d has not ended in time"
 
 
 def test_a_late_run_that_has_not_begun_is_told_by_what_earlier_runs_say(store, monkeypatch):
