@@ -52,7 +52,9 @@ def test_a_pipeline_is_tried_with_retries_and_audits_and_leaves_nothing_behind(s
     )
     elsewhere = starter.parent / "elsewhere.db"
     starter.write_text(
-        starter.read_text().replace("defaults:", f"defaults:\n  tracking_location: ['sqlite||{elsewhere}||t']\n  transfer_process_email_alerts: [a@b.c]")
+        starter.read_text()
+        .replace("defaults:", f"defaults:\n  tracking_location: ['sqlite||{elsewhere}||t']\n  transfer_process_email_alerts: [a@b.c]")
+        .replace("schedule: null", "deadline: 1h")
     )  # fmt: skip
     done = trial(str(starter), "--date", "2026-03-01T01:30+01:30", "--output", "json")
     assert done.returncode == 0, done.stderr
