@@ -316,7 +316,8 @@ def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str)
     warn_unreachable({name: why for name, why in unreachable.items() if name not in pipelines.unreachable})
     if output == "json":
         newest, *others = ({"run": run, "transfers": rows} for run, rows in runs)
-        print_json({**newest, "others": others, **_origin(replace(transfers[0], unreachable=unreachable))})
+        origin = _origin(replace(transfers[0], unreachable=unreachable))
+        print_json({**newest, "others": others, "dags_total": pipelines.total, **origin})
         return
     for run, rows in runs:
         print_table(f"Last run of Dag {run['dag_id']}" if pipelines.total > 1 else "Last run", _RUN_TABLE, [run])
@@ -330,7 +331,8 @@ def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str)
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
     if output == "json":
-        print_json({"pipelines": pipelines.rows, "attention": attention.rows, **_origin(pipelines)})
+        totals = {"pipelines_total": pipelines.total, "attention_total": attention.total}
+        print_json({"pipelines": pipelines.rows, "attention": attention.rows, **totals, **_origin(pipelines)})
         return
     print_table("Pipelines", _RUN_TABLE, pipelines.rows)
     if pipelines.total > len(pipelines.rows):

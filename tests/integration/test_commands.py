@@ -137,6 +137,9 @@ def test_status_shows_pipelines_and_what_needs_attention(filled):
     assert [row["pipeline_id"] for row in answered["pipelines"]] == ["billing", "orders"]
     assert len(answered["attention"]) == 4
     assert answered["pipelines"][0]["began_at"] == "2026-03-10T12:00:00+00:00"
+    one = json.loads(run("status", "--limit", "1", "--output", "json").output)
+    assert (len(one["pipelines"]), one["pipelines_total"]) == (1, 2)
+    assert (len(one["attention"]), one["attention_total"]) == (1, 4)
 
 
 def test_status_of_a_pipeline_shows_its_last_run(filled):
@@ -158,6 +161,8 @@ def test_status_of_a_pipeline_of_several_dags_shows_each(home):
     assert shown.count("Transfers") == 2
     assert "1 of 2 Dags; --limit shows more" in run("status", "orders", "--limit", "1").stdout
     answered = json.loads(run("status", "orders", "--output", "json").stdout)
+    one = json.loads(run("status", "orders", "--limit", "1", "--output", "json").stdout)
+    assert (one["others"], one["dags_total"]) == ([], 2)
     found = [answered, *answered["others"]]
     assert [(one["run"]["dag_id"], one["transfers"][0]["dag_id"]) for one in found] == [
         ("orders_us", "orders_us"),
