@@ -22,13 +22,16 @@ from airflow_provider_pipetrack.storage.locations import Location
 
 #: A file above this size, in bytes, is folded to one line per record.
 COMPACT_ABOVE = 32_000_000
+#: How the file of this adapter begins; a crash may have left less of it.
+_BEGINNING = b'{"event_id"'
 
 
 class LocalFileAdapter(MergingAdapter):
     """Appends changes to a file; readers fold them.
 
     Lines are written under a lock, in one piece, and are on disk before they count. A line that a crash cut short is
-    removed by the next writer. It keeps no history once the file is folded.
+    removed by the next writer. It keeps no history once the file is folded. A file that begins with something else than
+    such a line is somebody's own and stays as it is.
 
     :param location: ``local_file||/path/of/tracking.json``; the file and its folder are made when they are missing.
     """
@@ -125,10 +128,20 @@ class LocalFileAdapter(MergingAdapter):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if _same_file(descriptor, self.path):
+                    self._insist_on_ours(descriptor)
                     yield descriptor
                     return
             finally:
                 os.close(descriptor)
+
+    def _insist_on_ours(self, descriptor: int) -> None:
+        found = os.pread(descriptor, len(_BEGINNING), 0)
+        if not _BEGINNING.startswith(found):
+            raise StorageError(
+                self.location,
+                f"{self.path} is not pipetrack's and is left as it is; name another file",
+                transient=False,
+            )
 
     @property
     def _configs_path(self) -> Path:
@@ -146,6 +159,10 @@ class LocalFileAdapter(MergingAdapter):
                 continue  # a line that a crash cut short
 
     def _records(self) -> list[Record]:
+        return self._folded()[0]
+
+    def _folded(self) -> tuple[list[Record], list[bytes]]:
+        """Return the records, and the lines that are none of ours."""
         try:
             # A device such as /dev/zero has no end: to read it would take all memory.
             mode = self.path.stat().st_mode
@@ -153,29 +170,33 @@ class LocalFileAdapter(MergingAdapter):
                 raise StorageError(self.location, f"{self.path} is a device or a pipe, not a file", transient=False)
             data = self.path.read_bytes()
         except FileNotFoundError:
-            return []
+            return [], []
         except OSError as error:
             raise self._explained(error) from error
         records: dict[str, Record] = {}
+        others: list[bytes] = []
         for line in data.splitlines():
             change = _change_of(line)
-            if change is not None:
-                version = record_of(change)
-                known = records.get(change.record_id)
-                records[change.record_id] = version if known is None else merge(known, version)
-        return list(records.values())
+            if change is None:
+                others.append(line)
+                continue
+            version = record_of(change)
+            known = records.get(change.record_id)
+            records[change.record_id] = version if known is None else merge(known, version)
+        return list(records.values()), others
 
     def _compact(self) -> None:
-        """Replace the file by one with a line per record, unless another process is doing so."""
+        """Replace the file by one with a line per record, and what else it has, unless another process is doing so."""
         with self._locked():
             if self.path.stat().st_size <= COMPACT_ABOVE:
                 return
+            records, others = self._folded()
             folded = (
-                json.dumps(change_of_record(record).to_json(), separators=(",", ":")) for record in self._records()
+                json.dumps(change_of_record(record).to_json(), separators=(",", ":")).encode() for record in records
             )
             fresh = self.path.with_name(f"{self.path.name}.folding")
-            with fresh.open("w") as file:
-                file.writelines(f"{line}\n" for line in folded)
+            with fresh.open("wb") as file:
+                file.writelines(line + b"\n" for line in (*folded, *others))
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)

@@ -95,6 +95,21 @@ def test_lines_that_are_no_changes_are_passed_over(path):
     assert names(adapter) == ["t1", "t2"]
 
 
+@pytest.mark.parametrize("content", ['{"orders": [1, 2, 3]}', "id,amount\n1,20\n", "\n"])
+def test_a_file_of_somebody_else_is_left_as_it_is(path, content):
+    path.parent.mkdir()
+    path.write_text(content)
+    adapter = made(f"local_file||{path}")
+    for use in (adapter.check, lambda: adapter.apply([change()])):
+        with pytest.raises(
+            StorageError, match="tracking.json is not pipetrack's and is left as it is; name another"
+        ) as raised:
+            use()
+        assert not raised.value.transient
+        assert path.read_text() == content
+    assert names(adapter) == []
+
+
 def test_a_full_disk_takes_all_changes_or_none(path):
     adapter = made(f"local_file||{path}")
     adapter.apply([change("t1")])
@@ -111,10 +126,13 @@ def test_a_large_file_is_folded_to_a_line_for_each_record(path, monkeypatch):
     adapter = made(f"local_file||{path}")
     for number in range(30):
         adapter.apply([change(f"t{number % 3}", records_succeeded=number)])
+    with path.open("ab") as file:
+        file.write(b"a note of somebody's\n")
     before = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
     monkeypatch.setattr(local_file, "COMPACT_ABOVE", 1_000)
     adapter.apply([])
-    assert len(path.read_text().splitlines()) == 3
+    assert len(path.read_text().splitlines()) == 4
+    assert path.read_text().endswith("\na note of somebody's\n")
     after = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
     assert after == before
     assert list(path.parent.iterdir()) == [path]
