@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,8 +53,9 @@ class Leg:
     def __init__(
         self, location: Location, connections: Mapping[str, str], adapters: Mapping[str, Any], breakers: Path
     ) -> None:
-        self.location = location
-        self.name = location.name
+        # With its connection, since the same text means another place for whoever has another connection.
+        self.location = replace(location, conn_id=location.conn_id or connections.get(location.type))
+        self.name = self.location.name
         self._connections = connections
         self._adapters = adapters
         self._breaker = Breaker(breakers, self.name)
@@ -65,12 +67,7 @@ class Leg:
     def identity(self) -> tuple[Any, ...]:
         """What two chains have in common when they name the same place."""
         place = self.location
-        return (
-            place.type,
-            place.conn_id or self._connections.get(place.type),
-            place.parts,
-            self._adapters.get(place.type),
-        )
+        return place.type, place.conn_id, place.parts, self._adapters.get(place.type)
 
     @property
     def adapter(self) -> StorageAdapter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -134,6 +135,24 @@ def test_a_record_that_one_location_never_takes_keeps_no_other_from_it(site):
     assert (summary.healed, summary.still_owed) == (7, 1)
     assert "ValueError: not that one" in summary.unreachable["picky||x"]
     assert len(Picky.kept) == 7
+
+
+def test_two_chains_with_the_same_text_and_other_connections_keep_their_debts_apart(site, monkeypatch):
+    for team in ("team_a", "team_b"):
+        path = f"{site.root}/{team}/t.db"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{team.upper()}", json.dumps({"conn_type": "sqlite", "host": path}))
+    monkeypatch.setenv("AIRFLOW_CONN_SHARED", json.dumps({"conn_type": "sqlite", "host": f"{site.root}/shared/t.db"}))
+    texts = [site.location("same"), "sqlite@shared||/nowhere||t"]
+    of_a, of_b = (site.store(*texts, connections={"sqlite": team}) for team in ("team_a", "team_b"))
+    site.shut("team_b")
+    assert of_b.write_tracking_record(RECORD)
+    site.open("team_b")
+    assert of_a.reconcile().healed == 0
+    assert of_b.reconcile().healed == 1
+    assert [store.legs[0].call(lambda leg: len(leg.read_all()), 5.0) for store in (of_a, of_b)] == [0, 1]
+    of_a.legs[0]._breaker.failed()
+    assert of_a.legs[0].is_left_alone
+    assert not of_b.legs[0].is_left_alone
 
 
 def test_what_another_host_left_behind_is_drained_only_when_it_is_adopted(site, monkeypatch):
