@@ -113,6 +113,10 @@ def deliver(
     return Delivered(confirmed=True, released=released, failures=failures)
 
 
+def _failed(reason: str) -> Delivered:
+    return Delivered(confirmed=False, released=False, failures={"the delivery": reason})
+
+
 class _Turn:
     """How long one location may take, in its place in the chain."""
 
@@ -203,6 +207,9 @@ class Delivery:
         self._queue: queue.SimpleQueue[Batch | _Signal] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._held: list[Batch] = []
+        # What no journal has and whose end is not known: who gives up waiting says that it is lost, since the process
+        # may end before the thread can.
+        self._only_here: list[Batch] = []
         self._waiting = 0
         self._complete = True
         self._awaited: float | None = None
@@ -225,6 +232,8 @@ class Delivery:
             if self._waiting == 0:
                 self._complete, self._awaited, self._outlasted_a_fork = True, None, False
             self._waiting += 1
+            if batch.entry is None:
+                self._only_here.append(batch)
         if batch.urgent:
             self._await(batch.deadline)
         self._queue.put(batch)
@@ -240,8 +249,11 @@ class Delivery:
         self._await(time.monotonic() + seconds)
         self._hurry()
         with self._idle:
-            done = self._idle.wait_for(lambda: self._waiting == 0, seconds)
-            return done and self._complete
+            only_here = list(self._only_here)
+            if self._idle.wait_for(lambda: self._waiting == 0, seconds):
+                return self._complete
+        self._lose(only_here)
+        return False
 
     def wait_until_idle(self, seconds: float) -> None:
         """Wait until nothing is under way; what is held stays held. What has outlasted that once is not waited for."""
@@ -253,8 +265,10 @@ class Delivery:
     def wait(self, batch: Batch, seconds: float) -> bool:
         """Wait until a batch is delivered or given up; return whether it was confirmed."""
         with self._idle:
-            self._idle.wait_for(lambda: batch.outcome, seconds)
-            return batch.outcome == [True]
+            if self._idle.wait_for(lambda: batch.outcome, seconds):
+                return batch.outcome == [True]
+        self._lose([batch])
+        return False
 
     def is_ours(self, thread: threading.Thread) -> bool:
         """Return whether a thread is this delivery's own."""
@@ -320,17 +334,31 @@ class Delivery:
                 self._deliver([batch])
             return
         for batch in batches:
-            self._settled(batch, delivered)
+            self._settle(batch, delivered)
         self._finish(batches, confirmed=delivered.confirmed)
 
     def _give_up(self, batches: Sequence[Batch], reason: str) -> None:
         """Settle what could not even be tried, so that what no journal has is at least in the log."""
-        failed = Delivered(confirmed=False, released=False, failures={"the delivery": reason})
         try:
             for batch in batches:
-                self._settled(batch, failed)
+                self._settle(batch, _failed(reason))
         finally:
             self._finish(batches, confirmed=False)
+
+    def _lose(self, batches: Sequence[Batch]) -> None:
+        """Settle what nobody waits for any more and no journal has."""
+        for batch in batches:
+            if batch.entry is None:
+                self._settle(batch, _failed("did not end in time"))
+
+    def _settle(self, batch: Batch, delivered: Delivered) -> None:
+        """Say how the delivery of a batch went, unless that is said already."""
+        if batch.entry is None:
+            with self._idle:
+                if batch not in self._only_here:
+                    return
+                self._only_here.remove(batch)
+        self._settled(batch, delivered)
 
     def _finish(self, batches: Sequence[Batch], *, confirmed: bool) -> None:
         with self._idle:

@@ -175,6 +175,31 @@ def test_a_record_that_can_be_kept_nowhere_stands_whole_in_the_log(site, caplog)
     assert store.keeps() is False
 
 
+@pytest.mark.parametrize("waits", ["write", "flush"])
+def test_a_record_whose_locations_hang_stands_in_the_log_as_soon_as_nobody_waits_for_it(site, caplog, waits):
+    goes_on = threading.Event()
+
+    class Hung(StorageAdapter):
+        def apply(self, changes, *, owed=()):
+            goes_on.wait(60)
+            raise OSError("shut")
+
+    site.shut("no-journal")
+    adapters = {"hung": Hung}
+    store = site.store("hung||a", "hung||b", adapters=adapters, journal_dir=site.root / "no-journal", deadline=0.3)
+    before = LOSSES.lost
+    if waits == "write":
+        assert store.write_tracking_record(RECORD) is False
+    else:
+        store.submit([change_from_record(RECORD)], durable=True)
+        assert store.flush() is False
+    assert LOSSES.lost == before + 1
+    assert "the delivery: did not end in time). Keep this line: {" in caplog.text
+    goes_on.set()
+    store.flush(10)
+    assert LOSSES.lost == before + 1, "the thread does not say it again"
+
+
 def test_a_delivery_that_cannot_even_begin_loses_nothing_in_silence(site, caplog):
     class Nonsense(StorageAdapter):
         time_limit = "soon"
