@@ -1,7 +1,8 @@
 """Dead letters: journal entries that no location will ever take, kept apart so that nothing waits behind them.
 
-An entry gets here when it cannot be read, or when every location of its chain refuses it although each of them would
-take another. It is a line of JSON with the reason, so that a person can mend it; ``reconcile(full=True)`` tries again.
+An entry gets here when it cannot be read, such as one that was damaged, or when every location of its chain refuses it
+although each of them would take another. It is a line of JSON with the reason, so that a person can mend it;
+``reconcile(full=True)`` tries again.
 """
 
 from __future__ import annotations

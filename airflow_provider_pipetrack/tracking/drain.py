@@ -109,6 +109,9 @@ class Drain:
         """Yield the entries as piles, each of one chain."""
         piles: dict[bytes, _Pile] = {}
         for entry, forget in entries:
+            if entry.is_damaged:
+                self._set_aside(entry, forget, "these bytes are damaged in the journal and cannot be read any more")
+                continue
             try:
                 chain, changes = changes_of(entry.payload)
             except EntryError as error:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import JournalError
-from airflow_provider_pipetrack.tracking.frames import Entry, Found, acknowledgment_frame, entry_frame, recover
+from airflow_provider_pipetrack.tracking.frames import Entry, Found, ack_frame, entry_frame, recover, torn_frame
 
 #: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged; while something in it
 #: waits, it is left to whoever drains, so that a new process need not read it.
@@ -53,6 +53,7 @@ class Slot:
         self.last_number = found.last_number
         self._left = {entry.number for entry in found.entries}
         self._found: Found | None = found
+        self._torn = 0
 
     def entries(self) -> list[Entry]:
         """Return what waits, oldest first."""
@@ -93,7 +94,7 @@ class Slot:
         known = [number for number in numbers if number in self._left]
         if known:
             self._left.difference_update(known)
-            self._write(acknowledgment_frame(known))
+            self._write(ack_frame(known))
 
     def sync(self) -> None:
         """Bring what was written to the disk.
@@ -108,7 +109,7 @@ class Slot:
     def empty(self) -> None:
         """Cut the slot to nothing; only when nothing waits."""
         os.ftruncate(self._descriptor, 0)
-        self.size = 0
+        self.size = self._torn = 0
         self._found = None
 
     def close(self) -> None:
@@ -127,14 +128,17 @@ class Slot:
     def _write(self, data: bytes) -> None:
         if self._descriptor < 0:
             raise JournalError("the journal is closed")
+        if self._torn:
+            data = torn_frame(self._torn) + data
         try:
             # One write in append mode: no other process can come between, and a reader sees all of it or a torn tail.
             written = os.write(self._descriptor, data)
         except OSError as error:
             raise self._unwritable(error) from error
         self.size += written
-        if written != len(data):
-            # What is torn stays: readers search the next whole frame.
+        self._torn = 0 if written == len(data) else self._torn + written
+        if self._torn:
+            # What is torn stays, and is known for that when more can be written.
             raise JournalError(f"the disk of the journal in {self.path.parent} is full")
 
     def _unwritable(self, error: OSError) -> JournalError:
@@ -237,7 +241,7 @@ class Journal:
             removed, self._slot = self._slot, _take_slot(self.folder, 0)
             self._checked_size = 0
             for entry in removed.entries():
-                self._slot.append(entry.number, entry.payload)
+                self._slot.append(next(self._numbers) if entry.is_damaged else entry.number, entry.payload)
             removed.let_go()
             self._slot.sync()
         finally:

@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import dead_letters as dead_letters_module
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
+from airflow_provider_pipetrack.tracking.health import health
 from airflow_provider_pipetrack.tracking.journal import Journal, undelivered
 from tests.unit.tracking.site import RECORD
 
@@ -114,6 +115,26 @@ def test_entries_that_cannot_be_read_are_set_aside(site):
     assert [letter.payload for letter in letters][:2] == [b"\xff no text", b"[]"]
     assert all(letter.reason.startswith("the entry cannot be read: ") for letter in letters)
     assert [letter.record_ids for letter in letters] == [[]] * 4
+
+
+def test_an_entry_that_was_damaged_in_the_journal_is_said_once(site):
+    site.shut("a")
+    store = site.store("a")
+    assert all(store.write_tracking_record(named(number)) for number in range(4))
+    store.close()
+    slot = store.journal_folder / "slot-000.seg"
+    data = bytearray(slot.read_bytes())
+    data[len(data) // 3] ^= 1
+    slot.write_bytes(data)
+    for _ in range(2):
+        summary = store.reconcile()
+        (letter,) = DeadLetters(store.journal_folder).read()
+        assert letter.payload in bytes(data)
+        assert letter.reason == "these bytes are damaged in the journal and cannot be read any more"
+    assert (summary.dead, summary.waiting) == (0, 3)
+    site.open("a")
+    assert store.reconcile().drained == 3
+    assert not health(store).is_well
 
 
 def test_a_dead_letter_is_a_line_that_a_person_can_read_and_mend(tmp_path):

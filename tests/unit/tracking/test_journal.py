@@ -156,12 +156,21 @@ def test_a_flipped_byte_never_gives_a_wrong_entry_and_costs_one_at_most(folder, 
         damaged = bytearray(small_slot)
         damaged[position] ^= flip
         slot(folder).write_bytes(damaged)
-        found = payloads(undelivered(folder))
+        entries = list(undelivered(folder))
+        found = [entry.payload for entry in entries if not entry.is_damaged]
         assert set(found) <= whole, f"byte {position}"
         assert len(expected - set(found)) <= 1, f"byte {position}"
+        said = [entry.payload for entry in entries if entry.is_damaged]
+        is_end = position >= small_slot.rindex(b"\xabPT\x01")
+        assert len(said) == 1 or (is_end and not said), f"byte {position}"
+        assert all(piece in bytes(damaged) for piece in said)
         one = opened(folder)
         one.append(b"after the damage", durable=False)
-        assert payloads(one.pending()) == [*found, b"after the damage"], f"byte {position}"
+        assert list(one.pending())[:-1] == entries, f"byte {position}"
+        assert payloads(one.pending())[-1] == b"after the damage"
+        one.acknowledge([entry.number for entry in entries if entry.is_damaged])
+        assert payloads(undelivered(folder)) == [*found, b"after the damage"], f"byte {position}"
+        assert one.append(b"last", durable=False) < 10
         one.close()
 
 
@@ -298,7 +307,10 @@ def test_a_short_write_is_an_error_and_costs_nothing_that_was_there(folder, open
         with pytest.raises(JournalError, match=r"the journal in .*/journal cannot be written: File too large"):
             one.append(b"y", durable=True)
     assert payloads(one.pending()) == [b"kept"]
+    with largest_file(slot(folder).stat().st_size + 30), pytest.raises(JournalError, match="is full"):
+        one.append(b"z" * 200, durable=True)
     one.append(b"after", durable=True)
+    # What is torn was never promised, so it is not said to be damaged.
     assert payloads(one.pending()) == [b"kept", b"after"]
     one.close()
     again = opened(folder)
@@ -447,6 +459,23 @@ def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(fold
 def test_others_on_the_host_may_not_read_what_waits(folder, opened):
     opened(folder).append(b"private", durable=True)
     assert all(path.stat().st_mode & 0o007 == 0 for path in (folder, slot(folder)))
+
+
+def test_damage_in_a_folder_that_is_removed_is_saved_too(folder, opened):
+    one = opened(folder)
+    for number in range(3):
+        one.append(b"entry %d" % number, durable=False)
+    one.close()
+    data = bytearray(slot(folder).read_bytes())
+    data[len(data) // 2] ^= 1
+    slot(folder).write_bytes(data)
+    again = opened(folder)
+    shutil.rmtree(folder)
+    number = again.append(b"new", durable=False)
+    kept = list(undelivered(folder))
+    assert [entry.payload for entry in kept][0::2] == [b"entry 0", b"entry 2"]
+    assert all(entry.number < 10 for entry in kept)
+    assert kept[-1].number == number
 
 
 def test_a_folder_that_cannot_be_made_is_a_journal_error(tmp_path):
