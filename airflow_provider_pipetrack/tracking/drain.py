@@ -117,6 +117,9 @@ class Drain:
             except EntryError as error:
                 self._set_aside(entry, forget, str(error))
                 continue
+            if not changes:  # only tried whether the journal takes something
+                _forget([_Letter(entry, forget, ())])
+                continue
             name = chain_bytes(entry.payload)
             pile = piles.setdefault(name, _Pile(chain))
             pile.add(_Letter(entry, forget, changes))

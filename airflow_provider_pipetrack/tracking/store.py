@@ -261,13 +261,9 @@ class TrackingStore:
 
     def keeps(self) -> bool:
         """Return whether a record could be kept now, in the journal or in a location."""
-        try:
-            own_journal(self.journal_folder)
-        except JournalError as error:
-            log.warning("pipetrack: %s", error)
-        else:
-            return True
-        return any(self._answers(leg) for leg in self.legs)
+        from airflow_provider_pipetrack.tracking.keeping import could_keep  # seldom asked
+
+        return could_keep(self)
 
     def close(self) -> None:
         """Deliver what is under way, and give back connections and the journal's slot."""
@@ -384,14 +380,6 @@ class TrackingStore:
         )
         silent = silent_among(self.legs, {**by_id.unreachable, **by_own.unreachable})
         return latest_attempt(transfer_id, by_own.records, silent)
-
-    def _answers(self, leg: Leg) -> bool:
-        try:
-            leg.call(lambda adapter: adapter.check_writing(), self.deadline)
-        except StorageError as error:
-            log.warning("pipetrack: %s", error)
-            return False
-        return True
 
 
 _OF_PARENTS: list[Sequence[Leg]] = []

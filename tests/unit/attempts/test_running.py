@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
 from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.declare import complete_binding
+from airflow_provider_pipetrack.attempts.errors import TrackingUnavailableError
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
@@ -28,6 +29,7 @@ from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
+from tests.unit.tracking.site import largest_file
 
 
 def test_a_function_gets_what_it_asks_for_by_name():
@@ -322,6 +324,23 @@ def begun_attempt(*, resumed=False, try_number=1, transfer=None, **attributes):
     attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=resumed)
     attempt.begin()
     return attempt
+
+
+def test_strict_lets_no_transfer_start_whose_record_can_be_kept_nowhere(tmp_path, monkeypatch):
+    (tmp_path / "shut").write_text("in the way")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__STRICT", "True")
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/shut/t.db")
+    calls = []
+    with DAG("d", schedule=None) as made:
+        load = TrackedOperator(task_id="a", python_callable=lambda: calls.append(1), transfer={})
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+    given = {"ti": ti, "dag": made, "run_id": "r"}
+    with largest_file(1), pytest.raises(TrackingUnavailableError, match="strict is on, and neither the local journal"):
+        load.execute(given)
+    assert calls == []
+    load.execute(given)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize(

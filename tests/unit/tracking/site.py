@@ -1,9 +1,12 @@
-"""Locations of a chain that can be shut and opened."""
+"""Locations of a chain that can be shut and opened, and a disk that can be full."""
 
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from airflow_provider_pipetrack.tracking.journal import undelivered
@@ -53,6 +56,19 @@ class Site:
     def waiting(self) -> int:
         folder = self.stores[0].journal_folder
         return len(list(undelivered(folder)))
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file may grow beyond ``size`` bytes: a write over it is short, and the next one fails, as on a full disk."""
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
 
 
 def fork_seconds() -> float:

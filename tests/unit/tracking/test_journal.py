@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_pipetrack.errors import JournalError
 from airflow_provider_pipetrack.tracking import journal as journal_module
 from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots, undelivered
+from tests.unit.tracking.site import largest_file
 
 #: Opens a journal in the folder it is given, appends three entries, says so and waits to be killed.
 OWNER = """
@@ -66,19 +65,6 @@ def owner(folder: Path):
     finally:
         process.kill()
         process.communicate()
-
-
-@contextmanager
-def largest_file(size: int):
-    """No file may grow beyond ``size`` bytes: a write over it is short, and the next one fails, as on a full disk."""
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-        signal.signal(signal.SIGXFSZ, old_handler)
 
 
 def payloads(entries) -> list[bytes]:

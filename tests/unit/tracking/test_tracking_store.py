@@ -22,9 +22,11 @@ from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking import shared as shared_module
 from airflow_provider_pipetrack.tracking.breaker import Breaker
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.losses import LOSSES
+from airflow_provider_pipetrack.tracking.shared import entry_payload
 from airflow_provider_pipetrack.tracking.store import TrackingStore
-from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds
+from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds, largest_file
 
 
 def test_a_written_record_is_read_back_and_leaves_the_journal(site):
@@ -218,6 +220,29 @@ def test_a_store_says_beforehand_whether_it_could_keep_a_record(site):
     assert site.store("a").keeps() is True
     assert site.store("a", "b", journal_dir=site.root / "no-journal").keeps() is True
     assert site.store("a", journal_dir=site.root / "no-journal").keeps() is False
+
+
+def test_a_slot_on_a_full_disk_is_no_place_to_keep_a_record(site):
+    site.shut("a")
+    store = site.store("a")
+    assert store.keeps() is True
+    assert site.waiting() == 0
+    with largest_file(1):
+        assert store.keeps() is False
+        assert site.store("a", "b").keeps() is False
+        assert store.write_tracking_record(RECORD) is False
+    assert store.keeps() is True
+
+
+def test_who_only_tried_the_journal_when_it_was_killed_leaves_nothing_to_deliver(site):
+    store = site.store("a")
+    journal = Journal(store.journal_folder)
+    journal.append(entry_payload(store.chain(), ()), durable=True)
+    journal.close()
+    summary = store.reconcile()
+    assert (summary.drained, summary.waiting, summary.dead) == (0, 0, 0)
+    assert site.waiting() == 0
+    assert not (site.root / "a").exists()
 
 
 def test_mirror_writes_every_location_and_reconcile_catches_up_the_ones_that_were_away(site):
