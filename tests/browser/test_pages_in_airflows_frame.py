@@ -73,6 +73,17 @@ def test_the_pages_follow_airflows_switch_between_light_and_dark(visit, shoot, s
     expect(inside(page).locator("html")).to_have_attribute("data-theme", "light")
 
 
+def test_the_pages_take_over_the_zone_that_is_chosen_in_airflow(visit):
+    page = visit("plugin/pipetrack", timezone_id="Asia/Kolkata")
+    shown = inside(page).locator("#freshness time")
+    expect(shown).to_contain_text("GMT+5:30")
+    page.get_by_role("button", name="User").click()
+    page.get_by_role("menuitem", name="Timezone").click()
+    page.get_by_role("combobox").fill("Asia/Tokyo")
+    page.keyboard.press("Enter")
+    expect(shown).to_contain_text("GMT+9")
+
+
 def test_airflows_own_colours_are_taken_over(visit):
     page = visit("plugin/pipetrack")
     expect(inside(page).get_by_role("heading", level=1)).to_have_text("Pipelines")

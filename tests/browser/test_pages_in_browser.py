@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -147,14 +148,30 @@ def test_links_in_pictures_are_reached_by_keyboard_too(visit):
     expect(page.get_by_role("heading", level=1)).to_contain_text("clean")
 
 
-def test_moments_are_shown_in_the_readers_zone(visit):
-    page = visit("pipetrack/p/customers/r/manual__1")
-    page.evaluate("localStorage.setItem('timezone', 'Asia/Tokyo')")
-    page.reload()
-    expect(page.locator("#timeline time").first).to_contain_text("GMT+9")
-    page.evaluate("localStorage.setItem('timezone', 'not/a zone')")
-    page.reload()
-    expect(page.locator("#timeline time").first).to_contain_text("UTC")
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [
+        ('"Asia/Tokyo"', "GMT+9"),  # what Airflow's own pages write
+        ("Asia/Tokyo", "GMT+9"),
+        (None, "GMT+5:30"),  # the browser's
+        ('"not/a zone"', "UTC"),
+    ],
+)
+def test_moments_are_shown_in_the_readers_zone(visit, written, zone):
+    page = visit("pipetrack/p/customers/r/manual__1", timezone_id="Asia/Kolkata")
+    if written is not None:
+        page.evaluate("written => localStorage.setItem('timezone', written)", written)
+        page.reload()
+    shown = page.locator("#timeline time").first
+    expect(shown).to_contain_text(zone)
+    expect(shown).to_have_attribute("title", re.compile(rf"^\d{{4}}(-\d\d){{2}} \d\d:\d\d:\d\d {re.escape(zone)}$"))
+
+
+def test_midnight_is_no_twenty_fourth_hour(visit):
+    page = visit("pipetrack/", timezone_id="UTC")
+    page.locator("#freshness time").evaluate("time => { time.dateTime = '2025-12-31T00:05:00+00:00'; }")
+    page.evaluate("window.dispatchEvent(new StorageEvent('storage'))")
+    expect(page.locator("#freshness time")).to_have_attribute("title", "2025-12-31 00:05:00 UTC")
 
 
 def write(stack, run):

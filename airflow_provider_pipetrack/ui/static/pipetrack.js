@@ -83,16 +83,23 @@
     const watched = { attributes: true, attributeFilter: ["class"] };
     new MutationObserver(later).observe(frame.document.documentElement, watched);
   }
-  window.addEventListener("storage", takeTheme);
 
-  // Moments in the reader's zone: the one chosen in Airflow.
+  // Moments in the reader's zone: the one chosen in Airflow, which writes it as JSON; the browser's where none is.
+  function chosenZone() {
+    const written = stored("timezone");
+    try {
+      return JSON.parse(written) || undefined;
+    } catch {
+      return written;
+    }
+  }
   function format() {
     const options = {
       year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-      hour12: false, timeZoneName: "short",
+      hourCycle: "h23", timeZoneName: "short",
     };
     try {
-      return new Intl.DateTimeFormat("en-CA", { ...options, timeZone: stored("timezone") || "UTC" });
+      return new Intl.DateTimeFormat("en-CA", { ...options, timeZone: chosenZone() });
     } catch {
       return new Intl.DateTimeFormat("en-CA", { ...options, timeZone: "UTC" });
     }
@@ -215,6 +222,11 @@
     there.remove();
   }
 
+  // What another tab, or Airflow around this page, has changed.
+  window.addEventListener("storage", () => {
+    takeTheme();
+    showMoments(document);
+  });
   document.addEventListener("DOMContentLoaded", () => {
     showMoments(document);
     document.addEventListener("click", openInAirflow);
