@@ -376,11 +376,11 @@ def _filter(term: str) -> tuple[str, Any]:
     try:
         if name in ("since", "until"):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return name, moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            return name, (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
         if name in LISTS:
             return name, value.split(",")
         return name, int(value) if name in NUMBERS else value
-    except ValueError:
+    except (ValueError, OverflowError):
         kind = "a whole number" if name in NUMBERS else "a day or a moment such as 2026-03-01T12:00"
         raise click.BadParameter(f"{term!r}: expected {kind}", param_hint="--where") from None
 

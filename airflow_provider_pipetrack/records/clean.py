@@ -93,7 +93,8 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, (float, Decimal)):
         return _number(value, whole=False)
     if isinstance(value, (datetime, date)):
-        return _moment(value).isoformat() if isinstance(value, datetime) else value.isoformat()
+        moment = _moment(value) if isinstance(value, datetime) else None
+        return (moment or value).isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     return _text(value if isinstance(value, (str, bytes)) else _written(value, repr))
@@ -112,7 +113,10 @@ def _moment(value: Any) -> Any:
         except ValueError:
             return None
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+        try:
+            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+        except OverflowError:  # the first or the last day of all, in another zone
+            return None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
     return None

@@ -106,10 +106,10 @@ def is_ready(
     :param dag_ids: the Dags whose records may be seen; None for all.
     :param task_states: asks Airflow about tasks, for mapped transfers without an audit: their records do not say how
         many there will be. Without it such a stage is ``unknown`` even when all of its records are completed.
-    :raises PipetrackError: when ``date`` is neither a day nor a moment.
+    :raises PipetrackError: when ``date`` is neither a day nor a moment, or none that can be asked for.
     """
     questions = questions or (Questions(store) if store else asked_here())
-    begin, end, shown = _window(date)
+    begin, end, shown = window(date)
     answer = questions.ask(
         "readiness", pipeline_id=pipeline_id, stage=stage, since=begin, until=end, dag_ids=dag_ids, limit=1
     )
@@ -227,15 +227,20 @@ def _reason(state: ReadyState, record: Mapping[str, Any] | None, stage: str) -> 
     }[state]
 
 
-def _window(date: str | Date | datetime | None) -> tuple[datetime | None, datetime | None, str | None]:
-    """Return from when until when the data of a date is, and the date as a text."""
+def window(date: str | Date | datetime | None) -> tuple[datetime | None, datetime | None, str | None]:
+    """Return from when until when the data of a date is, UTC, and the date as a text.
+
+    :raises PipetrackError: when it is neither a day nor a moment, or one that has no end.
+    """
     if date is None:
         return None, None, None
     given = _parsed(date) if isinstance(date, str) else date
-    begin = _begin(given)
-    if isinstance(given, datetime):
-        return begin, begin + timedelta(microseconds=1), begin.isoformat()
-    return begin, begin + timedelta(days=1), given.isoformat()
+    length = timedelta(microseconds=1) if isinstance(given, datetime) else timedelta(days=1)
+    begin = _in_utc(given)
+    try:
+        return begin, begin + length, (_begin(given) if isinstance(given, datetime) else given).isoformat()
+    except OverflowError:
+        raise _out_of_range(given) from None
 
 
 def begin_of(text: str) -> datetime:
@@ -243,10 +248,18 @@ def begin_of(text: str) -> datetime:
 
     :raises PipetrackError: when it names neither.
     """
+    return _in_utc(_parsed(text))
+
+
+def _in_utc(given: Date | datetime) -> datetime:
     try:
-        return _begin(_parsed(text)).astimezone(timezone.utc)
+        return _begin(given).astimezone(timezone.utc)
     except OverflowError:
-        raise PipetrackError(f"date {text!r}: there is no such moment in UTC") from None
+        raise _out_of_range(given) from None
+
+
+def _out_of_range(given: Date | datetime) -> PipetrackError:
+    return PipetrackError(f"date {given.isoformat()!r}: expected a day from 0001-01-01 to 9999-12-30, in UTC")
 
 
 def _begin(given: Date | datetime) -> datetime:

@@ -91,7 +91,8 @@ def read_moment(text: str, now: datetime, *, end: bool = False) -> datetime:
             return now - timedelta(seconds=int(relative[1]) * _UNITS[relative[2]])
         if len(text) <= 10:
             day = datetime.combine(date.fromisoformat(text), time(), timezone.utc)
-            return day + timedelta(days=1) if end else day
+            following = day + timedelta(days=1)  # the last day of all has none, and is refused
+            return following if end else day
         moment = datetime.fromisoformat(with_zone(text))
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
@@ -107,7 +108,7 @@ def _value(name: str, text: str, now: datetime) -> Any:
     if name in ("since", "until"):
         return read_moment(text, now, end=name == "until")
     if name == "date":
-        return read_moment(text, now).replace(hour=0, minute=0, second=0, microsecond=0)
+        return read_moment(read_moment(text, now).date().isoformat(), now)
     if name == "map_index":
         # Airflow leaves its placeholder as it is when a task is not mapped.
         number = text.removeprefix("-")

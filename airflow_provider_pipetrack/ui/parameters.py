@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.columns import BY_NAME
 from airflow_provider_pipetrack.records.queries import QUESTIONS
+from airflow_provider_pipetrack.tracking.readiness import window
 from airflow_provider_pipetrack.ui.filters import read_moment, with_zone
 
 Status = Literal["pending", "in_progress", "completed", "failed"]
@@ -121,11 +123,9 @@ class AskedReadiness(BaseModel):
         if text is None:
             return None
         try:
-            datetime.fromisoformat(with_zone(text))
-        except ValueError:
-            raise PydanticCustomError(
-                "date", "expected a day such as 2026-01-31, or a moment such as 2026-01-31T06:00:00+00:00"
-            ) from None
+            window(with_zone(text))
+        except PipetrackError as error:
+            raise PydanticCustomError("date", "{words}", {"words": str(error)}) from None
         return with_zone(text)
 
 

@@ -182,6 +182,8 @@ def test_ready_is_an_exit_code(filled):
     assert (run(*partial).exit_code, run(*partial, "--accept-partial").exit_code) == (1, 0)
     assert json.loads(run(*partial, "--output", "json").output)["state"] == "partial"
     assert run("ready", "orders", "stage of publish", "soon").exit_code == 2
+    without_end = run("ready", "orders", "stage of publish", "9999-12-31")
+    assert (without_end.exit_code, "expected a day from 0001-01-01 to 9999-12-30" in without_end.output) == (2, True)
 
 
 def test_history_says_who_changed_what_and_why(home):
@@ -395,6 +397,11 @@ def test_doctor_says_what_holds(filled):
         (["queries", "run", "runs", "--where", "x"], 2, "expected FILTER=VALUE"),
         (["queries", "run", "runs", "--where", "map_index=x"], 2, "expected a whole number"),
         (["queries", "run", "runs", "--where", "since=soon"], 2, "expected a day or a moment such as 2026-03-01T12:00"),
+        (
+            ["queries", "run", "runs", "--where", "until=0001-01-01T00:00+14:00"],
+            2,
+            "expected a day or a moment such as 2026-03-01T12:00",
+        ),
         (["queries", "show", "slow", "--dialect", "postgers"], 2, "did you mean 'postgres'?"),
         (["reconcile", "--airflow-url", "http://127.0.0.1:9"], 2, "Airflow wants a login"),
         (["reconcile", "--airflow-url", "http://127.0.0.1:9", "--airflow-user", "a", "--airflow-password", "b"], 3,

@@ -57,6 +57,7 @@ class Unreadable:
         ("logical_date", "2026-01-01T00:00:00Z", datetime(2026, 1, 1, tzinfo=timezone.utc)),
         ("logical_date", date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)),
         ("logical_date", "tomorrow", None),
+        ("logical_date", "0001-01-01T00:00:00+14:00", None),
         ("logical_date", 5, None),
     ],
 )
@@ -77,6 +78,7 @@ def test_a_value_becomes_what_its_column_keeps(name, value, expected):
         (-(2**63), -(2**63)),
         (Decimal("1.5"), 1.5),
         (datetime(2026, 1, 1), "2026-01-01T00:00:00+00:00"),
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), "0001-01-01T00:00:00+14:00"),
         (date(2026, 1, 1), "2026-01-01"),
         (timedelta(minutes=1), 60.0),
         (Colour.RED, "red"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
@@ -169,6 +169,23 @@ def test_the_newest_run_for_a_date_counts(ready):
 def test_a_date_that_is_none_is_said(ready, text):
     with pytest.raises(PipetrackError, match=r"expected a day such as 2026-01-31, or a moment such as"):
         ready(date=text)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "9999-12-31",
+        "9999-12-31T23:59:59.999999",
+        "0001-01-01T00:00:00+14:00",
+        date.max,
+        datetime.max,
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+    ],
+    ids=str,
+)
+def test_a_date_at_the_end_of_all_days_is_refused_in_words(ready, odd):
+    with pytest.raises(PipetrackError, match=r"^date '.*': expected a day from 0001-01-01 to 9999-12-30, in UTC$"):
+        ready(date=odd)
 
 
 class TestMapped:

@@ -7,7 +7,7 @@ import io
 import re
 from dataclasses import replace
 from datetime import timedelta
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -32,6 +32,13 @@ PAGES = (
     "p/finance/r/manual__finance",
     "p/customers/r/manual__1",
     "p/customers/t/load?run_id=manual__1",
+)
+#: At the two ends of what a date can be, of which all but one have no end, or no moment in UTC.
+ODD_MOMENTS = (
+    "0001-01-01",
+    "9999-12-31",
+    "9999-12-31T23:59:59.999999-01:00",
+    "0001-01-01T00:00:00+14:00",
 )
 
 
@@ -304,6 +311,26 @@ def test_an_odd_filter_is_named_and_left_out(client, read, query, words):
 )  # fmt: skip
 def test_no_address_breaks_a_page(client, query):
     assert client.get(f"runs?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("path", [*(page for page in PAGES if page != "health"), "dag", "dag_run", "task"])
+@pytest.mark.parametrize("name", ["date", "since", "until"])
+@pytest.mark.parametrize("moment", ODD_MOMENTS)
+def test_no_date_breaks_a_page(client, path, name, moment):
+    answer = client.get(f"{path}{'&' if '?' in path else '?'}{name}={quote(moment)}")
+    assert answer.status_code == 200, answer.text
+    if f'name="{name}"' in answer.text and moment != "0001-01-01":
+        assert f"{name}=&#39;{moment}&#39; was left out: expected a date (2025-01-31)" in answer.text
+
+
+@pytest.mark.parametrize("path", ["runs", "transfers", "transfers?every_attempt=true", "readiness?stage=staging"])
+@pytest.mark.parametrize("name", ["date", "since", "until"])
+@pytest.mark.parametrize("moment", ODD_MOMENTS)
+def test_no_date_breaks_the_api(client, path, name, moment):
+    answer = client.get(f"api/v1/{path}{'&' if '?' in path else '?'}{name}={quote(moment)}")
+    known = (name == "date") == path.startswith("readiness")
+    assert answer.status_code == (200 if known and moment == "0001-01-01" else 422)
+    assert "expected a da" in answer.text or not known or answer.status_code == 200
 
 
 @pytest.mark.parametrize(("path", "key"), [("", "pipelines"), ("", "attention"), ("attention", "attention")])
