@@ -122,7 +122,6 @@ class Questions:
         """Return the page of an answer that several locations gave, and how many rows there are."""
         apart = self._are_apart(sources)
         found = combine(asked, [source.rows for source in sources], apart=apart)
-        state = _state_filter(asked)
         try:
             shared = self._shared_dags(asked, sources, found)
             if asked.question in ("pipelines", "runs") and shared:
@@ -130,7 +129,7 @@ class Questions:
             if asked.question in ("pipelines", "runs", "last_runs", "readiness") and not apart:
                 self._recount(asked, sources, found)
             if asked.question in WHOLE:
-                found = [one for one in found if state is None or one.row["state"] == state]
+                found = [one for one in found if _fits(asked, one.row)]
                 total = len(found)
             else:
                 total = sum(source.total for source in sources) - self._repeated(asked, sources, found, shared)
@@ -217,8 +216,10 @@ def _widened(asked: Asked) -> Asked:
     return replace(asked, limit=None if asked.limit is None else asked.offset + asked.limit, offset=0)
 
 
-def _state_filter(asked: Asked) -> Any:
-    return asked.filters.get("status") if asked.question in WHOLE and asked.known.of_the_answer else None
+def _fits(asked: Asked, row: Mapping[str, Any]) -> bool:
+    """Return whether a row is one that the filters of the answer want, which no location could look at for itself."""
+    wanted = ((asked.filters.get(name), column) for name, column in asked.known.of_the_answer.items())
+    return all(value in (None, "") or row[column] == value for value, column in wanted)
 
 
 def _storage_filters(asked: Asked) -> dict[str, Any]:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Final
 
+STATUSES: Final = ("pending", "in_progress", "completed", "failed")
 #: The words that a filter may have.
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
-    "status": ("pending", "in_progress", "completed", "failed"),
+    "status": STATUSES,
     "audit_result": ("matched", "mismatched", "pending"),
     "reason": ("failed", "mismatched", "overdue", "stale"),
     "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run", "skipped"),
 }
+#: States as pipelines show them, each a state by itself; and those of transfers, of which some are a part of another.
+PIPELINE_STATES: Final = ("pending", "in_progress", "overdue", "completed", "partial", "failed")
+TRANSFER_STATES: Final = ("pending", "not_run", "in_progress", "overdue", "completed", "partial", "failed")
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RELATIVE: Final = re.compile(r"(\d{1,6})([mhdw])")
 _MOST_PAGES: Final = 1_000_000
@@ -46,10 +50,13 @@ class Turn:
     page: int = 1
 
 
-def read_filters(asked: Mapping[str, str], names: Sequence[str], now: datetime) -> Filters:
+def read_filters(
+    asked: Mapping[str, str], names: Sequence[str], now: datetime, choices: Mapping[str, Sequence[str]]
+) -> Filters:
     """Return the filters ``names`` of an address.
 
     :param asked: the address's query.
+    :param choices: the words that a filter may have, where it may have some only.
     """
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -59,7 +66,7 @@ def read_filters(asked: Mapping[str, str], names: Sequence[str], now: datetime) 
         if not text:
             continue
         try:
-            values[name] = _value(name, text, now)
+            values[name] = _value(name, text, now, choices)
         except ValueError as error:
             ignored.append(f"{name}={text[:60]!r} was left out: {error}")
         else:
@@ -104,7 +111,7 @@ def with_zone(text: str) -> str:
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text).replace("Z", "+00:00")
 
 
-def _value(name: str, text: str, now: datetime) -> Any:
+def _value(name: str, text: str, now: datetime, choices: Mapping[str, Sequence[str]]) -> Any:
     if name in ("since", "until"):
         return read_moment(text, now, end=name == "until")
     if name == "date":
@@ -115,6 +122,6 @@ def _value(name: str, text: str, now: datetime) -> Any:
         if not (number.isascii() and number.isdigit() and len(number) < 10):
             raise ValueError("expected a number")
         return int(text)
-    if name in CHOICES and text not in CHOICES[name]:
-        raise ValueError(f"expected {', '.join(CHOICES[name])}")
+    if name in choices and text not in choices[name]:
+        raise ValueError(f"expected {', '.join(choices[name])}")
     return text

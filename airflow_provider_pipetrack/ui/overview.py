@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import next_run
+from airflow_provider_pipetrack.ui.filters import PIPELINE_STATES, STATUSES, TRANSFER_STATES
 from airflow_provider_pipetrack.ui.paths import link, run_link
 from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Row, Table
 from airflow_provider_pipetrack.ui.views import view
@@ -29,8 +30,11 @@ _FEW = replace(catalog.ATTENTION, size=8)
 @router.get("/", name="overview")
 def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """Answer whether anything is wrong right now, and whose it is."""
-    shown = view(request, asker, ("search", "owner", "status"))
+    shown = view(request, asker, ("search", "owner", "status"), PIPELINE_STATES)
     troubled = shown.without("status")
+    values = shown.filters.values
+    if "status" in values:
+        values["shown_state"] = values.pop("status")
     export = shown.export(catalog.PIPELINES) or troubled.export(_FEW)
     if export is not None:
         return export
@@ -57,7 +61,7 @@ def runs(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """All transfers, each by its latest attempt in each run."""
     beside = partial(_pools, asker)
-    return _list(request, asker, catalog.TRANSFERS, _LIST, beside, include_not_run=True)
+    return _list(request, asker, catalog.TRANSFERS, _LIST, TRANSFER_STATES, beside, include_not_run=True)
 
 
 @router.get("/attention")
@@ -78,10 +82,11 @@ def _list(
     asker: Asker,
     table: Table,
     names: Sequence[str],
+    states: Sequence[str] = STATUSES,
     beside: Beside | None = None,
     **fixed: Any,
 ) -> Response:
-    shown = view(request, asker, names, **fixed)
+    shown = view(request, asker, names, states, **fixed)
     return shown.export(table) or shown.page("list.html", shown=shown.show(table, beside), names=names)
 
 
@@ -113,13 +118,10 @@ def _pair(row: Row) -> tuple[str, str]:
     return row["pipeline_id"], row["dag_id"]
 
 
-def _counts(
-    asker: Asker, rows: Sequence[Row], total: int, *, filtered: bool
-) -> list[tuple[State, int, Mapping[str, str]]]:
-    """Return how many pipelines are in which state, with the filters that show them."""
+def _counts(asker: Asker, rows: Sequence[Row], total: int, *, filtered: bool) -> list[tuple[State, int, str]]:
+    """Return how many pipelines are in which state, with the word that filters by it."""
     if filtered or len(rows) < total:
         rows = asker.ask("pipelines", limit=None).rows
-    counted = Counter(run_state(row) for row in rows)
-    words = {"completed": "completed", "partial": "completed", "failed": "failed", "running": "in_progress",
-             "overdue": "in_progress", "pending": "pending"}  # fmt: skip
-    return [(state, count, {"status": words[state.word]}) for state, count in counted.most_common()]
+    states = {row["shown_state"]: run_state(row) for row in rows}
+    counted = Counter(row["shown_state"] for row in rows)
+    return [(states[word], count, word) for word, count in counted.most_common()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from airflow_provider_pipetrack.tracking.reading import NOT_HERE
 from airflow_provider_pipetrack.ui.asking import Asker
-from airflow_provider_pipetrack.ui.filters import CHOICES, Filters, read_filters
+from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
 from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Shown, Table, exported, show
 
@@ -22,12 +22,14 @@ class View:
 
     :param asked: the address's query.
     :param about: filters that the page itself stands for, which the reader cannot take away.
+    :param choices: the words that its filters may have.
     """
 
     request: Request
     asker: Asker
-    filters: Filters = field(default_factory=Filters)
-    about: Mapping[str, Any] = field(default_factory=dict)
+    filters: Filters
+    about: Mapping[str, Any]
+    choices: Mapping[str, Sequence[str]]
 
     @property
     def asked(self) -> Mapping[str, str]:
@@ -75,7 +77,7 @@ class View:
             reader=self.asker.reader,
             now=self.asker.now,
             filters=self.filters,
-            choices=CHOICES,
+            choices=self.choices,
             unreachable=self.asker.unreachable,
             absent=[name for name, why in self.asker.unreachable.items() if why.startswith(NOT_HERE)],
             most_exported=MOST_EXPORTED,
@@ -83,10 +85,14 @@ class View:
         )
 
 
-def view(request: Request, asker: Asker, names: Sequence[str] = (), **about: Any) -> View:
+def view(
+    request: Request, asker: Asker, names: Sequence[str] = (), states: Sequence[str] = STATUSES, **about: Any
+) -> View:
     """Return the view of a page.
 
     :param names: the filters that the page has.
+    :param states: the words that its filter by state may have.
     """
-    filters = read_filters(request.query_params, names, asker.now)
-    return View(request, asker, filters, about)
+    choices = {**CHOICES, "status": states}
+    filters = read_filters(request.query_params, names, asker.now, choices)
+    return View(request, asker, filters, about, choices)

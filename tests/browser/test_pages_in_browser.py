@@ -113,8 +113,12 @@ def test_a_table_is_downloaded_as_it_is_filtered(visit):
 
 def test_every_number_leads_to_what_makes_it_up(visit):
     page = visit("pipetrack/")
-    page.locator("#glance").get_by_role("link", name="failed").click()
-    expect(page.locator("#pipelines tbody tr")).to_have_count(1)
+    for state in ("overdue", "partial", "failed"):
+        number = page.locator("#glance").get_by_role("link", name=state)
+        told = int(number.locator("strong").inner_text())
+        number.click()
+        expect(page.locator("#pipelines tbody tr")).to_have_count(told)
+        assert all(state in row for row in page.locator("#pipelines tbody tr").all_inner_texts())
     page.locator("#pipelines").get_by_role("link", name="1 completed, 1 failed, 2 not run").click()
     expect(page.locator("#transfers tbody tr")).to_have_count(4)
     page.get_by_role("link", name="clean").first.click()

@@ -34,7 +34,7 @@ from airflow_provider_pipetrack.records.queries.last_run import (
 )
 from airflow_provider_pipetrack.records.queries.texts import NEWER, condition, escaped, filled, of_each_source, written
 
-_UNSETTLED_STATUS = ("failed", "in_progress")
+_UNSETTLED_STATUS = ("failed", "in_progress", "overdue")
 #: Columns that are never NULL, so that a database may sort by their index.
 _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
 #: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.

@@ -94,12 +94,19 @@ _SLOW = (*_TRANSFER, "completed", "over_estimate", "average_seconds", "longest_s
 _FLAKY = (*_TRANSFER, "runs", "attempts", "failed", "failed_share", "average_retries", "last_failed_at")
 _OF_NEWEST = (*RECORD_FILTERS, *NEWEST_RECORDS)
 _MADE = ("created_timestamp",)
-_BY_STATE = {"status": "state"}
+_BY_STATE, _AS_SHOWN = {"status": "state"}, {"shown_state": "shown_state"}
 _NEWEST, _LATEST_CHANGE = ("began_at", True), ("updated_timestamp", True)
 _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_id"), ("pipeline_id", "dag_id")
 
 QUESTIONS: Mapping[str, Question] = {
-    "pipelines": Question((*_RUN, "owners"), _NEWEST, _ONE_PIPELINE, of_the_answer=_BY_STATE, counted=_ONE_PIPELINE),
+    "pipelines": Question(
+        (*_RUN, "owners", *_AS_SHOWN),
+        _NEWEST,
+        _ONE_PIPELINE,
+        filters=(*RECORD_FILTERS, *_AS_SHOWN),
+        of_the_answer={**_BY_STATE, **_AS_SHOWN},
+        counted=_ONE_PIPELINE,
+    ),
     "runs": Question(
         (*_RUN, "failed_transfers"),
         _NEWEST,

@@ -77,6 +77,8 @@ def run_together(one: Row, other: Row) -> Row:
         if name in row:
             row[name] = sorted({*(one.get(name) or ()), *(other.get(name) or ())})
     row["state"] = _run_state(row)
+    if "shown_state" in row:
+        row["shown_state"] = _shown_state(row)
     return row
 
 
@@ -173,6 +175,13 @@ def _run_state(row: Row) -> str:
     if row["completed"]:
         return "in_progress" if row["pending"] else "completed"
     return "pending"
+
+
+def _shown_state(row: Row) -> str:
+    """Return the state of a run as it is shown, as the query does."""
+    if row["state"] == "in_progress" and row["overdue"]:
+        return "overdue"
+    return "partial" if row["state"] == "completed" and row["partial"] else str(row["state"])
 
 
 def _stage_state(row: Row) -> str:

@@ -18,6 +18,8 @@ tracking_now AS {inline}(
   SELECT {all_columns} FROM newer
 )
 """
+#: Words that a filter by status may have beside the four, each for a part of one of them.
+_PARTS = {"partial": "t.is_partial", "overdue": "{overdue}", "not_run": "{not_run}"}
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
 
@@ -51,6 +53,8 @@ def condition(name: str, question: str, value: Any) -> str:
             if value == "completed"
             else f"{RUN} IN ({RUNS_IN.replace('{which}', 's.state = :status')})"
         )
+    if name == "status" and value in _PARTS:
+        return _PARTS[value]
     own = READINESS_TERMS if question == "readiness" else {}
     return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
 

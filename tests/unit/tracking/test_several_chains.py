@@ -105,6 +105,18 @@ def test_they_can_be_filtered(filled, question, filters):
         )
 
 
+@pytest.mark.parametrize("question", ["pipelines", "stages", "readiness"])
+def test_what_the_answer_is_filtered_by_holds_for_all_of_it(filled, question):
+    one, three = filled("by run", SHARES["by run"])
+    filters = {
+        "pipelines": [{"shown_state": word} for word in ("completed", "partial", "overdue", "failed")],
+        "stages": [{"stage": "clean"}, {"stage": "moon"}],
+        "readiness": [{"status": "partial"}, {"status": "ready"}],
+    }
+    for wanted in filters[question]:
+        assert ask(three, question, **wanted, limit=2)[1] == ask(one, question, **wanted, limit=2)[1], wanted
+
+
 def test_readers_see_their_dags_only(filled):
     _, three = filled("by run", SHARES["by run"])
     for question in QUESTIONS:
