@@ -43,6 +43,10 @@ def copy(source: str, target: str, output: str) -> None:
         if done.newer:
             click.echo(f"{plural(done.newer, 'record')} of the target are newer and were kept")
         click.echo(f"SHA-256 of the records: source {done.source_hash}, target {done.target_hash}")
+        if done.source_history_hash:
+            click.echo(f"SHA-256 of the history: source {done.source_history_hash}, target {done.target_history_hash}")
+        else:
+            click.echo("No history was copied: the source or the target keeps none")
         for record_id in done.differing:
             click.echo(f"Differs: {record_id}", err=True)
     raise SystemExit(1 if done.differing else 0)

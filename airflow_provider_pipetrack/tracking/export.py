@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import utc_now
-from airflow_provider_pipetrack.tracking.moving import CONTENT, all_records, canonical
+from airflow_provider_pipetrack.tracking.moving import CONTENT, EVENT, all_records, canonical, plain_event
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 MANIFEST = "manifest.json"
-_EVENT = ("event_id", "record_id", "changed_at", "changed_by", "columns", "keys")
 
 
 class ExportError(PipetrackError):
@@ -105,12 +104,12 @@ def _export(
     pipeline_id: str | None,
     unreachable: dict[str, str],
 ) -> dict[str, Any]:
-    records, history = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", _EVENT)
+    records, history = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", EVENT)
     for record, events in all_records(stores, unreachable):
         if pipeline_id is None or record["pipeline_id"] == pipeline_id:
             records.add(record)
             for event in events:
-                history.add({**event, **{name: _plain(event[name]) for name in ("columns", "keys")}})
+                history.add(plain_event(event))
             if records.rows % 100 == 0:
                 progress(records.rows)
     progress(records.rows)
@@ -141,10 +140,6 @@ def _csv_lines(data: bytes) -> int:
     """Return how many lines end outside of quotes; Python's reader refuses a cell as long as a change may be."""
     # A quote within a cell is doubled, so what is inside and what is outside take turns all the same.
     return sum(outside.count(b"\n") for outside in data.split(b'"')[::2])
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, (str, bytes)) else value
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 1000
 #: Columns that each storage fills in by itself.
 _OF_THE_STORAGE = ("stored_at", "record_version", "owed")
+#: What a history says of a change.
+EVENT = ("event_id", "record_id", "changed_at", "changed_by", "columns", "keys")
 CONTENT = tuple(column.name for column in COLUMNS if column.name not in _OF_THE_STORAGE)
 
 Progress = Callable[[int], None]
@@ -44,11 +46,13 @@ class Copied:
     :param records: records that the source holds.
     :param copied: of these, those that the target lacked or had in an older version.
     :param newer: of these, those that the target has in a newer version, and keeps.
-    :param events: changes of the source's history.
+    :param events: changes of the source's history that the target lacked; none where one of them keeps no history.
     :param configs: configurations that were copied.
-    :param differing: records that are not the same in both after all.
+    :param differing: records that are not the same in both after all, or whose history is not whole in the target.
     :param source_hash: SHA-256 over the source's records, in the order of their ids; ``target_hash`` likewise over the
         same records in the target. They are equal unless the target knows something newer.
+    :param source_history_hash: the same over the changes of those records; ``target_history_hash`` over the same
+        changes in the target. Both are empty where one of them keeps no history.
     """
 
     records: int = 0
@@ -59,6 +63,8 @@ class Copied:
     differing: list[str] = field(default_factory=list)
     source_hash: str = ""
     target_hash: str = ""
+    source_history_hash: str = ""
+    target_history_hash: str = ""
 
 
 def copy_records(source: TrackingStore, target: TrackingStore, progress: Progress) -> Copied:
@@ -71,35 +77,81 @@ def copy_records(source: TrackingStore, target: TrackingStore, progress: Progres
     :raises StorageError: when a location refuses or does not answer.
     """
     giver, taker = source.legs[0], target.legs[0]
-    done = Copied()
-    hashes = hashlib.sha256(), hashlib.sha256()
-    pipelines: set[str] = set()
     check_visible(giver)
+    copy = _Copy(giver, taker)
     for record_ids in _batches(_ids(giver)):
-        theirs, events = _read(giver, record_ids)
-        names_of_pipelines = {str(record["pipeline_id"] or record["dag_id"]) for record in theirs.values()}
-        ours, _ = _read(taker, record_ids, names_of_pipelines)
-        lacking = [record for name, record in theirs.items() if _adds(record, ours.get(name))]
-        if lacking:
-            names = {record["record_id"] for record in lacking}
-            told = [event for event in events if event["record_id"] in names]
-            taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True)
-            ours, _ = _read(taker, record_ids, names_of_pipelines)
+        copy.bring(record_ids)
+        progress(copy.done.records)
+    return copy.finish()
+
+
+class _Copy:
+    """A copy from one location to another, batch by batch."""
+
+    def __init__(self, giver: Leg, taker: Leg) -> None:
+        self.done = Copied()
+        self._giver, self._taker = giver, taker
+        self._has_history = giver.keeps_history and taker.keeps_history
+        self._pipelines: set[str] = set()
+        self._records = hashlib.sha256(), hashlib.sha256()
+        self._events = hashlib.sha256(), hashlib.sha256()
+
+    def bring(self, record_ids: Sequence[str]) -> None:
+        """Bring the target what it lacks of some records, and compare what it has then."""
+        theirs, events = _read(self._giver, record_ids)
+        pipelines = {str(record["pipeline_id"] or record["dag_id"]) for record in theirs.values()}
+        ours, known = _read(self._taker, record_ids, pipelines)
+        newer = {name for name, record in theirs.items() if _adds(record, ours.get(name))}
+        missing = self._missing(events, known)
+        untold = {event["record_id"] for event in missing}
+        if newer or untold:
+            lacking = [record for name, record in theirs.items() if name in newer | untold]
+            # All that is known of a record, since a part would not explain it.
+            told = [event for event in events if event["record_id"] in newer | untold]
+            self._taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True)
+            ours, known = _read(self._taker, record_ids, pipelines)
+        self.done.records += len(theirs)
+        self.done.copied += len(newer)
+        self.done.events += len(missing)
+        self._pipelines |= pipelines
+        self._compare(theirs, ours, self._compare_histories(events, known))
+
+    def finish(self) -> Copied:
+        """Copy the configurations, and return what was done."""
+        done = self.done
+        done.source_hash, done.target_hash = (found.hexdigest() for found in self._records)
+        if self._has_history:
+            done.source_history_hash, done.target_history_hash = (found.hexdigest() for found in self._events)
+        done.configs = sum(_copy_configs(self._giver, self._taker, pipeline) for pipeline in sorted(self._pipelines))
+        return done
+
+    def _missing(self, events: Sequence[Event], known: Sequence[Event]) -> list[Event]:
+        """Return the changes that the target's history lacks."""
+        ids = {event["event_id"] for event in known}
+        return [event for event in events if event["event_id"] not in ids] if self._has_history else []
+
+    def _compare_histories(self, events: Sequence[Event], known: Sequence[Event]) -> set[str]:
+        """Return the records whose changes are not the same in the target."""
+        ours = {event["event_id"]: event for event in known}
+        differing: set[str] = set()
+        for event in sorted(events, key=lambda event: (event["record_id"], event["event_id"])):
+            wanted = canonical(plain_event(event))
+            found = canonical(plain_event(ours[event["event_id"]])) if event["event_id"] in ours else ""
+            self._events[0].update(wanted.encode())
+            self._events[1].update(found.encode())
+            if wanted != found:
+                differing.add(event["record_id"])
+        return differing if self._has_history else set()
+
+    def _compare(self, theirs: Mapping[str, Record], ours: Mapping[str, Record], untold: Collection[str]) -> None:
         for name, record in theirs.items():
             wanted, found = content_hash(record), content_hash(ours.get(name, {}))
-            hashes[0].update(wanted.encode())
-            hashes[1].update(found.encode())
-            if wanted != found:
-                done.newer += 1 if name in ours and not _adds(record, ours[name]) else 0
-                done.differing += [] if name in ours and not _adds(record, ours[name]) else [name]
-            pipelines.add(str(record["pipeline_id"]))
-        done.records, done.copied, done.events = (
-            done.records + len(theirs), done.copied + len(lacking), done.events + len(events),
-        )  # fmt: skip
-        progress(done.records)
-    done.source_hash, done.target_hash = (found.hexdigest() for found in hashes)
-    done.configs = sum(_copy_configs(giver, taker, pipeline) for pipeline in sorted(pipelines))
-    return done
+            self._records[0].update(wanted.encode())
+            self._records[1].update(found.encode())
+            if name in untold or (wanted != found and _adds(record, ours.get(name))):
+                self.done.differing.append(name)
+            elif wanted != found:
+                self.done.newer += 1
 
 
 def all_records(stores: Sequence[TrackingStore], unreachable: dict[str, str]) -> Iterator[tuple[Record, list[Event]]]:
@@ -138,6 +190,11 @@ def all_records(stores: Sequence[TrackingStore], unreachable: dict[str, str]) ->
 def canonical(values: Mapping[str, Any]) -> str:
     """Return values as JSON that is the same, byte by byte, for the same values."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_as_text)
+
+
+def plain_event(event: Event) -> dict[str, Any]:
+    """Return a change as it stands in a history, without what its storage adds."""
+    return {name: _plain(event[name]) if name in ("columns", "keys") else event[name] for name in EVENT}
 
 
 def content_hash(record: Mapping[str, Any]) -> str:
@@ -200,6 +257,10 @@ def _copy_configs(giver: Leg, taker: Leg, pipeline_id: str) -> int:
     for version in missing:
         taker.call(lambda adapter, version=version: adapter.keep_config(version), STEP_LIMIT, patient=True)  # type: ignore[misc]
     return len(missing)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, (str, bytes)) else value
 
 
 def _as_text(value: Any) -> str:

@@ -53,6 +53,9 @@ def test_a_copy_has_all_records_their_history_and_configurations(home, place_of,
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("21 records in the source: 21 copied, the rest was there; ")
     assert "1 configuration copied" in done.output
+    has_history = "local_file" not in {source.partition("||")[0], target.partition("||")[0]}
+    assert ("; 21 changes of history, " in done.output) == has_history
+    assert ("No history was copied: the source or the target keeps none" in done.output) == (not has_history)
     assert contents(target) == contents(source)
     with TrackingStore([source]) as giver, TrackingStore([target]) as taker:
         assert taker.legs[0].call(lambda adapter: adapter.config_versions("orders"), 9) == [VERSION]
@@ -64,6 +67,44 @@ def test_a_copy_has_all_records_their_history_and_configurations(home, place_of,
     again = json.loads(run("copy", source, target, "--output", "json").output)
     assert (again["records"], again["copied"], again["configs"], again["differing"]) == (21, 0, 0, [])
     assert again["source_hash"] == again["target_hash"]
+    assert again["events"] == 0
+    assert again["source_history_hash"] == again["target_history_hash"]
+    assert bool(again["source_history_hash"]) == has_history
+
+
+@pytest.fixture
+def attempts(home, place_of) -> str:
+    """A place with two attempts and ten changes of them."""
+    place = place_of("sqlite")
+    adapter = place.adapter()
+    adapter.apply([*attempt(1), *attempt(2)])
+    adapter.close()
+    return place.text
+
+
+def test_a_copy_brings_the_history_of_records_that_are_there_already(attempts, place_of):
+    between, target = place_of("local_file").text, place_of("sqlite").text
+    assert run("copy", attempts, between).exit_code == 0
+    assert run("copy", between, target).exit_code == 0
+    done = json.loads(run("copy", attempts, target, "--output", "json").output)
+    assert (done["copied"], done["events"], done["differing"]) == (0, 10, [])
+    assert done["source_history_hash"] == done["target_history_hash"]
+    with TrackingStore([target]) as store:
+        told = {event["event_id"] for event in store.history("orders_dag/manual__1/load/2/1")}
+    assert told >= {event.event_id for event in attempt(2)}
+
+
+def test_a_history_that_does_not_arrive_whole_is_told(attempts, place_of, monkeypatch):
+    from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
+
+    target = place_of("sqlite").text
+    take = SqliteAdapter.take
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteAdapter, "take", lambda self, records, events: take(self, records, events[1:]))
+        done = run("copy", attempts, target)
+    assert (done.exit_code, done.stderr.count("Differs: ")) == (1, 1)
+    again = run("copy", attempts, target)
+    assert (again.exit_code, "; 1 change of history, " in again.output) == (0, True), "it goes on where it was"
 
 
 @pytest.mark.parametrize("kind", ["custom_storage", "plain_storage"])
