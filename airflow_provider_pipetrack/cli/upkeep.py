@@ -255,6 +255,8 @@ def _is_default(store: TrackingStore) -> bool:
 
 
 def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
+    from airflow_provider_pipetrack.tracking.losses import counter_of
+
     chains = {"chain": lambda row: row.chain} if any(row.chain > 1 for row in found.locations) else {}
     print_table(f"Locations, seen from {found.host}", {**chains, **_LOCATION_TABLE}, found.locations)
     if is_default:
@@ -276,6 +278,9 @@ def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
     if alerts.last_error:
         click.echo(f"The last one that was tried {alerts.last_error}")
     if found.lost:
-        click.echo(f"{plural(found.lost, 'record')} could not be kept anywhere; search the task logs for 'pipetrack'")
+        click.echo(
+            f"{plural(found.lost, 'record')} could not be kept anywhere: enter anew what the task logs have under "
+            f"'pipetrack could not keep', then remove {counter_of(found.journal_folder)}, which counts them"
+        )
     for guarantee in found.guarantees:
         click.echo(f"{'yes' if guarantee.holds else 'NO '}  after {guarantee.against}: {guarantee.sentence}")

@@ -13,8 +13,6 @@ from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
 
-_LOST = "lost"
-
 
 class LossCounter:
     """Counts records that neither the journal nor any location could keep; they stand in the log instead."""
@@ -28,7 +26,7 @@ class LossCounter:
         :param folder: the host's journal folder, where the number is kept for ``pipetrack doctor``.
         """
         self.lost += len(changes)
-        _add_to(folder / _LOST, len(changes))
+        _add_to(counter_of(folder), len(changes))
         for change in changes:
             log.error(
                 "pipetrack could not keep this record anywhere (%d so far in process %d; %s). Keep this line: %s",
@@ -42,10 +40,18 @@ class LossCounter:
 LOSSES = LossCounter()
 
 
+def counter_of(folder: Path) -> Path:
+    """Return the file that counts what a host could keep nowhere; who has taken care of that may remove it.
+
+    :param folder: the host's journal folder.
+    """
+    return folder / "lost"
+
+
 def lost_on_host(folder: Path) -> int:
-    """Return how many records this host could keep nowhere, in all its processes together."""
+    """Return how many records this host could keep nowhere, in all its processes together, since somebody looked."""
     try:
-        return (folder / _LOST).stat().st_size
+        return counter_of(folder).stat().st_size
     except OSError:
         return 0
 

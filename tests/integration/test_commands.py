@@ -386,6 +386,19 @@ def test_doctor_says_what_holds(filled):
     assert "there is no such Airflow connection" in down.output
 
 
+def test_doctor_says_which_file_counts_what_was_lost_and_when_it_may_go(filled):
+    with TrackingStore.from_settings() as store:
+        counter = store.journal_folder / "lost"
+    counter.parent.mkdir(parents=True, exist_ok=True)
+    counter.write_bytes(b"..")
+    shown = run("doctor")
+    assert shown.exit_code == 1
+    assert "2 records could not be kept anywhere: enter anew what the task logs have under" in shown.output
+    assert f"then remove {counter}, which counts them" in shown.output
+    counter.unlink()
+    assert run("doctor").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
