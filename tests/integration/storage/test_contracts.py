@@ -49,14 +49,10 @@ class TestMongo(Contract):
 
 class TestS3(Contract):
     kind = "aws_s3"
-    #: The stand-in takes 15 ms for each request.
-    orders = 24
 
 
 class TestSnowflake(Contract):
     kind = "snowflake"
-    #: The stand-in takes 50 ms for each insert.
-    orders = 12
 
 
 class TestOwnAdapter(Contract):

@@ -84,8 +84,6 @@ def opened(text: str, module: str):
 
 
 class TestTwoFunctions(StorageContract):
-    orders = 24
-
     @pytest.fixture
     def open_storage(self, functions, tmp_path):
         module = functions(STORAGE)
