@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from typing import ClassVar
 
 import pytest
 
 from airflow_provider_pipetrack import PipelineConfig
 from airflow_provider_pipetrack.attempts import stores
 from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.base import StorageAdapter
 
 HELD, NAMED, OWN = "sqlite||/held/t.db||t", "sqlite||/named/t.db||t", "sqlite||/own/t.db||t"
 
@@ -27,10 +31,24 @@ def surroundings(monkeypatch, tmp_path):
     stores._held_by.cache_clear()
 
 
-def chain(text: str):
+class Noting(StorageAdapter):
+    """Notes what it is written, write by write."""
+
+    writes: ClassVar[list] = []
+    written = threading.Event()
+
+    def apply(self, changes, *, owed=()):
+        self.writes.append([change.columns["task_id"] for change in changes])
+        self.written.set()
+
+
+def store_of(text: str):
     config = PipelineConfig.from_text(text + "\nstage_transfers: [{name: load}]", "x.yaml")
-    store = stores.store_for(Spec(config.stage_transfers[0], config.pipeline_id, config))
-    return store.chain()
+    return stores.store_for(Spec(config.stage_transfers[0], config.pipeline_id, config))
+
+
+def chain(text: str):
+    return store_of(text).chain()
 
 
 def test_the_settings_come_last():
@@ -65,3 +83,17 @@ def test_one_bad_location_of_a_connection_does_not_spoil_the_others(caplog, monk
     with caplog.at_level(logging.ERROR):
         assert chain("tracking: {conn_id: pipetrack_default}")["locations"] == [HELD]
     assert "there is no storage type 'postgre'" in caplog.text
+
+
+@pytest.mark.parametrize("delivery", ["now", "batch"])
+def test_a_file_says_whether_starts_are_delivered_together_with_their_ends(monkeypatch, delivery):
+    monkeypatch.setattr(Noting, "writes", [])
+    monkeypatch.setattr(Noting, "written", threading.Event())
+    own = f"storage_adapters: {{noting: {__name__}.Noting}}\ndefaults: {{tracking_location: ['noting||x']}}"
+    store = store_of(f"tracking: {{delivery: {delivery}}}\n{own}")
+    start, end = (change_from_record({"pipeline_id": "p", "transfer_unique_id": name}) for name in ("start", "end"))
+    store.submit([start], durable=False)
+    assert Noting.written.wait(10.0 if delivery == "now" else 1.0) == (delivery == "now")
+    store.submit([end], durable=True)
+    assert store.flush() is True
+    assert Noting.writes == ([["start"], ["end"]] if delivery == "now" else [["start", "end"]])
