@@ -27,17 +27,18 @@ def explained(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         version = record_of(change)
         record = version if record is None else merge(record, version)
         marks = {"counted": counted, "waiting": bool(event.get("waiting"))}
-        shown.append({**_facts(change), "status_before": before, **_outcome(change, before), **marks})
+        shown.append({**_facts(change, record), "status_before": before, **_outcome(change, before), **marks})
     return shown
 
 
-def _facts(change: Change) -> dict[str, Any]:
+def _facts(change: Change, record: Record) -> dict[str, Any]:
     return {
         "event_id": change.event_id,
         "record_id": change.record_id,
         "changed_at": change.at,
         "changed_by": change.by,
-        "config_hash": change.columns.get("config_hash"),
+        # What a person changes says nothing of the configuration; it stays the record's.
+        "config_hash": change.columns.get("config_hash") or record["config_hash"],
     }
 
 

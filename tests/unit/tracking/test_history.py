@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates
+from airflow_provider_pipetrack.records.handmade import change_from_record, change_from_updates, event_of_change
 from airflow_provider_pipetrack.records.history import explained
 from airflow_provider_pipetrack.records.merge import record_of
 from tests.unit.tracking.site import RECORD, RECORD_ID
@@ -28,3 +28,11 @@ def test_changes_that_wait_in_the_journal_are_shown_and_marked(site):
     assert shown() == [(None, "in_progress", False), ("in_progress", "completed", True)]
     assert store.reconcile().drained == 2
     assert shown() == [(None, "in_progress", False), ("in_progress", "completed", False)]
+
+
+def test_a_change_by_hand_is_shown_with_the_configuration_of_its_record():
+    start = change_from_record({**RECORD, "config_hash": "c0ffee"})
+    end = change_from_updates(record_of(start), {"transfer_status": "completed"})
+    audit = change_from_updates(record_of(end), {"audit_result": "matched"})
+    told = explained([event_of_change(change) for change in (start, end, audit)])
+    assert [event["config_hash"] for event in told] == ["c0ffee"] * 3
