@@ -86,5 +86,7 @@ def export(
     else:
         for name, facts in manifest["files"].items():
             click.echo(f"{folder / name}: {plural(facts['rows'], 'row')}, SHA-256 {facts['sha256']}")
+        for name in manifest["without_history"]:
+            click.echo(f"{name} keeps no history")
     warn_unreachable(manifest["unreachable"])
     raise SystemExit(3 if manifest["unreachable"] else 0)

@@ -68,7 +68,8 @@ def export(
     :param progress: called with how many records have been written so far.
     :param pipeline_id: only this pipeline.
     :param left_out: why another chain is not read, by its name; said in the manifest.
-    :return: the manifest: when, from which chains, rows and SHA-256 of each file, and what could not be read.
+    :return: the manifest: when, from which chains, rows and SHA-256 of each file, which locations keep no history, and
+        what could not be read.
     :raises ExportError: when the folder has something in it, or cannot be written.
     """
     try:
@@ -104,7 +105,36 @@ def _export(
     pipeline_id: str | None,
     unreachable: dict[str, str],
 ) -> dict[str, Any]:
-    records, history = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", EVENT)
+    files = _File(folder / f"records.{form}", CONTENT), _File(folder / f"history.{form}", EVENT)
+    try:
+        _fill(*files, stores, progress, pipeline_id, unreachable)
+    except BaseException:
+        # Without its manifest it would be no export, and nothing but in the way of the next one.
+        for file in files:
+            file.close()
+            file.path.unlink()
+        raise
+    read = {leg.name: leg for store in stores for leg in store.legs if leg.name not in unreachable}
+    manifest = {
+        "exported_at": utc_now().isoformat(),
+        "chains": [store.shown_locations for store in stores],
+        "pipeline_id": pipeline_id,
+        "files": {file.path.name: file.close() for file in files},
+        "without_history": [name for name, leg in read.items() if not leg.keeps_history],
+        "unreachable": unreachable,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _fill(
+    records: _File,
+    history: _File,
+    stores: Sequence[TrackingStore],
+    progress: Callable[[int], None],
+    pipeline_id: str | None,
+    unreachable: dict[str, str],
+) -> None:
     for record, events in all_records(stores, unreachable):
         if pipeline_id is None or record["pipeline_id"] == pipeline_id:
             records.add(record)
@@ -113,15 +143,6 @@ def _export(
             if records.rows % 100 == 0:
                 progress(records.rows)
     progress(records.rows)
-    manifest = {
-        "exported_at": utc_now().isoformat(),
-        "chains": [store.shown_locations for store in stores],
-        "pipeline_id": pipeline_id,
-        "files": {file.path.name: file.close() for file in (records, history)},
-        "unreachable": unreachable,
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    return manifest
 
 
 def _wrong(path: Path, facts: Mapping[str, Any]) -> Iterator[str]:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import PipetrackError, StorageError
 from airflow_provider_pipetrack.records.columns import COLUMNS
-from airflow_provider_pipetrack.records.merge import merge
+from airflow_provider_pipetrack.records.handmade import event_of_change
+from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter
 from airflow_provider_pipetrack.storage.complete import complete
 from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT
-from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_records
+from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.leg import Leg
@@ -169,22 +170,26 @@ def all_records(stores: Sequence[TrackingStore], unreachable: dict[str, str]) ->
             unreachable[leg.name] = getattr(error, "message", str(error))
     readers = [leg for leg, first in legs if first]
     waiting: dict[str, Record] = {}
+    untold: dict[str, dict[str, Event]] = {}
     for folder in {store.journal_folder for store in stores}:
-        for record in waiting_records(folder):
-            _add(waiting, record)
+        for change in waiting_changes(folder):
+            _add(waiting, record_of(change))
+            untold.setdefault(change.record_id, {})[change.event_id] = event_of_change(change)
     listed = heapq.merge(*(_ids(leg) for leg in readers), sorted(waiting))
     for record_ids in _batches(name for name, _ in itertools.groupby(listed)):
         merged = {name: waiting[name] for name in record_ids if name in waiting}
-        histories: dict[str, dict[str, Event]] = {}
+        histories = {name: dict(untold.get(name, {})) for name in record_ids}
         for leg in readers:
             records, events = _read(leg, record_ids)
             for record in records.values():
                 _add(merged, record)
             for event in events:
-                histories.setdefault(event["record_id"], {})[event["event_id"]] = event
+                histories[event["record_id"]][event["event_id"]] = event
         for name in record_ids:
-            history = histories.get(name, {}).values()
-            yield merged[name], sorted(history, key=lambda event: (event["changed_at"], event["event_id"]))
+            yield (
+                merged[name],
+                sorted(histories[name].values(), key=lambda event: (event["changed_at"], event["event_id"])),
+            )
 
 
 def canonical(values: Mapping[str, Any]) -> str:

@@ -181,8 +181,8 @@ def test_an_export_is_the_same_bytes_each_time_and_verifies(home, place_of, tmp_
     assert (facts["rows"], facts["sha256"]) == (21, hashlib.sha256(data).hexdigest())
     record = json.loads(data.splitlines()[0])
     assert record["record_id"] == "billing/scheduled__9/invoice/-1/1"
-    if kind != "local_file":
-        assert manifests[0]["files"]["history.ndjson"]["rows"] == 21
+    assert manifests[0]["files"]["history.ndjson"]["rows"] == (0 if kind == "local_file" else 21)
+    assert manifests[0]["without_history"] == ([location] if kind == "local_file" else [])
     shown = run("export", str(tmp_path / "one"), "--verify")
     assert (shown.exit_code, shown.output) == (0, f"{tmp_path}/one is as it was exported\n")
 
@@ -247,7 +247,33 @@ def test_an_export_has_what_waits_in_the_journal_and_names_who_was_not_read(home
     done = run("export", str(tmp_path / "out"), "--location", location)
     assert done.exit_code == 3
     assert json.loads((tmp_path / "out" / "records.ndjson").read_text())["transfer_unique_id"] == "t1"
+    (told,) = (json.loads(line) for line in (tmp_path / "out" / "history.ndjson").read_text().splitlines())
+    assert (told["record_id"], told["columns"]["transfer_unique_id"]) == ("orders/none/t1/-1/1", "t1")
     assert list(json.loads((tmp_path / "out" / "manifest.json").read_text())["unreachable"]) == [location]
+
+
+def test_an_export_that_a_location_breaks_off_leaves_nothing_in_the_way_of_the_next(
+    home, place_of, tmp_path, monkeypatch
+):
+    from airflow_provider_pipetrack.errors import StorageError
+    from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
+
+    monkeypatch.setattr(moving, "_AT_ONCE", 4)
+    location = filled(place_of("sqlite"))
+    read, reads = SqliteAdapter.read_records, []
+
+    def failing(self, *arguments):
+        reads.append(arguments)
+        if len(reads) == 3:
+            raise StorageError(location, "is gone")
+        return read(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteAdapter, "read_records", failing)
+        broken = run("export", str(tmp_path / "out"), "--location", location)
+    assert (broken.exit_code, "is gone" in broken.stderr) == (3, True)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert run("export", str(tmp_path / "out"), "--location", location).exit_code == 0
 
 
 def test_mistakes_get_a_sentence(home, tmp_path):
