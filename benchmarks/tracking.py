@@ -25,6 +25,8 @@ WRITERS = 8
 WAIT = 2.0
 #: Rounds of a loop that takes about a second, for a transfer that computes.
 BUSY = 12_000_000
+#: The least that the journal appends, beside raw append and fdatasync.
+LEAST_JOURNAL = 0.7
 
 
 def added(locations: list[str], folder: Path, *, wait: float, rounds: int) -> list[float]:
@@ -250,8 +252,6 @@ def report() -> Iterator[tuple[str, str, str]]:
             loaded = added([location], folder, wait=0.0, rounds=10)
             wanted = "40 ms" if name == "PostgreSQL" else "no limit"
             yield _line(f"an empty transfer, {name}, client loaded before the fork", loaded, wanted, flush)
-    ratio = statistics.median(journal_ratio() for _ in range(3))
-    yield "journal against raw append + fdatasync, 8 processes", f"{ratio:.2f}", "at least 0.7"
 
 
 if __name__ == "__main__":
@@ -259,3 +259,7 @@ if __name__ == "__main__":
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="bench-home-")
     for what, measured, wanted in report():
         print(f"{what}: {measured} (to reach: {wanted})", flush=True)
+    ratio = statistics.median(journal_ratio() for _ in range(3))
+    wanted = f"at least {LEAST_JOURNAL}"
+    print(f"journal against raw append + fdatasync, {WRITERS} processes: {ratio:.2f} (to reach: {wanted})", flush=True)
+    sys.exit(1 if ratio < LEAST_JOURNAL else 0)
