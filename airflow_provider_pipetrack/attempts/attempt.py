@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from airflow_provider_pipetrack import settings
@@ -99,6 +100,8 @@ class Attempt:
         self._parent = os.getppid()
         self._killed = False
         self._later: list[Later] = []
+        self._began = monotonic()
+        self._overhead = 0.0
 
     def begin(self) -> None:
         """Announce the run's transfers, write the start record, and make sure that it can be kept if asked to.
@@ -122,6 +125,10 @@ class Attempt:
             self._insist()
         with tracking_step("do more while the transfer runs"):
             self._plan_for_later()
+
+    def user_code_begins(self) -> None:
+        """Note how long it took to come this far, which does not count as the transfer's own time."""
+        self._overhead = monotonic() - self._began
 
     def complete(self, result: Any) -> None:
         """Judge what the transfer moved and record the end.
@@ -239,7 +246,8 @@ class Attempt:
                 log.warning("pipetrack does not end %s: its supervisor is gone", self.key.record_id)
                 return
             start = self._start or self._make_start()
-            outcome = _with_seconds(outcome, self._started)
+            seconds = seconds_between(self._started, outcome.ended)
+            outcome = replace(outcome, seconds=None if seconds is None else max(0.0, seconds - self._overhead))
             self.end = end_change(start, outcome, by="task", sequence=1)
             self.store.submit([self.end], durable=True)
         if delivered:
@@ -376,10 +384,6 @@ class Attempt:
 
     def _reasons(self, *more: str | None) -> str | None:
         return "; ".join(reason for reason in (self.decision, *more) if reason) or None
-
-
-def _with_seconds(outcome: Outcome, started: datetime) -> Outcome:
-    return replace(outcome, seconds=seconds_between(started, outcome.ended))
 
 
 def _trace(error: Exception) -> bool:

@@ -189,6 +189,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
                 attempt.rollback.owe()
             else:
                 attempt.rollback.still_owe()
+            attempt.user_code_begins()
             result = run()
         except CONTROL_FLOW:
             attempt.pause()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, task, task_group
+from airflow.sdk import DAG, BaseOperator, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
@@ -312,16 +312,20 @@ def test_a_debt_whose_payment_execution_timeout_cuts_off_stays_and_is_said():
     )
 
 
-def begun_attempt(*, resumed=False, try_number=1, transfer=None, **attributes):
-    with DAG("d", schedule=None) as made:
-        load = TrackedOperator(task_id="a", python_callable=print, transfer=transfer or {"rollback": "x.undo"})
-    for name, value in attributes.items():
-        setattr(load, name, value)
+def context_of(load, try_number=1):
     ti = SimpleNamespace(
         dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=try_number, task=load, start_date=utc_now(),
         get_first_reschedule_date=lambda context: None,
     )  # fmt: skip
-    attempt = Attempt(load, {"ti": ti, "dag": made, "run_id": "r"}, load.pipetrack_spec, resumed=resumed)
+    return {"ti": ti, "dag": load.dag, "run_id": "r"}
+
+
+def begun_attempt(*, resumed=False, try_number=1, transfer=None, **attributes):
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="a", python_callable=print, transfer=transfer or {"rollback": "x.undo"})
+    for name, value in attributes.items():
+        setattr(load, name, value)
+    attempt = Attempt(load, context_of(load, try_number), load.pipetrack_spec, resumed=resumed)
     attempt.begin()
     return attempt
 
@@ -436,6 +440,29 @@ def test_a_debt_is_paid_where_its_rollback_failed_or_no_record_can_be_read(tmp_p
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: None)
     last.rollback.store = SimpleNamespace()
     assert last.rollback.pay_debt() == "rolled back the previous attempt first"
+
+
+def test_what_is_done_before_the_transfers_own_work_is_not_of_its_duration(tmp_path, monkeypatch):
+    passed = [timedelta(0)]
+
+    def takes(seconds):
+        passed[0] += timedelta(seconds=seconds)
+
+    class Takes7Seconds(BaseOperator):
+        def execute(self, context):
+            takes(7)
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    begin = utc_now()
+    monkeypatch.setattr(attempt_module, "utc_now", lambda: begin + passed[0])
+    monkeypatch.setattr(attempt_module, "monotonic", lambda: passed[0].total_seconds())
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: takes(100))
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="a", operator=Takes7Seconds, transfer={"rollback": "x.undo"})
+    load.execute(context_of(load, try_number=2))
+    end = load._pipetrack_attempt.end.columns
+    assert (end["decision"], end["actual_seconds"]) == ("rolled back the previous attempt first", 7)
+    assert end["transfer_end_timestamp"] - end["transfer_start_timestamp"] == timedelta(seconds=107)
 
 
 def test_a_counts_function_that_blocks_costs_the_counts_only(tmp_path, monkeypatch):
