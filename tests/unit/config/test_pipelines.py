@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from airflow_provider_pipetrack.config import PipelineConfig, content, parse_duration
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults, slug
 from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
+from airflow_provider_pipetrack.config.pipeline import AlertSettings
 from airflow_provider_pipetrack.config.reader import looks_like_pipeline
 from airflow_provider_pipetrack.config.schema import pipeline_schema
-from airflow_provider_pipetrack.config.types import LiteralText
+from airflow_provider_pipetrack.config.types import LiteralText, Model
 from airflow_provider_pipetrack.errors import ConfigError, ContentError
 from airflow_provider_pipetrack.records.masking import without_secrets
 
@@ -405,6 +406,18 @@ def test_the_schema_describes_every_key_and_refuses_others():
         assert model.get("additionalProperties") is False
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"stage_transfers": [{"nme": "a"}]}, schema)
+
+
+@pytest.mark.parametrize("model", Model.__subclasses__(), ids=lambda model: model.__name__)
+def test_every_key_has_an_example_that_is_right(model):
+    schema = pipeline_schema()
+    described = schema if model is PipelineConfig else schema["$defs"][model.__name__]
+    required = {"notifier": "a.B"} if model is AlertSettings else {}
+    required = {"stage_transfers": [{}]} if model is PipelineConfig else required
+    for key, field in described["properties"].items():
+        (example,) = field["examples"]
+        model.model_validate({**required, key: example})
+        jsonschema.validate({**required, key: example}, {**described, "$defs": schema["$defs"]})
 
 
 def test_merge_keys_and_anchors_work():
