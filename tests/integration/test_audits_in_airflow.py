@@ -1,4 +1,4 @@
-"""Audits among what a Dag says for all of its tasks: a mismatch fails, whatever other sensors are allowed to do."""
+"""Audits in Airflow: what a file says of them, and what a Dag says for all of its tasks; a mismatch fails in any case."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import runpy
+import sqlite3
+from contextlib import closing
 
 import pytest
 
-from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack import TrackingStore, build_dag, settings
 
 MAPPED = """
 from airflow.sdk import DAG
@@ -57,6 +59,43 @@ with DAG("audits_among_defaults", schedule=None, default_args={{"soft_fail": Tru
 """
 
 
+LOADER = "# Airflow Dag loader\nfrom airflow_provider_pipetrack import load_pipelines\nload_pipelines(globals())\n"
+OF_A_FILE = """
+user_functions: audit_functions.py
+dag: {dag_id: audits_of_a_file, default_args: {retry_delay: 0.1s}}
+defaults:
+  stage_i_details: shop
+  depends_on: []
+  tracking_location: [sqlite||LOCATION]
+  audit: {poke_interval: 0.1s, timeout: 30s, config: {seen: FOLDER}}
+stage_transfers:
+  - {name: retried, stage_i_plus_1_details: retried, audit: {function: breaks_twice, retries: 2}}
+  - {name: broken, stage_i_plus_1_details: broken, audit: {function: breaks_twice, retries: 1}}
+  - {name: rescheduled, stage_i_plus_1_details: rescheduled, audit: {function: later, mode: reschedule}}
+  - {name: undecided, stage_i_plus_1_details: undecided, audit: {function: never, timeout: 0.3s}}
+  - {name: let_pass, stage_i_plus_1_details: let_pass, audit: {function: never, timeout: 0.3s, on_mismatch: warn}}
+"""
+FUNCTIONS = """
+import pathlib
+
+def calls(target_stage, folder):
+    with pathlib.Path(folder, target_stage).open("a+") as file:
+        file.write("x")
+        return file.tell()
+
+def breaks_twice(target_stage, audit_config):
+    if calls(target_stage, audit_config["seen"]) <= 2:
+        raise ConnectionError("the source is gone")
+    return True
+
+def later(target_stage, audit_config):
+    return "matched" if calls(target_stage, audit_config["seen"]) > 1 else "pending"
+
+def never(target_stage):
+    return {"audit_result": "pending", "missing": 7}
+"""
+
+
 def alerts() -> list[tuple[str, str, str]]:
     waiting = [json.loads(path.read_text()) for path in (settings.alerts_dir() / "waiting").glob("*.json")]
     records = [(alert["kind"], alert["record"]) for alert in waiting]
@@ -97,3 +136,40 @@ def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path
         "mapped 0": "failed",
         "mapped 1": "failed",
     }
+
+
+def test_an_audit_of_a_file_does_what_its_settings_say(airflow_home, tmp_path):
+    folder = airflow_home / "dags"
+    (folder / "audit_functions.py").write_text(FUNCTIONS)
+    text = OF_A_FILE.replace("LOCATION", f"{tmp_path}/tracking.db").replace("FOLDER", str(tmp_path))
+    (folder / "audits_of_a_file.yaml").write_text(text)
+    (folder / "load_audits.py").write_text(LOADER)
+    dag = build_dag(folder / "audits_of_a_file.yaml")
+    assert dag.get_task("rescheduled__audit").mode == "reschedule"
+    logging.disable(logging.INFO)
+    try:
+        run = dag.test()
+    finally:
+        logging.disable(logging.NOTSET)
+    audits = {ti.task_id.removesuffix("__audit"): ti for ti in run.get_task_instances() if "__audit" in ti.task_id}
+    assert {name: (str(ti.state), ti.try_number) for name, ti in audits.items()} == {
+        "retried": ("success", 3),
+        "broken": ("failed", 2),
+        "rescheduled": ("success", 1),
+        "undecided": ("failed", 1),
+        "let_pass": ("success", 1),
+    }
+    with TrackingStore([f"sqlite||{tmp_path}/tracking.db"]) as store:
+        records = {record["task_id"]: record for record in store.read_run(run.dag_id, run.run_id).records}
+    assert {name: record["audit_result"] for name, record in records.items()} == {
+        "retried": "matched",
+        "broken": "pending",
+        "rescheduled": "matched",
+        "undecided": "pending",
+        "let_pass": "pending",
+    }
+    assert records["broken"]["audit_metadata"]["error"] == "ConnectionError: the source is gone"
+    assert records["let_pass"]["audit_metadata"]["missing"] == 7
+    with closing(sqlite3.connect(airflow_home / "airflow.db")) as database:
+        found = database.execute("SELECT source_task_id FROM asset_event WHERE source_dag_id = 'audits_of_a_file'")
+        assert {task_id for (task_id,) in found} == {"retried__audit", "rescheduled__audit"}
