@@ -94,5 +94,9 @@ class TrialError(PipetrackError):
     """A pipeline that was tried did not come to its end."""
 
 
+class TrialSetupError(TrialError):
+    """The Airflow that a pipeline was to be tried in could not be set up."""
+
+
 class ReportError(PipetrackError):
     """A transfer reported counts that cannot be true."""

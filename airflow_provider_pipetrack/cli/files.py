@@ -25,7 +25,7 @@ def validate(files: Sequence[Path], output: str) -> None:
 
     checked, problems = check_files(files)
     if output == "json":
-        click.echo(json.dumps([problem.as_dict() for problem in problems], indent=2))
+        print_json([problem.as_dict() for problem in problems])
     else:
         for problem in problems:
             click.echo(str(problem))
@@ -56,11 +56,16 @@ def schema() -> None:
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to; here by default."
 )
-def new(name: str, folder: Path) -> None:
+@output_option
+def new(name: str, folder: Path, output: str) -> None:
     """Write a pipeline to begin with: NAME.yaml and NAME_functions.py, which validate and run as they are."""
     from airflow_provider_pipetrack.cli.starter import write_starter
 
-    for path in write_starter(name, folder):
+    written = write_starter(name, folder)
+    if output == "json":
+        print_json({"written": [str(path) for path in written]})
+        return
+    for path in written:
         click.echo(f"wrote {path}")
     click.echo(f"next: pipetrack validate {folder / name}.yaml, pipetrack test {folder / name}.yaml")
 
@@ -84,7 +89,8 @@ def test(file: Path, date: datetime | None, limit: float, output: str, *, keep: 
     """Run pipeline FILE once, for real, in an Airflow of its own; show its transfers and audits.
 
     Its functions and operators do what they do; connections come from the environment. Records and alerts go nowhere
-    else, and retries follow after a second. Exit code 1 when the run fails or takes longer than --limit.
+    else, and retries follow after a second. Exit code 1 when the run fails or takes longer than --limit, 4 when Airflow
+    cannot be set up.
     """
     from airflow_provider_pipetrack.cli.check import check_files
     from airflow_provider_pipetrack.cli.trial import run_trial

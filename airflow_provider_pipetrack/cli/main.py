@@ -2,12 +2,14 @@
 
 Exit codes: 0 all is well, 1 what was looked at is not (problems in a file, a stage that is not ready, records that
 are still owed, something that needs a person), 2 the command was called wrongly, 3 a location or Airflow could not be
-asked.
+asked, 4 an Airflow of one's own could not be set up.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import pairwise, takewhile
 from typing import Any
 
 import click
@@ -15,16 +17,23 @@ import click
 from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
 from airflow_provider_pipetrack.cli.files import new, plan, schema, test, validate
 from airflow_provider_pipetrack.cli.moving import copy, export
-from airflow_provider_pipetrack.cli.questions import history, queries, ready, status
+from airflow_provider_pipetrack.cli.queries import queries
+from airflow_provider_pipetrack.cli.questions import history, ready, status
+from airflow_provider_pipetrack.cli.shown import print_json
 from airflow_provider_pipetrack.cli.upkeep import doctor, init, reconcile
-from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, StorageError, TrialError
+from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, StorageError, TrialError, TrialSetupError
 
 #: Exit codes.
-PROBLEMS, WRONG_CALL, UNREACHABLE = 1, 2, 3
+PROBLEMS, WRONG_CALL, UNREACHABLE, NOT_SET_UP = 1, 2, 3, 4
 
 
 class Commands(click.Group):
-    """Commands whose users see no traceback for what is theirs to mend."""
+    """Commands whose users see no traceback for what is theirs to mend, and whose programs get JSON in any case."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; it is kept whether JSON is wanted, since a command may not come to read its own."""
+        ctx.meta[__name__] = _wants_json(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, with a sentence and an exit code for every error that is meant for people."""
@@ -33,11 +42,25 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except PipetrackError as error:
+            if ctx.meta[__name__]:
+                problems = {"problems": [p.as_dict() for p in error.problems]} if isinstance(error, ConfigError) else {}
+                print_json({"error": str(error), **problems})
             click.echo(f"Error: {error}", err=True)
             ctx.exit(_code(error))
+        except click.ClickException as error:
+            if ctx.meta[__name__]:
+                print_json({"error": error.format_message()})
+            raise
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    options = list(takewhile(lambda word: word != "--", arguments))
+    return "--output=json" in options or ("--output", "json") in pairwise(options)
 
 
 def _code(error: PipetrackError) -> int:
+    if isinstance(error, TrialSetupError):
+        return NOT_SET_UP
     if isinstance(error, (ConfigError, TrialError)):
         return PROBLEMS
     return UNREACHABLE if isinstance(error, (StorageError, AirflowUnreachableError)) else WRONG_CALL
@@ -49,7 +72,8 @@ def main() -> None:
     """Data pipelines from YAML files, tracked.
 
     Exit codes: 0 all is well; 1 what was looked at is not; 2 the command was called wrongly; 3 a location or Airflow
-    could not be asked.
+    could not be asked; 4 test could not set up its Airflow. With --output json there is one JSON value on standard
+    output, whatever happens; all that is for people goes to standard error.
     """
 
 

@@ -11,12 +11,13 @@ import click
 
 from airflow_provider_pipetrack.cli.shown import (
     TRANSFER_TABLE,
+    answer_code,
     location_option,
     opened_questions,
+    origin,
     output_option,
     plural,
     print_json,
-    print_list,
     print_table,
     took,
     warn_unreachable,
@@ -66,17 +67,12 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
     """
     with opened_questions(locations) as questions:
         pipelines = _with_next_runs(questions, questions.ask("pipelines", limit=limit, pipeline_id=pipeline))
+        warn_unreachable(pipelines.unreachable)
         if pipeline is None:
-            attention = questions.ask("attention", limit=limit)
-            _finish(pipelines)
-            _show_pipelines(pipelines, attention, output)
-            return
-        _finish(pipelines)
+            _show_pipelines(pipelines, questions.ask("attention", limit=limit), output)
+            raise SystemExit(answer_code(pipelines))
         if not pipelines.rows:
-            silent = _silent(questions, pipelines.unreachable)
-            none = f"No record of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}."
-            click.echo(none if silent else f"There is no record of a pipeline {pipeline!r}.", err=True)
-            raise SystemExit(_found_or_not((), silent))
+            raise SystemExit(_show_no_run(questions, pipeline, pipelines, output))
         transfers = [_transfers_of(questions, run) for run in pipelines.rows]
     _show_last_runs(pipelines, transfers, output)
 
@@ -150,7 +146,7 @@ def history(subject: str, config_hash: str | None, locations: Sequence[str], out
         if subject.count("/") == 4:
             code = _show_changes(questions, subject, output)
         elif config_hash is not None:
-            code = _show_config(questions, subject, config_hash)
+            code = _show_config(questions, subject, config_hash, output)
         else:
             code = _show_versions(questions, subject, output)
     raise SystemExit(code)
@@ -217,86 +213,19 @@ def _versions(questions: Questions, pipeline: str) -> tuple[Sequence[ConfigVersi
     return versions, _silent(questions, unreachable)
 
 
-def _show_config(questions: Questions, pipeline: str, config_hash: str) -> int:
+def _show_config(questions: Questions, pipeline: str, config_hash: str, output: str) -> int:
     versions, unreachable = _versions(questions, pipeline)
     chosen = [version for version in versions if version.config_hash.startswith(config_hash)]
     if len(chosen) == 1:
         print_json(chosen[0].config)
         return 0
+    if output == "json":
+        print_json(None)
     known = ", ".join(version.config_hash[:12] for version in versions) or "none"
     what = f"{len(chosen)} configurations begin" if chosen else "no configuration begins"
     reserve = _NOT_ALL_ASKED if unreachable else ""
     click.echo(f"Of pipeline {pipeline!r} {what} with {config_hash!r}; known are {known}{reserve}.", err=True)
     return 1 if chosen else _found_or_not(chosen, unreachable)
-
-
-@click.group()
-def queries() -> None:
-    """The bundled questions: list them, show their SQL, ask them."""
-
-
-@queries.command("list")
-@output_option
-def list_queries(output: str) -> None:
-    """List the questions."""
-    from airflow_provider_pipetrack.records.queries import QUESTIONS, describe
-
-    found = [
-        {"name": name, "asks": describe(name), "filters": list(asked.filters)} for name, asked in QUESTIONS.items()
-    ]
-    if output == "json":
-        print_json(found)
-        return
-    print_table("Questions", {"name": lambda row: row["name"], "asks": lambda row: row["asks"]}, found)
-
-
-@queries.command("show")
-@click.argument("name")
-@click.option("--dialect", default="postgres", show_default=True, help="The database it is written for.")
-@click.option("--table", default="pipeline_tracking", show_default=True, help="The table, as it stands in the SQL.")
-def show_query(name: str, dialect: str, table: str) -> None:
-    """Print the SQL of question NAME, ready to be run by hand."""
-    from airflow_provider_pipetrack.records.queries import by_hand
-
-    click.echo(by_hand(name, dialect, table))
-
-
-@queries.command("run")
-@click.argument("name")
-@click.option(
-    "--where", "terms", multiple=True, metavar="FILTER=VALUE", help="Such as owner=shop_team or since=2026-03-01."
-)
-@click.option("--order-by", help="A column of the answer.")
-@click.option("--descending", is_flag=True, help="The greatest first.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most rows.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Rows to leave out before.")
-@location_option
-@output_option
-def run_query(
-    name: str,
-    terms: Sequence[str],
-    order_by: str | None,
-    limit: int,
-    offset: int,
-    locations: Sequence[str],
-    output: str,
-    *,
-    descending: bool,
-) -> None:
-    """Ask question NAME; every chain that is known counts, and what waits for delivery too."""
-    filters = dict(_filter(term) for term in terms)
-    with opened_questions(locations) as questions:
-        answer = questions.ask(name, limit=limit, offset=offset, order_by=order_by, descending=descending, **filters)
-        _finish(answer)
-    if output == "json":
-        print_json({"rows": answer.rows, "total": answer.total, "bounds": answer.bounds, **_origin(answer)})
-        return
-    shown = [column for column in (answer.rows[0] if answer.rows else ()) if any(row[column] for row in answer.rows)]
-    print_list(shown, answer.rows)
-    for bound, number in answer.bounds.items():
-        what = "runs" if bound == "newest" else "records"
-        click.echo(f"Only the newest {number:,} {what} were looked at; --where {bound}=N or since=DAY says otherwise")
-    click.echo(f"{len(answer.rows):,} of {plural(answer.total, 'row')}")
 
 
 def _transfers_of(questions: Questions, run: Mapping[str, Any]) -> Answer:
@@ -309,6 +238,16 @@ def _transfers_of(questions: Questions, run: Mapping[str, Any]) -> Answer:
     )
 
 
+def _show_no_run(questions: Questions, pipeline: str, answer: Answer, output: str) -> int:
+    """Say that no run of a pipeline is known, and return the exit code."""
+    silent = _silent(questions, answer.unreachable) if answer.sources else answer.unreachable
+    if output == "json":
+        print_json({"run": None, "transfers": [], "others": [], "dags_total": 0, **origin(answer)})
+    none = f"No record of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}."
+    click.echo(none if silent else f"There is no record of a pipeline {pipeline!r}.", err=True)
+    return _found_or_not((), silent)
+
+
 def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str) -> None:
     """Show the last run of each Dag of a pipeline."""
     runs = list(zip(pipelines.rows, (of_run.rows for of_run in transfers), strict=True))
@@ -316,8 +255,8 @@ def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str)
     warn_unreachable({name: why for name, why in unreachable.items() if name not in pipelines.unreachable})
     if output == "json":
         newest, *others = ({"run": run, "transfers": rows} for run, rows in runs)
-        origin = _origin(replace(transfers[0], unreachable=unreachable))
-        print_json({**newest, "others": others, "dags_total": pipelines.total, **origin})
+        answered = origin(replace(transfers[0], unreachable=unreachable))
+        print_json({**newest, "others": others, "dags_total": pipelines.total, **answered})
         return
     for run, rows in runs:
         print_table(f"Last run of Dag {run['dag_id']}" if pipelines.total > 1 else "Last run", _RUN_TABLE, [run])
@@ -332,8 +271,12 @@ def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str)
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:
     if output == "json":
         totals = {"pipelines_total": pipelines.total, "attention_total": attention.total}
-        print_json({"pipelines": pipelines.rows, "attention": attention.rows, **totals, **_origin(pipelines)})
-        return
+        print_json({"pipelines": pipelines.rows, "attention": attention.rows, **totals, **origin(pipelines)})
+    elif not answer_code(pipelines):
+        _print_pipelines(pipelines, attention)
+
+
+def _print_pipelines(pipelines: Answer, attention: Answer) -> None:
     print_table("Pipelines", _RUN_TABLE, pipelines.rows)
     if pipelines.total > len(pipelines.rows):
         click.echo(f"{len(pipelines.rows):,} of {plural(pipelines.total, 'pipeline')}; --limit shows more")
@@ -354,35 +297,6 @@ def _with_next_runs(questions: Questions, pipelines: Answer) -> Answer:
 
     configured = Configurations().of(questions.stores, pipelines.rows)
     return replace(pipelines, rows=with_next_runs(pipelines.rows, configured, datetime.now(timezone.utc)))
-
-
-def _origin(answer: Answer) -> dict[str, Any]:
-    return {"sources": answer.sources, "unreachable": answer.unreachable}
-
-
-def _finish(answer: Answer) -> None:
-    """Say who could not be asked; nobody at all is an error."""
-    warn_unreachable(answer.unreachable)
-    if not answer.sources and not answer.rows:
-        raise SystemExit(3)
-
-
-def _filter(term: str) -> tuple[str, Any]:
-    from airflow_provider_pipetrack.records.queries.catalog import LISTS, NUMBERS
-
-    name, separator, value = term.partition("=")
-    if not separator or not name:
-        raise click.BadParameter(f"{term!r}: expected FILTER=VALUE", param_hint="--where")
-    try:
-        if name in ("since", "until"):
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return name, (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-        if name in LISTS:
-            return name, value.split(",")
-        return name, int(value) if name in NUMBERS else value
-    except (ValueError, OverflowError):
-        kind = "a whole number" if name in NUMBERS else "a day or a moment such as 2026-03-01T12:00"
-        raise click.BadParameter(f"{term!r}: expected {kind}", param_hint="--where") from None
 
 
 def _between(started: datetime | None, ended: datetime | None) -> str:

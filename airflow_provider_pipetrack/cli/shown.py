@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from airflow_provider_pipetrack.tracking.questions import Questions
+    from airflow_provider_pipetrack.tracking.questions import Answer, Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 #: Width of a table in a file or a pipe, and of a column whose texts are folded, in characters.
@@ -101,6 +101,16 @@ def opened_questions(locations: Sequence[str]) -> Iterator[Questions]:
 
     with opened_stores(locations) as (stores, left_out):
         yield Questions(*stores, left_out=left_out)
+
+
+def origin(answer: Answer) -> dict[str, Any]:
+    """Return who answered a question and who did not, for programs."""
+    return {"sources": answer.sources, "unreachable": answer.unreachable}
+
+
+def answer_code(answer: Answer) -> int:
+    """Return the exit code of an answer: that nobody could be asked is an error."""
+    return 0 if answer.sources or answer.rows else 3
 
 
 def plural(number: int, word: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.config import PipelineConfig
-from airflow_provider_pipetrack.errors import TrialError
+from airflow_provider_pipetrack.errors import TrialError, TrialSetupError
 
 _LOADER = """\
 # Airflow Dag loader: the one pipeline that is tried
@@ -56,7 +56,8 @@ def run_trial(file: Path, home: Path, *, limit: float, logical_date: datetime | 
     :param home: an empty folder, which becomes AIRFLOW_HOME; Airflow connections come from the environment.
     :param limit: seconds after which it is broken off.
     :raises ConfigError: when the file has mistakes.
-    :raises TrialError: when Airflow cannot be set up, or the run takes longer or ends before its state is known.
+    :raises TrialSetupError: when Airflow cannot be set up.
+    :raises TrialError: when the run takes longer or ends before its state is known.
     """
     config = PipelineConfig.from_file(file)
     location = f"sqlite||{home / 'tracking.db'}||pipeline_tracking"
@@ -74,7 +75,11 @@ def run_trial(file: Path, home: Path, *, limit: float, logical_date: datetime | 
         AIRFLOW__PIPETRACK__JOURNAL_DIR=str(home / "journal"),
     )
     log = home / "trial.log"
-    _run([sys.executable, "-m", "airflow", "db", "migrate"], environment, log, _SETUP_LIMIT, "set up Airflow")
+    setup = [sys.executable, "-m", "airflow", "db", "migrate"]
+    try:
+        _run(setup, environment, log, _SETUP_LIMIT, "set up Airflow")
+    except TrialError as error:
+        raise TrialSetupError(str(error)) from None
     date = logical_date.isoformat() if logical_date else ""
     command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), date]
     _run(command, environment, log, limit, "run the pipeline")

@@ -42,7 +42,8 @@ _LOCATION_TABLE = {
 
 @click.command()
 @click.argument("locations", metavar="LOCATION...", nargs=-1, required=True)
-def init(locations: Sequence[str]) -> None:
+@output_option
+def init(locations: Sequence[str], output: str) -> None:
     """Make the tables, collections or folders of each LOCATION; tables of an older version get what they lack.
 
     A LOCATION is written as in tracking_location, such as 'postgres@my_conn||tracking||public||pipeline_tracking'.
@@ -50,8 +51,12 @@ def init(locations: Sequence[str]) -> None:
     from airflow_provider_pipetrack.tracking.upkeep import upgrade_locations
 
     with opened_store(locations) as store:
-        for name, added in upgrade_locations(store).items():
-            click.echo(f"{name}: ready" + (f"; added {', '.join(added)}" if added else ""))
+        ready = upgrade_locations(store)
+    if output == "json":
+        print_json([{"location": name, "added": added} for name, added in ready.items()])
+        return
+    for name, added in ready.items():
+        click.echo(f"{name}: ready" + (f"; added {', '.join(added)}" if added else ""))
 
 
 @click.command()
@@ -131,8 +136,9 @@ def doctor(locations: Sequence[str], output: str) -> None:
         is_default = not locations and _is_default(questions.store)
         warn_unreachable(questions.left_out)
     alerts = Outbox(settings.alerts_dir()).standing()
-    is_well = found.is_well and alerts.is_well
-    broken = [guarantee for guarantee in found.guarantees if not guarantee.holds]
+    # That a host's loss loses its records is how a chain on one host is; all the rest is to be mended.
+    holds = all(guarantee.holds or guarantee.against == "host loss" for guarantee in found.guarantees)
+    is_well = found.is_well and alerts.is_well and holds
     if output == "json":
         letters = [letter.as_dict() for letter in found.dead_letters]
         print_json(
@@ -146,8 +152,7 @@ def doctor(locations: Sequence[str], output: str) -> None:
         )
     else:
         _print_health(found, alerts, is_default=is_default)
-    # That a host's loss loses its records is how a chain on one host is; all the rest is to be mended.
-    raise SystemExit(0 if is_well and all(g.against == "host loss" for g in broken) else 1)
+    raise SystemExit(0 if is_well else 1)
 
 
 @contextmanager
