@@ -123,6 +123,10 @@ class Attempt:
                 self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
             self._insist()
+        if getattr(self.task, "is_async", False):
+            # Its code talks to Airflow in an event loop, and fails where a thread is just asking for a connection.
+            with tracking_step("deliver the start record"):
+                self.store.flush()
         with tracking_step("do more while the transfer runs"):
             self._plan_for_later()
 
@@ -346,7 +350,7 @@ class Attempt:
         estimate, elapsed = self.spec.transfer.estimated_seconds, seconds_between(self._started) or 0.0
         if estimate is not None:
             self._later.append(Later(estimate - elapsed, self._tell_overdue))
-        if not self._went_on:
+        if not self._went_on and not getattr(self.task, "is_async", False):
             self._later.append(Later(LEFTOVERS_AFTER, self._close_leftovers))
 
     def _close_leftovers(self) -> None:

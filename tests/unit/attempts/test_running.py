@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import sqlite3
 import threading
+from contextlib import closing as closing_of
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, BaseOperator, task, task_group
+from airflow.sdk import DAG, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
@@ -29,6 +33,7 @@ from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
+from tests.airflow_versions import AIRFLOW
 from tests.unit.tracking.site import largest_file
 
 
@@ -345,6 +350,46 @@ def test_strict_lets_no_transfer_start_whose_record_can_be_kept_nowhere(tmp_path
     assert calls == []
     load.execute(given)
     assert calls == [1]
+
+
+class Awaits(BaseOperator):
+    """As Airflow's own ``BaseAsyncOperator`` does it, which 3.1 lacks."""
+
+    is_async = True
+
+    def __init__(self, *, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def execute(self, context):
+        return asyncio.run(self.function())
+
+
+@pytest.mark.parametrize("kind", ["operator", *(["function"] if AIRFLOW >= (3, 2) else [])])
+def test_what_runs_in_an_event_loop_begins_when_no_thread_asks_airflow_for_a_connection(tmp_path, monkeypatch, kind):
+    asked = []
+    monkeypatch.setattr(
+        SqliteHook,
+        "get_connection",
+        lambda conn_id: asked.append(conn_id) or Connection(conn_id=conn_id, host=f"{tmp_path}/t.db"),
+    )
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", "sqlite@tracking||/nowhere||t")
+
+    async def what_is_known():
+        with closing_of(sqlite3.connect(tmp_path / "t.db")) as database:
+            return database.execute("SELECT transfer_status FROM t").fetchall(), list(asked)
+
+    with DAG("d", schedule=None) as made:
+        if kind == "operator":
+            load = TrackedOperator(task_id="a", operator=Awaits, function=what_is_known, transfer={})
+        else:
+            load = task.tracked(task_id="a", transfer={})(what_is_known)().operator
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+    found, asked_before = load.execute({"ti": ti, "dag": made, "run_id": "r", "outlet_events": {}})
+    assert found == [("in_progress",)]
+    assert set(asked) == {"tracking"}
+    assert asked == asked_before, "what it needs of Airflow is there for the end, too"
 
 
 @pytest.mark.parametrize(
