@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sqlite3
 import threading
+import time
 from contextlib import closing as closing_of
 from datetime import timedelta
 from types import SimpleNamespace
@@ -633,14 +634,50 @@ def test_a_run_is_closed_by_its_own_dag_whatever_copy_of_it_airflow_hands_over(m
     assert closed == [(dag, "d", "success")]
 
 
+@pytest.fixture
+def alarm():
+    """Let a test set the alarm; that of its own time limit is set again afterwards."""
+    handler, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    yield
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def test_execution_timeout_does_not_strike_while_a_hanging_location_is_waited_for(tmp_path, monkeypatch, alarm):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__DELIVERY_DEADLINE", "1.5")
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/t.db")
+    ended = []
+
+    def strike(number, frame):
+        raise AirflowTaskTimeout
+
+    def load_until_just_before_the_limit():
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        ended.append(time.monotonic())
+        return "loaded"
+
+    with DAG("d", schedule=None) as made:
+        load = TrackedOperator(
+            task_id="a",
+            python_callable=load_until_just_before_the_limit,
+            transfer={},
+            execution_timeout=timedelta(minutes=1),
+        )
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+    with closing_of(sqlite3.connect(tmp_path / "t.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        signal.signal(signal.SIGALRM, strike)
+        assert load.execute({"ti": ti, "dag": made, "run_id": "r", "outlet_events": {}}) == "loaded"
+    assert time.monotonic() - ended[0] > 1.0, "nothing was waited for"
+    assert load._pipetrack_attempt.has_ended("completed")
+
+
 @pytest.mark.parametrize(("limit", "goes_on"), [(None, True), (timedelta(hours=1), False)])
-def test_an_alarm_that_is_not_execution_timeouts_is_left_alone(limit, goes_on):
-    of_this_test = signal.setitimer(signal.ITIMER_REAL, 600)
-    try:
-        disarm_timeout(TrackedOperator(task_id="a", execution_timeout=limit))
-        assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == goes_on
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, *of_this_test)
+def test_an_alarm_that_is_not_execution_timeouts_is_left_alone(alarm, limit, goes_on):
+    signal.setitimer(signal.ITIMER_REAL, 600)
+    disarm_timeout(TrackedOperator(task_id="a", execution_timeout=limit))
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) == goes_on
 
 
 def test_a_task_that_joins_its_dag_later_is_tracked_too():
