@@ -83,18 +83,21 @@ def close_attempt(
     return change.columns
 
 
-def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
+def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Mapping[str, Any]]:
     """Close every open record of a finished run.
 
     :param reason: why the run ended, as Airflow says it: ``success``, ``task_failure``, ``timed_out`` …
+    :return: the records of the run, as they were before.
     """
     binding = complete_binding(dag)
+    before: list[Mapping[str, Any]] = []
     states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
         # The journal shows the records of every chain; each is closed along its own.
         reading = store.read_run(dag.dag_id, run_id, known)
         records = [r for r in reading.records if r["task_id"] in task_ids]
+        before += records
         missing = task_ids - {r["task_id"] for r in records}
         if not missing and not any(map(is_open, records)):
             continue
@@ -116,6 +119,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> None:
         store.flush()
         _tell(binding, [*changes, *found])
     finish_alerts()
+    return before
 
 
 def close_stale(

@@ -1,4 +1,4 @@
-"""An audit's callbacks: who is told that the data is wrong, or that it could not be checked.
+"""An audit's callbacks: that it gave no answer is recorded, and who is told of that, or that the data is wrong.
 
 They run in the task's process when Airflow knows the audit's end already, so that no mail server delays it.
 """
@@ -13,7 +13,7 @@ log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
 
 def tell_audit(context: Mapping[str, Any]) -> None:
-    """Tell of a mismatch, warned about or not, and of an audit that failed for good otherwise. Never raises."""
+    """Tell of a mismatch, warned about or not; record and tell of an audit that failed otherwise. Never raises."""
     try:
         from airflow_provider_pipetrack.attempts.telling import tell
         from airflow_provider_pipetrack.callbacks.task import error_of, finish
@@ -22,6 +22,8 @@ def tell_audit(context: Mapping[str, Any]) -> None:
         mismatched = task.found_mismatch
         if not mismatched and error is None:
             return
+        if not mismatched:
+            task.record_failure(context, context["exception"])
         # What the audit found stands in its own log.
         log_url = getattr(context["ti"], "log_url", None)
         for audited in task.audited_records(context):

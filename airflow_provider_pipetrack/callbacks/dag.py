@@ -28,9 +28,11 @@ def close_run(dag: DAG, context: Mapping[str, Any]) -> None:
     try:
         from airflow_provider_pipetrack.attempts.closing import close_open_records
         from airflow_provider_pipetrack.attempts.silent_audits import close_silent_audits
+        from airflow_provider_pipetrack.records.openness import awaits_audit
 
-        close_open_records(dag, context["run_id"], context.get("reason"))
-        if context.get("reason") != "success":
+        records = close_open_records(dag, context["run_id"], context.get("reason"))
+        # An audit that somebody set to success by hand still asks again, as far as its record knows.
+        if context.get("reason") != "success" or any(map(awaits_audit, records)):
             close_silent_audits(dag, context["run_id"])
     except Exception:
         log.exception("pipetrack could not close the records of run %s", context.get("run_id"))

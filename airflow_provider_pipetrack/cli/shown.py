@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from airflow_provider_pipetrack.records.openness import has_failed_audit
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,6 +47,12 @@ _STYLES = {
 }
 
 
+def _audit_error(row: Mapping[str, Any]) -> str | None:
+    """Return why an audit gave no answer, where that stopped the run."""
+    unanswered = row["audit_result"] == "pending" and has_failed_audit(row)
+    return f"no answer of the audit: {row['audit_metadata'].get('error')}" if unanswered else None
+
+
 #: Columns of a list of transfers, by their headings.
 TRANSFER_TABLE: Mapping[str, Callable[[Any], Any]] = {
     "transfer": lambda row: row["task_id"] + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
@@ -56,7 +64,7 @@ TRANSFER_TABLE: Mapping[str, Callable[[Any], Any]] = {
     "ok": lambda row: row["records_succeeded"],
     "failed": lambda row: row["records_failed"],
     "audit": lambda row: row["audit_result"],
-    "remark": lambda row: row["error_message"] or row["decision"],
+    "remark": lambda row: row["error_message"] or row["decision"] or _audit_error(row),
     "owner": lambda row: row["transfer_process_owner_name"],
 }
 

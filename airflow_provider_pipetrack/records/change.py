@@ -61,6 +61,12 @@ def group_key(
     return f"{int(rank)}.{int(authority)}.{int(failed)}.{sequence:012d}.{event_id}"
 
 
+def sequence_of(key: str) -> int:
+    """Return the sequence in a text that :func:`group_key` made, 0 when it is none."""
+    parts = key.split(".", 4)
+    return int(parts[3]) if len(parts) == 5 and parts[3].isdigit() else 0
+
+
 @dataclass(frozen=True)
 class Change:
     """An event that changes one record. Applying it twice, or in any order, gives the same record.

@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERG
 from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY, Dialect, Statements, quoted
 
 SNOWFLAKE = Dialect(
+    name="snowflake",
     types={
         "text": "VARCHAR",
         "integer": "NUMBER(38, 0)",

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, AUDIT_PASSED
+
+#: How an audit ended where its result alone does not say so, as each database reads it from the metadata.
+AUDIT_ENDS: Final[Mapping[str, str]] = {
+    "sqlite": f"json_extract(audit_metadata, '$.{AUDIT_ENDED}')",
+    "postgres": f"(audit_metadata ->> '{AUDIT_ENDED}')",
+    "snowflake": f"CAST(audit_metadata['{AUDIT_ENDED}'] AS VARCHAR)",
+}
 #: Records that may need a person; the questions about them use the index with this condition.
-UNSETTLED: Final = "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched')"
+UNSETTLED: Final = (
+    "(transfer_status IN ('failed', 'in_progress', 'pending') OR audit_result = 'mismatched' "
+    f"OR (audit_result = 'pending' AND COALESCE({{audit_ended}}, '') <> '{AUDIT_PASSED}'))"
+)
 #: Records that were audited, decided about, or ended by another than their task.
 DECIDED: Final = "(audit_result IS NOT NULL OR decision IS NOT NULL OR closed_by <> 'task')"
 #: Of the table of records, by label. Only ids and words with a limit: an index refuses what is long.

@@ -1,19 +1,37 @@
-"""Whether an attempt is still open, and whether it has been so for too long to be believed."""
+"""Whether an attempt or its audit is still open, and whether it has been so for too long to be believed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 #: An attempt that runs for longer is stale, in seconds, unless it is estimated to take more than half as long.
 STALE_AFTER = 86_400.0
+
+
+#: How an audit ended where its result alone does not say it, in its metadata: a mismatch fails, pending asks again.
+AUDIT_ENDED: Final = "audit_ended"
+AUDIT_PASSED: Final = "passed"
+AUDIT_FAILED: Final = "failed"
 
 
 def is_open(record: Mapping[str, Any]) -> bool:
     """Return whether an attempt may still change: it runs, or it waits and nobody has decided that it will not run."""
     status = record.get("transfer_status")
     return status == "in_progress" or (status == "pending" and not record.get("decision"))
+
+
+def awaits_audit(record: Mapping[str, Any]) -> bool:
+    """Return whether the audit of an attempt has no answer yet and asks again."""
+    ended = (record.get("audit_metadata") or {}).get(AUDIT_ENDED)
+    return record.get("audit_result") == "pending" and ended is None
+
+
+def has_failed_audit(record: Mapping[str, Any]) -> bool:
+    """Return whether the audit of an attempt stopped the run: by a mismatch, or because it gave no answer."""
+    result, ended = record.get("audit_result"), (record.get("audit_metadata") or {}).get(AUDIT_ENDED)
+    return ended != AUDIT_PASSED if result == "mismatched" else result == "pending" and ended == AUDIT_FAILED
 
 
 def is_stale(record: Mapping[str, Any], now: datetime) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
-from airflow_provider_pipetrack.records.indexes import INDEXES
+from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS, INDEXES
 
 _NAMES = tuple(column.name for column in COLUMNS)
 #: Columns of the history, with their types.
@@ -53,6 +53,7 @@ _WIDER = "excluded.created_timestamp < old.created_timestamp OR excluded.updated
 class Dialect:
     """How one database writes SQL.
 
+    :param name: what the database is called, as in :data:`~.indexes.AUDIT_ENDS`.
     :param types: column type of each kind.
     :param least: function that returns the smaller of two values; ``greatest`` the greater.
     :param placeholder: how a bound value is written, with ``{}`` for its name.
@@ -63,6 +64,7 @@ class Dialect:
     :param among: condition that a column is one of the texts in a bound list, with ``{column}`` and ``{values}``.
     """
 
+    name: str
     types: Mapping[str, str]
     least: str
     greatest: str
@@ -86,6 +88,7 @@ class Dialect:
 
 
 SQLITE = Dialect(
+    name="sqlite",
     types={
         "text": "TEXT",
         "integer": "INTEGER",
@@ -103,6 +106,7 @@ SQLITE = Dialect(
     table_columns="SELECT name FROM pragma_table_info(:table)",
 )
 POSTGRES = Dialect(
+    name="postgres",
     types={
         "text": "text",
         "integer": "bigint",
@@ -179,9 +183,9 @@ class Statements:
 
     def create_indexes(self) -> list[str]:
         """Return the statements that make the missing indexes."""
-        statements = []
+        statements, ended = [], AUDIT_ENDS[self.dialect.name]
         for label, table, names in (
-            *((label, self.name, names) for label, names in INDEXES.items()),
+            *((label, self.name, names.replace("{audit_ended}", ended)) for label, names in INDEXES.items()),
             ("unique", self.name, self.dialect.by_value.format("transfer_unique_id")),
             ("events", self.history_name, "(record_id)"),
         ):

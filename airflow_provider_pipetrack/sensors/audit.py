@@ -29,6 +29,7 @@ from airflow_provider_pipetrack.compat import (
 )
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, AUDIT_FAILED, AUDIT_PASSED
 from airflow_provider_pipetrack.tracking.describe import audit_change
 from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
@@ -134,7 +135,7 @@ class AuditSensor(BaseSensorOperator):
             self._pipetrack_name,
             self.timeout,
         )
-        self._record(context, self._undecided, final=True)
+        self._record(context, self._undecided, final=True, ended=AUDIT_PASSED)
         self._tell_downstream(context, self._undecided, checked=True)
         return self._undecided.result.value
 
@@ -165,7 +166,8 @@ class AuditSensor(BaseSensorOperator):
             log.info("The audit of %s is pending; it is asked again in %s s", self._pipetrack_name, self.poke_interval)
             self._record(context, finding, final=False)
             return False
-        self._record(context, finding, final=True)
+        warned = finding.result is AuditResult.MISMATCHED and not self._stops_on_mismatch()
+        self._record(context, finding, final=True, ended=AUDIT_PASSED if warned else None)
         self._tell_downstream(context, finding, checked=True)
         if finding.result is AuditResult.MISMATCHED:
             self.found_mismatch = True
@@ -219,7 +221,7 @@ class AuditSensor(BaseSensorOperator):
             self._pipetrack_name,
         )
         finding = Finding(AuditResult.PENDING, {"warning": "no audit function: the data was not checked"})
-        self._record(context, finding, final=True)
+        self._record(context, finding, final=True, ended=AUDIT_PASSED)
         self._tell_downstream(context, finding, checked=False)
         return PokeReturnValue(is_done=True, xcom_value=finding.result.value)
 
@@ -245,15 +247,27 @@ class AuditSensor(BaseSensorOperator):
             say_nothing(self)
         context["ti"].xcom_push(key=XCOM_KEY, value={"audit_result": finding.result.value, "checked": checked})
 
-    def _record_error(self, context: Any, error: BaseException) -> None:
-        text = redact(f"{type(error).__name__}: {error}")[:2000]
-        self._record(context, Finding(AuditResult.PENDING, {"error": text}), final=False)
+    def record_failure(self, context: Any, error: BaseException) -> None:
+        """Record that the audit failed without an answer, and that nobody tries it again."""
+        said = self._undecided.metadata if self._undecided else {}
+        finding = Finding(AuditResult.PENDING, {**said, "error": _error_text(error)})
+        self._record(context, finding, final=True, ended=AUDIT_FAILED)
 
-    def _record(self, context: Any, finding: Finding, *, final: bool) -> None:
+    def _record_error(self, context: Any, error: BaseException) -> None:
+        self._record(context, Finding(AuditResult.PENDING, {"error": _error_text(error)}), final=False)
+
+    def _record(self, context: Any, finding: Finding, *, final: bool, ended: str | None = None) -> None:
+        """Record what the audit says.
+
+        :param ended: whether the audit passed or failed, where its result alone does not say so.
+        """
         with tracking_step("record the audit"):
+            said = {**self._config(), **finding.metadata}
+            said.pop(AUDIT_ENDED, None)
             metadata = {
-                **self._config(),
-                **finding.metadata,
+                # First, since metadata that is very long is cut.
+                **({AUDIT_ENDED: ended} if ended else {}),
+                **said,
                 "audit_task": self.task_id,
                 "audited_at": utc_now().isoformat(),
             }
@@ -301,6 +315,10 @@ class AuditSensor(BaseSensorOperator):
             return base
         known = pipeline_ids(self.pipetrack_spec, key.dag_id)
         return store_for(self.pipetrack_spec).read_record(key.record_id, known) or base
+
+
+def _error_text(error: BaseException) -> str:
+    return redact(f"{type(error).__name__}: {error}")[:2000]
 
 
 def _told_of_its_end(audit: Any) -> Any:

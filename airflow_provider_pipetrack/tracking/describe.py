@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack.records.change import Authority, Change, Rank, group_key, new_event_id, utc_now
+from airflow_provider_pipetrack.records.change import (
+    Authority,
+    Change,
+    Rank,
+    group_key,
+    new_event_id,
+    sequence_of,
+    utc_now,
+)
 from airflow_provider_pipetrack.records.columns import NAMES_BY_GROUP
 from airflow_provider_pipetrack.records.key import RecordKey
 
@@ -116,6 +124,9 @@ IN_PROGRESS = "in_progress"
 COMPLETED = "completed"
 FAILED = "failed"
 _RANKS = {PENDING: Rank.PENDING, IN_PROGRESS: Rank.STARTED, COMPLETED: Rank.ENDED, FAILED: Rank.ENDED}
+
+#: Of one try of an audit: that it asks again, that it fell silent, and its last word, in this order.
+_WORDS_OF_A_TRY = 3
 
 
 def pending_change(described: Described, key: RecordKey, *, decision: str | None = None) -> Change:
@@ -229,19 +240,35 @@ def with_log(end: Change, log_url: str | None) -> Change:
     return replace(end, columns={**end.columns, "log_url": log_url}, keys={**end.keys, "start": known})
 
 
-def audit_change(base: Change, result: str, metadata: Mapping[str, Any], *, try_number: int, final: bool) -> Change:
+def audit_change(
+    base: Change,
+    result: str,
+    metadata: Mapping[str, Any],
+    *,
+    try_number: int,
+    final: bool,
+    by_silence: bool = False,
+) -> Change:
     """Return the change that records an audit's answer about one attempt.
 
     :param base: a change that describes the attempt at its lowest rank, see :func:`pending_change`.
     :param result: ``matched``, ``mismatched`` or ``pending``.
     :param try_number: of the audit task; a later try of the audit beats an earlier one.
     :param final: True when the audit will not ask again in this try.
+    :param by_silence: True when somebody else says that the audit ended without a last word in this try; one that is
+        still on its way counts more.
     """
     event_id = new_event_id()
     # The audit is another task than the transfer: the latest audit counts, whatever its answer.
-    key = group_key(rank=Rank.ENDED, sequence=try_number * 2 + int(final), event_id=event_id)
+    word = 2 if final else int(by_silence)
+    key = group_key(rank=Rank.ENDED, sequence=try_number * _WORDS_OF_A_TRY + word, event_id=event_id)
     columns = {**base.columns, "audit_result": result, "audit_metadata": dict(metadata)}
     return Change(base.record_id, columns, {**base.keys, "audit": key}, "audit", event_id)
+
+
+def audit_try(audit_key: str | None) -> int:
+    """Return the try of the audit task that a record has a word of, 0 when it has none."""
+    return sequence_of(audit_key or "") // _WORDS_OF_A_TRY
 
 
 def human_duration(seconds: float) -> str:

@@ -61,6 +61,8 @@ class _Counts(BaseModel):
     overdue: int
     audits_matched: int
     audits_mismatched: int
+    audits_failed: int = Field(description="Audits that stopped the run: by a mismatch, or without an answer.")
+    audits_waiting: int = Field(description="Audits that have no answer yet and ask again.")
     audits_total: int
     records_succeeded: int | None
     records_failed: int | None

@@ -118,7 +118,7 @@ ATTENTION = Table(
         _OWNER,
         Column("Since", moment_cell("updated_timestamp"), "updated_timestamp"),
     ),
-    "Nothing needs attention: no transfer has failed for good, no audit mismatched, nothing is overdue.",
+    "Nothing needs attention: no transfer or audit has failed for good, nothing is overdue.",
 )
 READINESS = Table(
     "readiness",

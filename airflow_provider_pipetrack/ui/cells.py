@@ -7,7 +7,9 @@ import json
 from airflow_provider_pipetrack.ui.paths import link, pipeline_link, run_link, transfer_link
 from airflow_provider_pipetrack.ui.tables import Cell, Context, Row
 from airflow_provider_pipetrack.ui.words import (
+    AUDIT_FAILED,
     attempt_words,
+    audit_reason,
     audit_state,
     duration,
     evidence_words,
@@ -81,7 +83,7 @@ def reason(row: Row, context: Context) -> Cell:
 def audit(row: Row, context: Context) -> Cell:
     """What the audit found."""
     del context  # a result is the same everywhere
-    state = audit_state(row["audit_result"])
+    state = audit_state(row)
     return Cell(state.word, state=state) if state else Cell()
 
 
@@ -91,7 +93,9 @@ def audits(row: Row, context: Context) -> Cell:
     if not total:
         return Cell()
     href = link(context.root, "audits", pipeline_id=row["pipeline_id"], dag_id=row["dag_id"], run_id=row["run_id"])
-    state = audit_state("mismatched" if row["audits_mismatched"] else "matched" if matched == total else "pending")
+    worst = "mismatched" if row["audits_mismatched"] else "matched" if matched == total else "pending"
+    failed = row["audits_failed"] and not row["audits_mismatched"]
+    state = AUDIT_FAILED if failed else audit_state({"audit_result": worst, "audit_metadata": None})
     return Cell(f"{number(matched)} of {number(total)} matched", href, state)
 
 
@@ -111,7 +115,8 @@ def counts(row: Row, context: Context) -> Cell:
 def failed_names(row: Row, context: Context) -> Cell:
     """Which transfers failed, leading to them."""
     names = ", ".join(row["failed_transfers"] or ())
-    href = link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"], status="failed")
+    status = None if row["audits_failed"] else "failed"  # a transfer whose audit failed has completed itself
+    href = link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"], status=status)
     return Cell(first_line(names, 80), href if names else None, full=names)
 
 
@@ -163,6 +168,8 @@ def why(row: Row, context: Context) -> Cell:
     started, audited = row["transfer_start_timestamp"], row["audit_metadata"]
     if row["reason"] == "mismatched" and audited:
         return evidence(row, context)
+    if row["reason"] == "audit_failed":
+        return Cell(first_line(audit_reason(row), 120), full=audit_reason(row))
     if row["reason"] in ("overdue", "stale") and started is not None:
         estimate = duration(row["estimated_seconds"]) or row["estimated_duration"] or "none"
         return Cell(f"runs for {duration((context.now - started).total_seconds())}, estimate {estimate}")

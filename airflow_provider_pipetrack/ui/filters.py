@@ -13,7 +13,7 @@ STATUSES: Final = ("pending", "in_progress", "completed", "failed")
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "status": STATUSES,
     "audit_result": ("matched", "mismatched", "pending"),
-    "reason": ("failed", "mismatched", "overdue", "stale"),
+    "reason": ("failed", "mismatched", "audit_failed", "overdue", "stale"),
     "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run", "skipped"),
 }
 #: States as pipelines show them, each a state by itself; and those of transfers, of which some are a part of another.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
@@ -14,7 +15,18 @@ from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import NOT_RUN, PENDING, audit_state, natural, run_state, state_of
+from airflow_provider_pipetrack.ui.words import (
+    AUDIT_FAILED,
+    NOT_RUN,
+    PENDING,
+    State,
+    attempt_words,
+    audit_reason,
+    audit_state,
+    natural,
+    run_state,
+    state_of,
+)
 
 router = APIRouter()
 
@@ -48,7 +60,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
         affected=_affected(lines),
-        failed=_failed(lines),
+        stops=[_stop(line) for line in _failed(lines)],
         attempts=shown.show(catalog.RUN_ATTEMPTS),
         all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
     )
@@ -72,8 +84,28 @@ def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLin
     return [line._replace(pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
 
 
+class Stop(NamedTuple):
+    """Why a run stopped: a transfer that failed, or whose audit did.
+
+    :param what: which attempt it is, or which audit.
+    """
+
+    state: State
+    line: TransferLine
+    what: str
+    reason: str
+
+
 def _failed(lines: Sequence[TransferLine]) -> list[TransferLine]:
-    return [line for line in lines if line.row["transfer_status"] == "failed"]
+    return [line for line in lines if line.row["transfer_status"] == "failed" or has_failed_audit(line.row)]
+
+
+def _stop(line: TransferLine) -> Stop:
+    row = line.row
+    if row["transfer_status"] != "failed":
+        audit = (row["audit_metadata"] or {}).get("audit_task")
+        return Stop(line.audit or AUDIT_FAILED, line, f"audit {audit}" if audit else "audit", audit_reason(row))
+    return Stop(line.state, line, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")
 
 
 def _affected(lines: Sequence[TransferLine]) -> list[TransferLine]:
@@ -93,7 +125,7 @@ def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker
     return TransferLine(
         row=last,
         state=state_of(last, asker.now),
-        audit=audit_state(last["audit_result"]),
+        audit=audit_state(last),
         line=line_of(attempts, axis, asker.now) if axis else None,
         href=transfer_link(root, last, run_id=last["run_id"], map_index=index),
         key=row_key({**last, "record_id": f"{last['dag_id']}/{last['task_id']}/{last['map_index']}"}),

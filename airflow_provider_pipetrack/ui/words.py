@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
 
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
@@ -40,6 +41,7 @@ STALE: Final = State("stale", "warned", "?")
 PENDING: Final = State("pending", "waiting", "○")
 NOT_RUN: Final = State("not run", "waiting", "–")
 MISMATCHED: Final = State("mismatched", "warned", "≠")
+AUDIT_FAILED: Final = State("audit failed", "failed", "✗")
 
 _BY_STATUS: Final[Mapping[str, State]] = {
     "completed": COMPLETED,
@@ -64,9 +66,12 @@ _AUDITS: Final[Mapping[str, State]] = {
     "mismatched": MISMATCHED,
     "pending": State("audit pending", "waiting", "○"),
 }
+#: What the metadata of an audit has beside what was found.
+_ABOUT_AN_AUDIT: Final = ("audit_result", "audit_task", "audited_at", AUDIT_ENDED)
 _REASONS: Final[Mapping[str, State]] = {
     "failed": FAILED,
     "mismatched": MISMATCHED,
+    "audit_failed": AUDIT_FAILED,
     "overdue": OVERDUE,
     "stale": STALE,
 }
@@ -99,9 +104,20 @@ def readiness_state(word: str) -> State:
     return _READINESS.get(word, PENDING)
 
 
-def audit_state(result: str | None) -> State | None:
-    """Return an audit's result, or None when there was none."""
-    return _AUDITS.get(result or "")
+def audit_state(row: Mapping[str, Any]) -> State | None:
+    """Return the state of an attempt's audit, or None when there was none."""
+    if row["audit_result"] == "pending" and has_failed_audit(row):
+        return AUDIT_FAILED
+    return _AUDITS.get(row["audit_result"] or "")
+
+
+def audit_reason(row: Mapping[str, Any]) -> str:
+    """Return why an audit failed: what it found, or why it gave no answer."""
+    said = row["audit_metadata"] or {}
+    if row["audit_result"] != "mismatched":
+        return f"no answer: {said.get('error')}"
+    found = {name: value for name, value in said.items() if name not in _ABOUT_AN_AUDIT}
+    return f"mismatched, {evidence_words(found)}" if found else "mismatched"
 
 
 def location_state(word: str) -> State:

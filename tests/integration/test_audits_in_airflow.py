@@ -12,6 +12,8 @@ from contextlib import closing
 import pytest
 
 from airflow_provider_pipetrack import TrackingStore, build_dag, settings
+from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.tracking.questions import Questions
 
 MAPPED = """
 from airflow.sdk import DAG
@@ -94,6 +96,68 @@ def later(target_stage, audit_config):
 def never(target_stage):
     return {"audit_result": "pending", "missing": 7}
 """
+
+
+ENDS = """
+from airflow.sdk import DAG
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+
+def says(answer):
+    return lambda source_stage, target_stage, audit_config: {{"audit_result": answer, "rows": 7, "audit_ended": "mine"}}
+
+def has_no_answer():
+    raise ValueError("the source is gone")
+
+SHORT = {{"timeout": 0.1, "poke_interval": 0.1}}
+with DAG("audit_ends", schedule=None) as dag:
+    for name, how in {{
+        "matched": {{"function": says("matched")}},
+        "mismatched": {{"function": says("mismatched")}},
+        "warned": {{"function": says("mismatched"), "on_mismatch": "warn"}},
+        "error": {{"function": has_no_answer, "retries": 1, "retry_delay": 0}},
+        "late": {{"function": says("pending"), **SHORT}},
+        "late_warned": {{"function": says("pending"), "on_mismatch": "warn", **SHORT}},
+        "unchecked": {{}},
+    }}.items():
+        load = TrackedOperator(task_id=name, transfer={{"tracking_location": [{location!r}]}})
+        load >> AuditSensor(task_id=name + "_audit", transfer=name, **how)
+"""
+
+
+def test_the_record_tells_whether_an_audit_stopped_the_run(airflow_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    location = f"sqlite||{tmp_path}/tracking.db"
+    path = airflow_home / "dags" / "audit_ends.py"
+    path.write_text(ENDS.format(location=location))
+    dag = runpy.run_path(str(path))["dag"]
+    logging.disable(logging.INFO)
+    try:
+        run = dag.test()
+    finally:
+        logging.disable(logging.NOTSET)
+    failed = {ti.task_id.removesuffix("_audit") for ti in run.get_task_instances() if str(ti.state) == "failed"}
+    with TrackingStore([location], journal_dir=tmp_path / "journal") as store:
+        questions = Questions(store)
+        found = {row["task_id"]: row for row in questions.ask("transfers").rows}
+        (row,) = questions.ask("runs").rows
+        attention = {row["task_id"]: row["reason"] for row in questions.ask("attention").rows}
+    assert failed == {"mismatched", "error", "late"} == {name for name, one in found.items() if has_failed_audit(one)}
+    assert {name: (one["audit_result"], one["audit_metadata"].get("audit_ended")) for name, one in found.items()} == {
+        "matched": ("matched", None),
+        "mismatched": ("mismatched", None),
+        "warned": ("mismatched", "passed"),
+        "error": ("pending", "failed"),
+        "late": ("pending", "failed"),
+        "late_warned": ("pending", "passed"),
+        "unchecked": ("pending", "passed"),
+    }
+    assert found["error"]["audit_metadata"]["error"] == "ValueError: the source is gone"
+    assert "Sensor has timed out" in found["late"]["audit_metadata"]["error"]
+    assert found["late"]["audit_metadata"]["rows"] == 7
+    assert (row["state"], row["failed"], row["failed_transfers"]) == ("failed", 0, sorted(failed))
+    assert attention == {
+        "mismatched": "mismatched", "warned": "mismatched", "error": "audit_failed", "late": "audit_failed"
+    }  # fmt: skip
 
 
 def alerts() -> list[tuple[str, str, str]]:

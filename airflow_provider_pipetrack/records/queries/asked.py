@@ -21,7 +21,14 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     template,
 )
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
-from airflow_provider_pipetrack.records.queries.fragments import COLUMN_LIST, FAILED_NAME, FRAGMENTS, RUN, RUNS_IN
+from airflow_provider_pipetrack.records.queries.fragments import (
+    COLUMN_LIST,
+    FAILED_NAME,
+    FRAGMENTS,
+    RUN,
+    RUNS_IN,
+    qualified,
+)
 from airflow_provider_pipetrack.records.queries.last_run import (
     FIRST_PIPELINE,
     GROUPING,
@@ -199,6 +206,7 @@ class Asked:
             **FRAGMENTS,
             "columns": COLUMN_LIST,
             "elapsed": dialect.elapsed,
+            "audit_ended": qualified(dialect.audit_ended),
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),
             "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",

@@ -16,8 +16,8 @@ RECORD_COLUMNS = tuple(column.name for column in COLUMNS if column.name not in _
 _RUN = (
     "pipeline_id", "dag_id", "run_id", "pipeline_version", "state", "began_at", "started_at", "ended_at",
     "logical_date", "transfers", "attempts", "pending", "in_progress", "completed", "failed", "not_run",
-    "partial", "overdue", "audits_matched", "audits_mismatched", "audits_total", "records_succeeded", "records_failed",
-    "config_hash",
+    "partial", "overdue", "audits_matched", "audits_mismatched", "audits_failed", "audits_waiting", "audits_total",
+    "records_succeeded", "records_failed", "config_hash",
 )  # fmt: skip
 _TRANSFER = (
     "dag_id", "task_id", "pipeline_id", "stage_i_details", "stage_i_plus_1_details", "transfer_process_owner_name",

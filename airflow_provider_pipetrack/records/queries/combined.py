@@ -147,7 +147,8 @@ def newer_record(one: Row, other: Row) -> Row:
 
 _RUN_COUNTS = (
     "transfers", "attempts", "pending", "in_progress", "completed", "failed", "not_run", "partial", "overdue",
-    "audits_matched", "audits_mismatched", "audits_total", "records_succeeded", "records_failed",
+    "audits_matched", "audits_mismatched", "audits_failed", "audits_waiting", "audits_total", "records_succeeded",
+    "records_failed",
 )  # fmt: skip
 _STAGE_COUNTS = (
     "transfers", "completed", "failed", "not_run", "skipped", "partial", "audits_matched", "audits_mismatched",
@@ -168,9 +169,9 @@ _TOGETHER: Mapping[str, Callable[[Row, Row], Row]] = {
 
 def _run_state(row: Row) -> str:
     """Return the state of a run by its counts, as the query does."""
-    if row["in_progress"]:
+    if row["in_progress"] or row["audits_waiting"]:
         return "in_progress"
-    if row["failed"]:
+    if row["failed"] or row["audits_failed"]:
         return "failed"
     if row["completed"]:
         return "in_progress" if row["pending"] else "completed"

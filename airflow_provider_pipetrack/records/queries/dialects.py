@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
+from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS
 from airflow_provider_pipetrack.records.rows import read_value
 
 #: Kinds of what the templates compute; what is not named is a number or a text.
@@ -43,6 +44,7 @@ class QueryDialect:
         there is.
     :param none_of: how a row ``{row}`` is none of those that ``{query}`` has.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
+    :param audit_ended: how the audit of an attempt ended, where its result alone does not say so.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
 
@@ -50,6 +52,7 @@ class QueryDialect:
     elapsed: str
     listed: str
     newer: str
+    audit_ended: str
     native_times: bool
     among: str = ""
     once: str = "MATERIALIZED "
@@ -67,6 +70,7 @@ SQLITE_QUERIES = QueryDialect(
     elapsed="((julianday(:now) - julianday(t.transfer_start_timestamp)) * 86400.0)",
     listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
     newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
+    audit_ended=AUDIT_ENDS["sqlite"],
     native_times=False,
     # NOT IN looks through all rows for one that is NULL, again for each row.
     none_of="({row} IN ({query})) IS NOT TRUE",
@@ -77,6 +81,7 @@ POSTGRES_QUERIES = QueryDialect(
     listed="json_agg(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
     among="{} = ANY(CAST(:dags AS text[]))",
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
+    audit_ended=AUDIT_ENDS["postgres"],
     native_times=True,
     first="OFFSET 0",
 )
@@ -98,6 +103,7 @@ SNOWFLAKE_QUERIES = QueryDialect(
     elapsed="(DATEDIFF(microsecond, t.transfer_start_timestamp, CAST(:now AS TIMESTAMP_TZ)) / 1000000.0)",
     listed="ARRAY_AGG(DISTINCT {0})",
     newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
+    audit_ended=AUDIT_ENDS["snowflake"],
     native_times=False,
     once="",
     leaps=False,

@@ -6,14 +6,15 @@ import re
 import textwrap
 
 from airflow_provider_pipetrack.records.indexes import DECIDED, UNSETTLED
+from airflow_provider_pipetrack.records.openness import AUDIT_FAILED, AUDIT_PASSED
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
 from airflow_provider_pipetrack.records.skips import SKIPPED
 
 
-def _qualified(condition: str) -> str:
+def qualified(condition: str) -> str:
     """Return the condition of an index for records that are called ``t``."""
-    return re.sub(r"\b(transfer_status|audit_result|decision|closed_by)\b", r"t.\1", condition)
+    return re.sub(r"\b(transfer_status|audit_result|audit_metadata|decision|closed_by)\b", r"t.\1", condition)
 
 
 _SEARCHED = (
@@ -29,7 +30,7 @@ _SEARCHED = (
     "decision",
 )
 COLUMN_LIST = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
-FAILED_NAME = "CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN t.task_id END"
+FAILED_NAME = "CASE WHEN t.is_latest = 1 AND (t.transfer_status = 'failed' OR t.audit_failed = 1) THEN t.task_id END"
 #: What identifies an attempt never changes, so a later one may be looked for in each source on its own.
 LATEST = """NOT EXISTS (
   SELECT 1 FROM {source} later
@@ -40,8 +41,8 @@ LATEST = """NOT EXISTS (
 UNSETTLED_STATES = """
   SELECT u.dag_id, u.run_id,
     CASE
-      WHEN u.in_progress > 0 THEN 'in_progress'
-      WHEN u.failed > 0 THEN 'failed'
+      WHEN u.in_progress + u.audits_waiting > 0 THEN 'in_progress'
+      WHEN u.failed + u.audits_failed > 0 THEN 'failed'
       WHEN NOT EXISTS (
         SELECT 1 FROM {tracking} t
         WHERE t.dag_id = u.dag_id AND t.run_id = u.run_id AND t.transfer_status = 'completed' AND {latest}
@@ -53,9 +54,11 @@ UNSETTLED_STATES = """
     SELECT t.dag_id, t.run_id,
       SUM(CASE WHEN t.transfer_status = 'in_progress' THEN 1 ELSE 0 END) AS in_progress,
       SUM(CASE WHEN t.transfer_status = 'failed' THEN 1 ELSE 0 END) AS failed,
-      SUM(CASE WHEN t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END) AS pending
+      SUM(CASE WHEN t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END) AS pending,
+      SUM(CASE WHEN {audit_failed} THEN 1 ELSE 0 END) AS audits_failed,
+      SUM(CASE WHEN {audit_waiting} THEN 1 ELSE 0 END) AS audits_waiting
     FROM {tracking} t
-    WHERE {unsettled} AND t.transfer_status <> 'completed' AND {latest}
+    WHERE {unsettled} AND {latest}
     GROUP BY t.dag_id, t.run_id
   ) u"""
 #: A run, and those runs that stand in a certain state, from what does not simply say completed.
@@ -68,23 +71,27 @@ FRAGMENTS = {
     t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
     t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
     t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
-    t.retry_attempt_number, t.config_hash""",
+    t.retry_attempt_number, t.config_hash, CASE WHEN {audit_failed} THEN 1 ELSE 0 END AS audit_failed,
+    CASE WHEN {audit_waiting} THEN 1 ELSE 0 END AS audit_waiting""",
     "is_latest": """
     CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
     "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
-    "decided": _qualified(DECIDED),
-    "unsettled": _qualified(UNSETTLED),
+    "audit_failed": f"""((t.audit_result = 'mismatched' AND COALESCE({{audit_ended}}, '') <> '{AUDIT_PASSED}')
+    OR (t.audit_result = 'pending' AND COALESCE({{audit_ended}}, '') = '{AUDIT_FAILED}'))""",
+    "audit_waiting": "(t.audit_result = 'pending' AND {audit_ended} IS NULL)",
+    "decided": qualified(DECIDED),
+    "unsettled": qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
     "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
     AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
     "run_columns": """
   MAX(t.pipeline_version) AS pipeline_version,
   CASE
-    WHEN {in_progress} > 0 THEN 'in_progress'
-    WHEN {failed} > 0 THEN 'failed'
+    WHEN {in_progress} + {audits_waiting} > 0 THEN 'in_progress'
+    WHEN {failed} + {audits_failed} > 0 THEN 'failed'
     WHEN {pending} > 0 AND {completed} > 0 THEN 'in_progress'
     WHEN {completed} > 0 THEN 'completed'
     ELSE 'pending'
@@ -104,6 +111,8 @@ FRAGMENTS = {
   SUM(CASE WHEN t.is_latest = 1 AND {overdue} THEN 1 ELSE 0 END) AS overdue,
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
+  {audits_failed} AS audits_failed,
+  {audits_waiting} AS audits_waiting,
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
   SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
   SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed,
@@ -111,6 +120,8 @@ FRAGMENTS = {
     "pending": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'pending' AND NOT {not_run} THEN 1 ELSE 0 END)",
     "in_progress": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'in_progress' THEN 1 ELSE 0 END)",
     "completed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'completed' THEN 1 ELSE 0 END)",
+    "audits_failed": "SUM(CASE WHEN t.is_latest = 1 AND t.audit_failed = 1 THEN 1 ELSE 0 END)",
+    "audits_waiting": "SUM(CASE WHEN t.is_latest = 1 AND t.audit_waiting = 1 THEN 1 ELSE 0 END)",
     "failed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN 1 ELSE 0 END)",
 }
 TERMS = {

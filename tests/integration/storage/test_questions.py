@@ -78,15 +78,45 @@ def test_runs_come_newest_first_with_what_failed(ask):
     assert shown(answer, "dag_id", "run_id", "state", "failed_transfers") == [
         ("billing", "scheduled__9", "in_progress", ["pay"]),
         ("orders", "scheduled__2", "completed", []),
-        ("orders", "scheduled__1", "completed", []),
+        ("orders", "scheduled__1", "failed", ["publish"]),
         ("orders", "scheduled__0", "completed", []),
     ]
     assert shown(ask("runs", limit=2, offset=1), "run_id") == [("scheduled__2",), ("scheduled__1",)]
     assert ask("runs", limit=1, offset=99).total == 4
-    assert shown(ask("runs", status="completed", order_by="audits_mismatched", descending=True, limit=1), "run_id") == [
-        ("scheduled__1",)
+    assert shown(ask("runs", status="completed", order_by="audits_matched", descending=True, limit=1), "run_id") == [
+        ("scheduled__0",)
     ]
-    assert ask("runs", status="completed").total == 3
+    assert ask("runs", status="completed").total == 2
+
+
+AUDIT_ENDS = [
+    ("matched", None, "completed"),
+    ("mismatched", None, "failed"),
+    ("mismatched", "passed", "completed"),
+    ("pending", None, "in_progress"),
+    ("pending", "passed", "completed"),
+    ("pending", "failed", "failed"),
+]
+
+
+def test_a_run_stands_as_its_audits_end(ask, store):
+    audits = [{"audit_result": result, "audit_metadata": {"rows": 7, "audit_ended": ended} if ended else {}} for result, ended, _ in AUDIT_ENDS]  # fmt: skip
+    runs = [stored("audited", n, "load", "completed", audit_enabled=True, **audit) for n, audit in enumerate(audits)]
+    store.legs[0].call(lambda adapter: adapter.apply(runs), 60)
+    wanted = {f"scheduled__{n}": state for n, (_, _, state) in enumerate(AUDIT_ENDS)}
+    for question in ("runs", "last_runs"):
+        assert dict(shown(ask(question, dag_id="audited"), "run_id", "state")) == wanted
+    for state in ("completed", "failed", "in_progress", "pending"):
+        of_state = {run for run, stands in wanted.items() if stands == state}
+        assert {run for (run,) in shown(ask("runs", dag_id="audited", status=state), "run_id")} == of_state
+    assert ask("runs", dag_id="audited", status="failed").rows[0]["audits_failed"] == 1
+    assert shown(ask("attention", dag_id="audited", order_by="run_id"), "run_id", "reason") == [
+        ("scheduled__1", "mismatched"),
+        ("scheduled__2", "mismatched"),
+        ("scheduled__5", "audit_failed"),
+    ]
+    (pipeline,) = ask("pipelines", pipeline_id="audited").rows
+    assert (pipeline["state"], pipeline["audits_failed"], pipeline["audits_waiting"]) == ("failed", 1, 0)
 
 
 def test_transfers_are_the_latest_attempts_of_what_was_meant_to_run(ask):

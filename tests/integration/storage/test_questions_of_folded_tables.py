@@ -11,12 +11,20 @@ from airflow_provider_pipetrack.records.queries import QUESTIONS
 from airflow_provider_pipetrack.records.queries.asked import Asked
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
-from tests.integration.storage.worlds import world
+from tests.integration.storage.worlds import stored, world
 from tests.storage_servers import SNOWFLAKE_CONN_ID
 
 NOW = datetime.now(timezone.utc)
 #: Moments that are NULL: the stand-in gives the beginning of 1970 for them.
 NULLS = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: Runs whose state follows from how their audits ended.
+AUDITED = [
+    stored("orders", 20 + n, "load", "completed", audit_result=result, audit_metadata={"rows": 7, **ended})
+    for n, (result, ended) in enumerate(
+        [("mismatched", {"audit_ended": "passed"}), ("pending", {"audit_ended": "failed"}), ("pending", {})]
+    )
+]
 
 
 def opened(text: str):
@@ -32,7 +40,7 @@ def both(tmp_path_factory, snowflake):
         opened(f"snowflake@{SNOWFLAKE_CONN_ID}||{snowflake[0]}||public||t{uuid.uuid4().hex}"),
     )
     for adapter in adapters:
-        adapter.apply(world(NOW))
+        adapter.apply([*world(NOW), *AUDITED])
     yield adapters
     for adapter in adapters:
         adapter.close()

@@ -16,11 +16,13 @@ from airflow_provider_pipetrack.tracking.describe import Outcome, audit_change, 
 
 PIPELINE = """
 defaults: {transfer_process_email_alerts: [team@example.com]}
-stage_transfers: [{name: killed}, {name: spoke}, {name: matched}, {name: never_ran}]
+stage_transfers: [{name: killed}, {name: spoke}, {name: waited}, {name: by_hand}, {name: matched}, {name: never_ran}]
 """
 STATES = {
     "killed__audit": "failed",
     "spoke__audit": "failed",
+    "waited__audit": "failed",
+    "by_hand__audit": "success",
     "matched__audit": "success",
     "never_ran__audit": "failed",
 }
@@ -31,11 +33,13 @@ def dag(tmp_path, monkeypatch, mocker):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     mocker.patch.object(silent_audits, "task_states", return_value=STATES)
     made = build_dag(PipelineConfig.from_text(PIPELINE, "audited.yaml"))
-    for name in ("killed", "spoke", "matched"):
+    for name in ("killed", "spoke", "waited", "by_hand", "matched"):
         base = start(made, name)
         changes = [end_change(base, Outcome("completed"), by="task")]
         if name == "spoke":
             changes.append(audit_change(base, "pending", {"audit_task": "x", "error": "E"}, try_number=1, final=False))
+        if name in ("waited", "by_hand"):
+            changes.append(audit_change(base, "pending", {"audit_task": "x", "rows": 3}, try_number=2, final=False))
         store_of(made, name).submit(changes, durable=False)
     store_of(made, "killed").flush()
     return made
@@ -53,30 +57,44 @@ def alerts() -> list[dict]:
     return [json.loads(path.read_text()) for path in (settings.alerts_dir() / "waiting").glob("*.json")]
 
 
-def test_only_the_silent_one_is_recorded_and_told_once(dag):
+def audit_of(dag, name) -> tuple[str, dict]:
+    record = store_of(dag, name).read_record(RecordKey("audited", "r", name).record_id)
+    return record["audit_result"], record["audit_metadata"]
+
+
+def test_only_the_silent_ones_are_recorded_and_told_once(dag):
     for _ in range(2):
         silent_audits.close_silent_audits(dag, "r")
-    (alert,) = alerts()
-    assert (alert["kind"], alert["record"]["task_id"]) == ("failed", "killed")
-    assert "the audit ended without a word" in alert["record"]["error_message"]
+    told = {alert["record"]["task_id"]: alert["record"]["error_message"] for alert in alerts()}
+    assert (set(told), {alert["kind"] for alert in alerts()}) == ({"killed", "waited"}, {"failed"})
+    assert "the audit ended without a word" in told["killed"]
+    assert "the audit was still pending when it ended" in told["waited"]
     record = store_of(dag, "killed").read_record(RecordKey("audited", "r", "killed").record_id)
     assert record["transfer_status"] == "completed"
     assert record["audit_result"] == "pending"
     assert record["audit_metadata"]["audit_task"] == "killed__audit"
     assert "killed, out of memory" in record["audit_metadata"]["error"]
-    spoke = store_of(dag, "spoke").read_record(RecordKey("audited", "r", "spoke").record_id)
-    assert spoke["audit_metadata"] == {"audit_task": "x", "error": "E"}
+    assert record["audit_metadata"]["audit_ended"] == "failed"
+    assert audit_of(dag, "spoke") == ("pending", {"audit_task": "x", "error": "E", "audit_ended": "failed"})
+    result, waited = audit_of(dag, "waited")
+    assert (result, waited["audit_ended"], waited["rows"]) == ("pending", "failed", 3)
+    result, by_hand = audit_of(dag, "by_hand")
+    assert (result, by_hand["audit_ended"]) == ("pending", "passed")
+    assert by_hand["warning"] == "Airflow says success; the audit itself gave no answer"
+    assert audit_of(dag, "matched") == (None, {})
 
 
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):
     silent_audits.close_silent_audits(dag, "r")
-    late = audit_change(start(dag, "killed"), "mismatched", {"audit_task": "x", "rows": 3}, try_number=1, final=True)
-    store = store_of(dag, "killed")
-    store.submit([late], durable=True)
-    store.flush()
-    silent_audits.close_silent_audits(dag, "r")
-    record = store.read_record(RecordKey("audited", "r", "killed").record_id)
-    assert (record["audit_result"], record["audit_metadata"]) == ("mismatched", {"audit_task": "x", "rows": 3})
+    for name, number in (("killed", 1), ("waited", 2)):
+        late = audit_change(
+            start(dag, name), "mismatched", {"audit_task": "x", "rows": 3}, try_number=number, final=True
+        )
+        store = store_of(dag, name)
+        store.submit([late], durable=True)
+        store.flush()
+        silent_audits.close_silent_audits(dag, "r")
+        assert audit_of(dag, name) == ("mismatched", {"audit_task": "x", "rows": 3})
 
 
 def test_a_dag_without_audits_asks_airflow_nothing(tmp_path, monkeypatch, mocker):

@@ -29,7 +29,8 @@ attempts = st.fixed_dictionaries(
         "retry_attempt_number": st.integers(0, 3),
         "transfer_status": st.sampled_from(["pending", "in_progress", "completed", "failed"]),
         "decision": st.sampled_from([None, "disabled"]),
-        "audit_result": st.sampled_from([None, "matched", "mismatched"]),
+        "audit_result": st.sampled_from([None, "matched", "mismatched", "pending"]),
+        "audit_metadata": st.sampled_from([None, {"rows": 7}, {"audit_ended": "passed"}, {"audit_ended": "failed"}]),
     }
 )
 records = st.lists(attempts, max_size=25).map(
@@ -54,10 +55,19 @@ def latest(rows) -> list[dict]:
     return list(found.values())
 
 
+def audit_of(row) -> str:
+    """A mismatch fails unless it was warned about; what is pending asks again unless it says how it ended."""
+    ended = (row["audit_metadata"] or {}).get("audit_ended")
+    if row["audit_result"] == "mismatched":
+        return ended if ended == "passed" else "failed"
+    return (ended or "in_progress") if row["audit_result"] == "pending" else "passed"
+
+
 def state_of(rows) -> str:
     statuses = [row["transfer_status"] for row in latest(rows) if not is_not_run(row)]
-    if "in_progress" in statuses or "failed" in statuses:
-        return "in_progress" if "in_progress" in statuses else "failed"
+    words = {*statuses, *map(audit_of, latest(rows))}
+    if "in_progress" in words or "failed" in words:
+        return "in_progress" if "in_progress" in words else "failed"
     if "completed" not in statuses:
         return "pending"
     return "in_progress" if "pending" in statuses else "completed"
@@ -125,7 +135,9 @@ def facts(row):
 @given(records)
 def test_attention_is_what_failed_for_good_or_did_not_match(rows):
     wanted = {
-        r["record_id"] for r in latest(rows) if "failed" in r["transfer_status"] or r["audit_result"] == "mismatched"
+        r["record_id"]
+        for r in latest(rows)
+        if "failed" in (r["transfer_status"], audit_of(r)) or r["audit_result"] == "mismatched"
     }
     assert {row["record_id"] for row in ask("attention", rows)} == wanted
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote, urljoin
 
 import pytest
+from click.testing import CliRunner
 
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.records.queries import QUESTIONS
 from airflow_provider_pipetrack.ui import overview, tables
 from airflow_provider_pipetrack.ui.catalog import PIPELINES
@@ -85,6 +88,63 @@ def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read)
     assert "✗clean (attempt 3 of 3): CRMError: CRM said no" in page.text
     assert "Affected downstream: publish (upstream failed: clean)" in page.text
     assert "archive (disabled)" not in page.text
+
+
+STOPPED = [
+    ({"result": "mismatched", "difference": 3}, "≠load (audit load__audit): mismatched, rows: 700, difference: 3"),
+    (
+        {"result": "pending", "error": "ValueError: the source is gone", "audit_ended": "failed"},
+        "✗load (audit load__audit): no answer: ValueError: the source is gone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("audit", "words"), STOPPED)
+def test_a_run_that_its_audit_stopped_has_failed_everywhere(visitor, tmp_path, read, monkeypatch, audit, words):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5)
+    run.audit("load", after=6, audit_task="load__audit", **audit)
+    for name in ("clean", "publish"):
+        run.stop(name, "not run: an upstream failed", 7)
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        page = read(client, "p/orders/r/one").text
+        assert "✗failed · 1 of 1 transfer completed, 1 audit failed, 3 not run" in page
+        assert f"Why it stopped {words}" in page
+        assert "Affected downstream: clean (not run: an upstream failed), publish" in page
+        overview = read(client, "").text
+        assert "1 ✗failed" in overview
+        assert "✓completed" not in overview
+        assert "failed, began" in overview
+        assert "Nothing needs attention" not in overview
+        assert "✗failed" in read(client, "runs?status=failed").text
+        (row,) = client.get("api/v1/runs").json()["rows"]
+        assert (row["state"], row["failed"], row["audits_failed"]) == ("failed", 0, 1)
+        assert row["failed_transfers"] == ["load"]
+    location = f"sqlite||{tmp_path / 'tracking.db'}||pipeline_tracking"
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    said = CliRunner().invoke(main, ["status", "--output", "json", "--location", location])
+    assert [pipeline["state"] for pipeline in json.loads(said.output)["pipelines"]] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("audit", "words"),
+    [
+        ({"result": "mismatched", "audit_ended": "passed"}, "✓completed · 1 of 1 transfer completed"),
+        ({"result": "pending", "audit_ended": "passed", "warning": "not checked"}, "✓completed · 1 of 1"),
+        ({"result": "pending"}, "▶running · 1 of 1 transfer completed"),
+    ],
+)
+def test_an_audit_that_warns_or_waits_stops_no_run(visitor, tmp_path, read, audit, words):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5)
+    run.audit("load", after=6, **audit)
+    for name in ("clean", "publish"):
+        run.stop(name, "skipped before it began", 7)
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "orders"), "p/orders/r/one").text
+    assert words in page
+    assert "Why it stopped" not in page
 
 
 def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
@@ -225,7 +285,7 @@ def test_the_audit_trail_says_what_was_found_and_decided(client, read):
         ("", "No pipeline has left a record yet. Put a pipeline file into the dags folder, or use TrackedOperator"),
         ("runs", "No run has left a record yet. Start a Dag in Airflow;"),
         ("transfers", "No transfer has left a record yet. Start a Dag in Airflow;"),
-        ("attention", "Nothing needs attention: no transfer has failed for good, no audit mismatched"),
+        ("attention", "Nothing needs attention: no transfer or audit has failed for good"),
         ("ready", "No run has filled a stage yet. Start a Dag in Airflow;"),
         ("audits", "Nothing has been audited or decided yet. Give a transfer of a pipeline file an audit"),
     ],
