@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
+from tests.airflow_versions import AIRFLOW
 from tests.browser.conftest import password
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -73,12 +74,12 @@ def test_the_pages_follow_airflows_switch_between_light_and_dark(visit, shoot, s
     expect(inside(page).locator("html")).to_have_attribute("data-theme", "light")
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="the button for it has another place and name")
 def test_the_pages_take_over_the_zone_that_is_chosen_in_airflow(visit):
     page = visit("plugin/pipetrack", timezone_id="Asia/Kolkata")
     shown = inside(page).locator("#freshness time")
     expect(shown).to_contain_text("GMT+5:30")
-    page.get_by_role("button", name="User").click()
-    page.get_by_role("menuitem", name="Timezone").click()
+    page.get_by_test_id("nav-sidebar").get_by_role("button", name="+05:30").click()
     page.get_by_role("combobox").fill("Asia/Tokyo")
     page.keyboard.press("Enter")
     expect(shown).to_contain_text("GMT+9")
