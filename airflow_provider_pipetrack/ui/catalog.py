@@ -18,6 +18,8 @@ _STAGES = (
     Column("From", text_cell("stage_i_details", 40), "stage_i_details"),
     Column("To", text_cell("stage_i_plus_1_details", 40), "stage_i_plus_1_details"),
 )
+_MATCHED = cells.of_stage("audits_matched", audit_result="matched")
+_LONGER = cells.of_attempts("over_estimate", status="completed", **{"attempts.sort": "-actual_seconds"})
 _OWNER = Column("Owner", text_cell("transfer_process_owner_name", 40), "transfer_process_owner_name")
 _DAG = Column("Dag", text_cell("dag_id", 60), "dag_id")
 
@@ -31,7 +33,7 @@ PIPELINES = Table(
         Column("Now", cells.state_of_run, "state"),
         Column("Last run's transfers", cells.counts),
         Column("Audits", cells.audits),
-        Column("Overdue", number_cell("overdue", zero=""), "overdue", numeric=True),
+        Column("Overdue", cells.overdue, "overdue", numeric=True),
         Column("Owner", cells.owners),
         Column("Last run began", moment_cell("began_at"), "began_at"),
         Column("Next", cells.following),
@@ -49,10 +51,10 @@ RUNS = Table(
         Column("State", cells.state_of_run, "state"),
         Column("Began", moment_cell("began_at"), "began_at"),
         Column("Took", cells.run_took, numeric=True),
-        Column("Transfers", cells.counts),
+        Column("Transfers", cells.counts_of_run),
         Column("Failed", cells.failed_names),
-        Column("Audits", cells.audits),
-        Column("Records", cells.records, "records_succeeded", numeric=True),
+        Column("Audits", cells.audits_of_run),
+        Column("Records", cells.records_of_run, "records_succeeded", numeric=True),
         Column("Version", text_cell("pipeline_version", 30), "pipeline_version"),
     ),
     "No run has left a record yet.",
@@ -130,11 +132,11 @@ READINESS = Table(
         Column("Data of", cells.data_date, "data_date"),
         Column("Pipeline", cells.pipeline, "pipeline_id"),
         Column("Run", cells.run, "run_id"),
-        Column("Transfers", number_cell("transfers"), "transfers", numeric=True),
-        Column("Completed", number_cell("completed"), "completed", numeric=True),
-        Column("Partial", number_cell("partial", zero=""), "partial", numeric=True),
-        Column("Audits matched", number_cell("audits_matched"), "audits_matched", numeric=True),
-        Column("Records", cells.records, "records_succeeded", numeric=True),
+        Column("Transfers", cells.of_stage("transfers"), "transfers", numeric=True),
+        Column("Completed", cells.of_stage("completed", status="completed"), "completed", numeric=True),
+        Column("Partial", cells.of_stage("partial", zero="", status="partial"), "partial", numeric=True),
+        Column("Audits matched", _MATCHED, "audits_matched", numeric=True),
+        Column("Records", cells.records_of_stage, "records_succeeded", numeric=True),
         Column("Historical data", cells.historical, "can_access_historical_data"),
     ),
     "No run has filled a stage yet.",
@@ -166,7 +168,7 @@ FLAKY = Table(
     (
         Column("Transfer", cells.transfer, "task_id"),
         Column("Attempts that failed", cells.failed_share, "failed_share", numeric=True),
-        Column("Failed", number_cell("failed"), "failed", numeric=True),
+        Column("Failed", cells.of_attempts("failed", status="failed"), "failed", numeric=True),
         Column("Attempts", number_cell("attempts"), "attempts", numeric=True),
         Column("Runs", number_cell("runs"), "runs", numeric=True),
         Column("Last failed", moment_cell("last_failed_at"), "last_failed_at"),
@@ -182,8 +184,8 @@ SLOW = Table(
     (
         Column("Transfer", cells.transfer, "task_id"),
         Column("Takes", cells.ratio, "ratio", numeric=True),
-        Column("Longer than estimated", number_cell("over_estimate"), "over_estimate", numeric=True),
-        Column("Completed", number_cell("completed"), "completed", numeric=True),
+        Column("Longer than estimated", _LONGER, "over_estimate", numeric=True),
+        Column("Completed", cells.of_attempts("completed", status="completed"), "completed", numeric=True),
         Column("On average", duration_cell("average_seconds"), "average_seconds", numeric=True),
         Column("Longest", duration_cell("longest_seconds"), "longest_seconds", numeric=True),
         Column("Estimate", duration_cell("estimated_seconds"), "estimated_seconds", numeric=True),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
-from airflow_provider_pipetrack.ui.paths import link, pipeline_link, run_link, transfer_link
+from airflow_provider_pipetrack.ui.paths import link, pipeline_link, run_link, transfer_link, transfers_link
 from airflow_provider_pipetrack.ui.tables import Cell, Context, Row
 from airflow_provider_pipetrack.ui.words import (
     AUDIT_FAILED,
@@ -99,8 +100,29 @@ def audits(row: Row, context: Context) -> Cell:
     return Cell(f"{number(matched)} of {number(total)} matched", href, state)
 
 
+def audits_of_run(row: Row, context: Context) -> Cell:
+    """How many audits of a Dag run matched, leading to them."""
+    return audits(_of_run(row, context), context)
+
+
+def counts_of_run(row: Row, context: Context) -> Cell:
+    """How many transfers of a Dag run are how far, leading to them."""
+    return counts(_of_run(row, context), context)
+
+
+def _of_run(row: Row, context: Context) -> Row:
+    """Return a run with the pipeline that it was counted by; a Dag that is written by hand may have several."""
+    return {**row, "pipeline_id": context.asked.get("pipeline_id")}
+
+
+def overdue(row: Row, context: Context) -> Cell:
+    """How many transfers are overdue, leading to them."""
+    count = row["overdue"]
+    return Cell(number(count), transfers_link(context.root, row, status="overdue")) if count else Cell()
+
+
 def counts(row: Row, context: Context) -> Cell:
-    """How many transfers of the run are how far; what is not there is not said."""
+    """How many transfers of a pipeline's run are how far, leading to them; what is not there is not said."""
     parts = [
         (row["completed"], "completed"),
         (row["in_progress"], "running"),
@@ -109,14 +131,14 @@ def counts(row: Row, context: Context) -> Cell:
         (row["not_run"], "not run"),
     ]
     text = ", ".join(f"{number(count)} {word}" for count, word in parts if count)
-    return Cell(text, link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"]))
+    return Cell(text, transfers_link(context.root, row))
 
 
 def failed_names(row: Row, context: Context) -> Cell:
     """Which transfers failed, leading to them."""
     names = ", ".join(row["failed_transfers"] or ())
     status = None if row["audits_failed"] else "failed"  # a transfer whose audit failed has completed itself
-    href = link(context.root, "transfers", dag_id=row["dag_id"], run_id=row["run_id"], status=status)
+    href = transfers_link(context.root, _of_run(row, context), status=status)
     return Cell(first_line(names, 80), href if names else None, full=names)
 
 
@@ -154,6 +176,46 @@ def records(row: Row, context: Context) -> Cell:
     if moved is None and failed is None:
         return Cell()
     return Cell(number(moved or 0) + (f", {number(failed)} failed" if failed else ""))
+
+
+def records_of_run(row: Row, context: Context) -> Cell:
+    """How many records a Dag run moved, and how many not, leading to its transfers."""
+    cell = records(row, context)
+    return cell._replace(href=transfers_link(context.root, _of_run(row, context))) if cell.text else cell
+
+
+def of_stage(name: str, zero: str = "0", **query: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number of transfers that fill a stage in a run, leading to them.
+
+    :param zero: what stands there for none.
+    :param query: filters of those that it counts.
+    """
+
+    def cell(row: Row, context: Context) -> Cell:
+        href = transfers_link(context.root, row, target=row["stage"], **query)
+        return Cell(number(row[name]), href) if row[name] else Cell(zero)
+
+    return cell
+
+
+def records_of_stage(row: Row, context: Context) -> Cell:
+    """How many records were brought to a stage, and how many not, leading to the transfers that did."""
+    cell = records(row, context)
+    return cell._replace(href=transfers_link(context.root, row, target=row["stage"])) if cell.text else cell
+
+
+def of_attempts(name: str, **query: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number of attempts of a transfer, leading to them.
+
+    :param query: filters of those that it counts, and their order where they stand first.
+    """
+    return lambda row, context: Cell(number(row[name]), _attempts(row, context, **query))
+
+
+def _attempts(row: Row, context: Context, **query: str) -> str:
+    """Return the link to the attempts of a transfer, of the time that the rows were counted in."""
+    window = {name: context.asked[name] for name in ("since", "until") if name in context.asked}
+    return f"{transfer_link(context.root, row, **window, **query)}#attempts"
 
 
 def remark(row: Row, context: Context) -> Cell:
@@ -235,12 +297,10 @@ def data_date(row: Row, context: Context) -> Cell:
 
 
 def failed_share(row: Row, context: Context) -> Cell:
-    """Which share of the attempts failed."""
-    del context  # a share is the same everywhere
-    return Cell(f"{row['failed_share'] * 100:.0f} %")
+    """Which share of the attempts failed, leading to them."""
+    return Cell(f"{row['failed_share'] * 100:.0f} %", _attempts(row, context, status="failed"))
 
 
 def ratio(row: Row, context: Context) -> Cell:
-    """How much longer than estimated it takes."""
-    del context  # a ratio is the same everywhere
-    return Cell(f"{row['ratio']:.1f} times")
+    """How much longer than estimated it takes, leading to what it took."""
+    return Cell(f"{row['ratio']:.1f} times", f"{transfer_link(context.root, row)}#durations")

@@ -22,8 +22,8 @@ from airflow_provider_pipetrack.ui.words import State, exact, location_state, ru
 router = APIRouter()
 
 #: The first four filters of a list are always shown.
-_LIST = ("search", "pipeline_id", "status", "owner", "task_id", "audit_result", "stage", "since", "until", "dag_id",
-         "run_id")  # fmt: skip
+_LIST = ("search", "pipeline_id", "status", "owner", "task_id", "audit_result", "stage", "target", "since", "until",
+         "dag_id", "run_id")  # fmt: skip
 _FEW = replace(catalog.ATTENTION, size=8)
 
 

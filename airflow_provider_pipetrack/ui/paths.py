@@ -62,6 +62,15 @@ def transfer_link(root: str, row: Any, **query: Any) -> str:
     return link(root, "p", row["pipeline_id"], "t", row["task_id"], dag_id=_other_dag(row), **query)
 
 
+def transfers_link(root: str, row: Any, **query: Any) -> str:
+    """Return the link to the transfers of a row's run.
+
+    :param row: a run; without a pipeline the transfers of all its pipelines are meant.
+    """
+    of_run = {name: row[name] for name in ("pipeline_id", "dag_id", "run_id")}
+    return link(root, "transfers", **of_run, **query)
+
+
 @functools.lru_cache(maxsize=4096)
 def _value(text: str) -> str:
     """Return a text as it stands behind the equals sign of an address."""

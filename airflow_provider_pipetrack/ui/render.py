@@ -36,6 +36,7 @@ LABELS = {
     "reason": "Why",
     "owner": "Owner",
     "stage": "Stage",
+    "target": "To",
     "date": "Date",
     "since": "Since",
     "until": "Until",
@@ -56,6 +57,7 @@ _WORDS = (
     "run_state",
     "took",
 )
+_LINKS = ("airflow_link", "link", "run_link", "transfer_link", "transfers_link")
 
 
 def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:
@@ -116,7 +118,7 @@ def environment() -> Environment:
         graph_boxes=markup.graph_boxes,
         state_shape=markup.shape,
         **{name: getattr(words, name) for name in _WORDS},
-        **{name: getattr(paths, name) for name in ("airflow_link", "link", "run_link", "transfer_link")},
+        **{name: getattr(paths, name) for name in _LINKS},
     )
     return made
 

@@ -60,6 +60,7 @@ class Context:
     """What a cell may need beside its row.
 
     :param root: the overview's relative address, as seen from the page.
+    :param asked: filters that the rows were counted by, as they stand in an address.
     :param strips: the last runs of pipelines, by pipeline and Dag.
     :param nexts: when they run next.
     :param configured: what is known of configurations, by their hashes.
@@ -67,6 +68,7 @@ class Context:
 
     root: str
     now: datetime
+    asked: Mapping[str, Any] = field(default_factory=dict)
     strips: Mapping[tuple[str, str], Sequence[Mark]] = field(default_factory=dict)
     nexts: Mapping[tuple[str, str], Next] = field(default_factory=dict)
     configured: Mapping[str, Configured] = field(default_factory=dict)
@@ -259,12 +261,9 @@ def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
     return cell
 
 
-def number_cell(name: str, zero: str = "0") -> Callable[[Row, Context], Cell]:
-    """Return the cell of a number.
-
-    :param zero: what stands there for none.
-    """
-    return lambda row, _: Cell(number(row[name]) if row[name] else zero)
+def number_cell(name: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number."""
+    return lambda row, _: Cell(number(row[name]))
 
 
 def duration_cell(name: str) -> Callable[[Row, Context], Cell]:

@@ -54,7 +54,7 @@ class View:
 
         :param beside: gives what cells need beside their rows.
         """
-        context = Context(self.root, self.asker.now)
+        context = Context(self.root, self.asker.now, {**self.filters.texts, **self.about})
         wanted = {**self.filters.values, **self.about}
         return show(table, self.asker, self.asked, wanted, context, filtered=bool(self.filters.texts), beside=beside)
 

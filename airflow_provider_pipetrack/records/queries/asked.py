@@ -216,6 +216,7 @@ class Asked:
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
+            "of_pipeline": "AND t.pipeline_id = :pipeline_id" if self.filters.get("pipeline_id") else "",
             "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
             "judged": NEWEST_JUDGED if self.filters.get("newest_records") else "{tracking}",
             "listed": NEWEST_LISTED if self.filters.get("newest_records") else "{source}",

@@ -23,8 +23,8 @@ _TRANSFER = (
     "dag_id", "task_id", "pipeline_id", "stage_i_details", "stage_i_plus_1_details", "transfer_process_owner_name",
 )  # fmt: skip
 RECORD_FILTERS = (
-    "pipeline_id", "dag_id", "run_id", "task_id", "map_index", "status", "audit_result", "owner", "stage", "since",
-    "until", "search",
+    "pipeline_id", "dag_id", "run_id", "task_id", "map_index", "status", "audit_result", "owner", "stage", "target",
+    "since", "until", "search",
 )  # fmt: skip
 
 #: Filters that take a list, with the column that has one of its values.

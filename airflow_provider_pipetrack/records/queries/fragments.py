@@ -128,6 +128,7 @@ TERMS = {
     "status": "t.transfer_status = :status",
     "owner": "t.transfer_process_owner_name = :owner",
     "stage": "(t.stage_i_details = :stage OR t.stage_i_plus_1_details = :stage)",
+    "target": "t.stage_i_plus_1_details = :target",
     "since": "t.created_timestamp >= :since",
     "until": "t.created_timestamp < :until",
     "search": "(" + " OR ".join(f"LOWER(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",

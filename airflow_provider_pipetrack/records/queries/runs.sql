@@ -10,7 +10,7 @@ attempt AS (
   FROM ([[
     SELECT begun.began_at, {run_sources}
     FROM begun
-    JOIN {source} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id {unless_newer}
+    JOIN {source} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id {of_pipeline} {unless_newer}
   ]]) t
 )
 SELECT MAX(t.pipeline_id) AS pipeline_id, t.dag_id, t.run_id, {run_columns}, {failed_transfers} AS failed_transfers

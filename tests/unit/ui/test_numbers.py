@@ -51,7 +51,7 @@ def client(visitor, states):
 def linked(client, path, section=None):
     """Return the links of a page, or of a section of it, each with what is written on it."""
     answer = client.get(path)
-    text = answer.text.split(f'id="{section}"', 1)[-1].split("</section>")[0] if section else answer.text
+    text = answer.text.split(f'id="{section}" data-live', 1)[-1].split("</section>")[0] if section else answer.text
     found = re.findall(r'<a href="([^"]*)"[^>]*>(.*?)</a>', text, re.DOTALL)
     return [
         (urljoin(str(answer.url), href.replace("&amp;", "&")), re.sub("<[^>]*>", "", words)) for href, words in found
@@ -62,7 +62,7 @@ def rows(client, url, table):
     """Return the rows of a table on a page, as texts."""
     answer = client.get(url)
     assert answer.status_code == 200, url
-    section = answer.text.split(f'id="{table}" data-live', 1)[-1].split("</section>")[0]
+    section = answer.text.split(f'id="{table}', 1)[-1].split("</section>")[0]
     found = re.findall(r"<tr data-key=.*?</tr>", section, re.DOTALL)
     return [re.sub("<[^>]*>", " ", row) for row in found]
 
@@ -77,3 +77,100 @@ def test_each_number_of_the_overview_leads_to_just_its_pipelines(client):
         found = rows(client, url, "pipelines")
         assert len(found) == number, name
         assert all(name[1:] in row for row in found), name
+
+
+def test_each_number_of_a_run_leads_to_just_its_transfers(client, read):
+    for pipeline in ("broken", "partly", "late"):
+        url = f"p/{pipeline}/r/one"
+        told = [(words, link) for link, words in linked(client, url, "head") if "/transfers?" in link]
+        completed = int(re.search(r"(\d+) of \d+ transfers completed", read(client, url).text)[1])
+        assert told[0][0] == str(completed)
+        assert len(told) > 1 or pipeline == "late", told
+        for words, link in told:
+            assert len(rows(client, link, "transfers")) == int(words.split()[0]), (words, link)
+
+
+#: A cell that counts transfers, be they in several states; numbers of records are greater.
+COUNTS = re.compile(r"\d{1,2}|\d+ [a-z ]+(, \d+ [a-z ]+)*")
+
+
+def counted(client, page, table):
+    """Return the links of cells that count transfers, each with how many those are."""
+    for link, words in linked(client, page, table):
+        if "/transfers?" in link and COUNTS.fullmatch(words):
+            yield link, sum(map(int, re.findall(r"\d+", words)))
+
+
+@pytest.mark.parametrize(("page", "table"), [("", "pipelines"), ("runs", "runs"), ("ready", "readiness")])
+def test_numbers_of_tables_lead_to_what_makes_them_up(client, page, table):
+    numbers = [*counted(client, page, table)]
+    assert len(numbers) >= 7
+    for link, told in numbers:
+        assert len(rows(client, link, "transfers")) == told, link
+
+
+def test_two_pipelines_of_one_dag_are_counted_each_for_itself(visitor, tmp_path, read):
+    apart = {name: f"{name}_of_b" for name in ("load", "clean", "publish", "archive")}
+    runs = [
+        whole_run("a", "one", LONG_AGO, dag_id="both"),
+        failed_run("b", "one", LONG_AGO, dag_id="both", **apart),
+    ]
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "both")
+        for page, table in (
+            ("", "pipelines"),
+            ("runs", "runs"),
+            ("p/a?dag_id=both", "runs"),
+            ("p/b?dag_id=both", "runs"),
+        ):
+            numbers = [*counted(client, page, table)]
+            assert numbers, page
+            for link, told in numbers:
+                assert len(rows(client, link, "transfers")) == told, (page, link)
+        assert "3 of 3 transfers completed, 1 not run" in read(client, "p/a/r/one?dag_id=both").text
+        assert "1 of 2 transfers completed, 1 failed, 2 not run" in read(client, "p/b/r/one?dag_id=both").text
+        assert {link for link, words in linked(client, "p/a?dag_id=both", "runs") if words == "one"} == {
+            "http://test/pipetrack/p/a/r/one?dag_id=both"
+        }
+
+
+def test_numbers_of_what_fails_and_what_is_slow_lead_to_the_attempts(visitor, tmp_path):
+    runs = [good_run("orders", f"r{day}", NOW - timedelta(days=day)) for day in range(4)]
+    for run in runs[:2]:
+        run.end("publish", 40, 30, attempt=2)
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        for window, failed, longer in (("", 4, 2), ("?since=36h", 2, 2), ("?until=36h", 2, 0)):
+            for table, told in (("flaky", failed), ("slow", longer)):
+                numbers = [
+                    (link, int(words))
+                    for link, words in linked(client, f"p/orders{window}", table)
+                    if "/t/" in link and words.isdigit()
+                ]
+                assert [number for _, number in numbers][:1] == ([told] if told else [])
+                for link, number in numbers:
+                    first = rows(client, link, "attempts")
+                    assert len(first) == number or "attempts.sort=-actual_seconds" in link
+
+
+def test_numbers_of_a_transfer_lead_to_its_attempts(visitor, tmp_path):
+    runs = [good_run("orders", f"r{day}", NOW - timedelta(days=day)) for day in range(4)]
+    runs[0].end("publish", 40, 30, attempt=2)
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        told = {words: link for link, words in linked(client, "p/orders/t/publish?run_id=r1", "durations")}
+        assert len(rows(client, told["5 completed attempts"], "attempts")) == 5
+        assert "30 min" in rows(client, told["1 attempt"], "attempts")[0]
+
+
+def test_what_waits_leads_to_where_it_waits(visitor, tmp_path):
+    from airflow_provider_pipetrack import TrackingStore
+
+    (tmp_path / "file").write_text("")
+    with TrackingStore([f"sqlite||{tmp_path}/file/t.db||t"], journal_dir=tmp_path / "journal") as store:
+        store.submit(whole_run("orders", "one", NOW).changes, durable=True)
+        store.flush(5)
+        client = visitor(store, "orders")
+        (link,) = [link for link, words in linked(client, "", "glance") if "undelivered" in words]
+        assert link == "http://test/pipetrack/health#waiting"
+        assert 'id="waiting"' in client.get(link).text
