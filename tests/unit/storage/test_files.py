@@ -14,6 +14,7 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage import local_file
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
+from airflow_provider_pipetrack.testing.events import attempt
 
 
 def made(text: str):
@@ -53,6 +54,26 @@ def test_a_database_that_was_removed_is_made_anew_and_not_written_where_nobody_f
         file.unlink()
     adapter.apply([change("t2")])
     assert names(adapter) == names(made(f"sqlite||{tmp_path}/t.db")) == ["t2"]
+    adapter.close()
+
+
+def test_ends_are_flushed_to_the_disk_and_what_only_announces_or_begins_is_not(tmp_path, monkeypatch):
+    adapter = made(f"sqlite||{tmp_path}/t.db")
+    adapter.prepare()
+    levels, execute = [], adapter._execute
+
+    def noting(connection, statement, rows):
+        levels.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+        execute(connection, statement, rows)
+
+    monkeypatch.setattr(adapter, "_execute", noting)
+    wanted = {"NORMAL": {1}, "FULL": {2}}
+    for event, level in zip(attempt(), ("NORMAL", "NORMAL", "FULL", "FULL", "FULL"), strict=True):
+        adapter.apply([event])
+        assert set(levels) == wanted[level], event.event_id
+        levels.clear()
+    adapter.apply([attempt(1)[0], attempt(2)[2]])
+    assert set(levels) == wanted["FULL"], "one end among them is enough"
     adapter.close()
 
 
