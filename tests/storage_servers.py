@@ -114,6 +114,14 @@ def s3_connection(port: int, **changes: Any) -> dict[str, Any]:
     return {"conn_type": "aws", "login": "AKIATESTKEY", "password": "unasked", "extra": extra, **changes}
 
 
+def make_bucket(port: int, name: str) -> None:
+    """Make a bucket in the S3 server at a port of this machine."""
+    import boto3
+
+    keys = {"aws_access_key_id": "AKIATESTKEY", "aws_secret_access_key": "unasked", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys).create_bucket(Bucket=name)
+
+
 def s3_address() -> tuple[str, int]:
     """Return host and port of the S3 server that the connection ``S3_CONN_ID`` leads to."""
     given = json.loads(os.environ[f"AIRFLOW_CONN_{S3_CONN_ID.upper()}"])
@@ -132,6 +140,7 @@ def s3() -> Iterator[str]:
             yield os.environ["PIPETRACK_TEST_S3_BUCKET"]
         return
     with running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as port:
+        make_bucket(port, "pipetrack-tests")
         with environment(S3_CONN_ID, s3_connection(port)):
             yield "pipetrack-tests"
 

@@ -185,9 +185,8 @@ class S3Adapter(MergingAdapter):
         return sorted(of_it, key=lambda version: (version.first_used_at, version.config_hash))
 
     def prepare(self) -> None:
-        """Make the bucket when it is missing."""
-        with self._explaining():
-            self.bucket.make()
+        """Make sure that the bucket is there. It is not made: a name that was misspelt is no new bucket."""
+        self.check()
 
     def check(self) -> None:
         """Ask the bucket for one name."""

@@ -95,17 +95,6 @@ class Bucket:
         """Ask for one name."""
         self._call("list_objects_v2", Prefix=self.root, MaxKeys=1)
 
-    def make(self) -> None:
-        """Make the bucket when it is missing."""
-        try:
-            self._call("head_bucket")
-        except Exception as error:
-            if code_of(error) not in {"404", "NoSuchBucket"}:
-                raise
-            region = self._open().meta.region_name
-            place = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
-            self._call("create_bucket", **place)
-
     def each(self, work: Callable[[S], T], items: Sequence[S]) -> Sequence[T]:
         """Do the same for each item, several at once."""
         if len(items) < 2:

@@ -49,7 +49,6 @@ def _mongodb(request):
 
 def _aws_s3(request):
     bucket = request.getfixturevalue("s3")
-    request.getfixturevalue("place_of")("aws_s3")  # makes the bucket
     return s3_address(), lambda port: s3_connection(port, password=SECRET), f"s3://{bucket}/{uuid.uuid4().hex}/"
 
 

@@ -60,9 +60,7 @@ def place_of(tmp_path, request) -> Callable[..., Place]:
             request.getfixturevalue("mongo")
             return Place(kind, f"mongodb@{MONGO_CONN_ID}||pipetrack_tests||{name}")
         if kind == "aws_s3":
-            made = Place(kind, f"aws_s3@{S3_CONN_ID}||s3://{request.getfixturevalue('s3')}/{name}/")
-            made.adapter().prepare()
-            return made
+            return Place(kind, f"aws_s3@{S3_CONN_ID}||s3://{request.getfixturevalue('s3')}/{name}/")
         if kind == "snowflake":
             database, _ = request.getfixturevalue("snowflake")
             return Place(kind, f"snowflake@{SNOWFLAKE_CONN_ID}||{database}||public||{name}")

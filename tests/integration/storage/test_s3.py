@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from click.testing import CliRunner
 
+from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
@@ -17,7 +19,7 @@ from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.testing.events import attempt, facts
 from airflow_provider_pipetrack.tracking.store import TrackingStore
-from tests.storage_servers import BIN, S3_CONN_ID, environment, free_port, running, s3_connection
+from tests.storage_servers import BIN, S3_CONN_ID, environment, free_port, make_bucket, running, s3_connection
 
 SECRET = "s3cret-Pa55word"
 CHANGE = change_from_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
@@ -216,7 +218,9 @@ def test_a_connection_that_is_not_defined():
     assert not error.transient
 
 
-def test_a_bucket_that_does_not_exist(s3):
+def test_a_bucket_that_does_not_exist_is_not_made(s3):
+    shown = CliRunner().invoke(main, ["init", f"aws_s3@{S3_CONN_ID}||s3://no-such-bucket/x/"])
+    assert (shown.exit_code, "there is no bucket 'no-such-bucket'; make it" in shown.stderr) == (3, True)
     error = failure(f"aws_s3@{S3_CONN_ID}||s3://no-such-bucket/x/")
     assert error.message == f"connection '{S3_CONN_ID}': there is no bucket 'no-such-bucket'; make it"
     assert not error.transient
@@ -238,10 +242,7 @@ def ask_for_rights_after(port: int, requests: int) -> None:
 def guarded():
     """A server that asks for rights: its port."""
     with running(lambda port: [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]) as port:
-        with environment("pipetrack_owner", s3_connection(port)):
-            make_adapter(
-                parse_location_string("aws_s3@pipetrack_owner||s3://guarded/x/"), connections={}, adapters={}
-            ).prepare()
+        make_bucket(port, "guarded")
         ask_for_rights_after(port, 0)
         yield port
 
