@@ -183,8 +183,16 @@ def _open_runs(
 ) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     """Return the open records that were left alone, by Dag and run."""
     now, questions = utc_now(), Questions(store)
-    # Sorted as the index of unsettled records is, so that a database needs no other.
-    begun = questions.ask("attempts", status=IN_PROGRESS, order_by="updated_timestamp", descending=True, limit=_MOST)
+    # Sorted as the index of unsettled records is, so that a database needs no other. What has begun may have been
+    # announced long before; without any bound, only the newest records of all would be looked at.
+    begun = questions.ask(
+        "attempts",
+        status=IN_PROGRESS,
+        since=now - 2 * LOOK_BACK,
+        order_by="updated_timestamp",
+        descending=True,
+        limit=_MOST,
+    )
     waiting = questions.ask("transfers", status=PENDING, since=now - LOOK_BACK_WAITING, limit=_MOST)
     unreachable.update(silent_among(store.legs, {**begun.unreachable, **waiting.unreachable}))
     found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}

@@ -25,6 +25,7 @@ from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.change import Authority, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import is_stale
+from airflow_provider_pipetrack.records.queries.catalog import NEWEST_RECORDS
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import pool as stores
 from airflow_provider_pipetrack.tracking import upkeep
@@ -248,6 +249,15 @@ def test_a_signal_leaves_a_trace_in_the_history_and_none_in_the_record(store):
     assert (the(store)["transfer_status"], the(store)["decision"]) == ("in_progress", None)
     events = {event["changed_by"]: event for event in store.history(start.record_id)}
     assert events["on_kill"]["columns"]["decision"] == "asked to stop"
+
+
+def test_an_attempt_is_closed_however_many_records_are_newer(store, monkeypatch):
+    monkeypatch.setitem(NEWEST_RECORDS, "newest_records", 3)
+    write(store, started("long"))
+    write(store, *(started(f"t{number}") for number in range(5)))
+    states = airflow(long="failed", **{f"t{number}": "running" for number in range(5)})
+    assert close_stale([store], states, grace=NOW) == 1
+    assert the(store, "long")["transfer_status"] == "failed"
 
 
 def test_an_attempt_that_nobody_can_believe_in_any_more_is_stale(store):
