@@ -205,7 +205,8 @@ class S3Adapter(MergingAdapter):
         with self._explaining():
             # Marked anew by the next write: another process may have found a run to be over since.
             self._marked.clear()
-            for mark in self.bucket.list("open/"):
+            # Those that never end must not keep the others from their turn.
+            for mark in sorted(self.bucket.list("open/"), key=lambda mark: mark["Age"]):
                 if time.monotonic() < until:
                     self._put_together(mark["Name"].removeprefix("open/"), mark["Age"])
 
@@ -232,7 +233,10 @@ class S3Adapter(MergingAdapter):
         :param marked: how long ago it was opened; its first object may still be on the way.
         """
         folder = f"runs/{run}/"
-        events = [item for item in self.bucket.list(folder) if not item["Name"].endswith(layout.TOGETHER)]
+        listed = self.bucket.list(folder)
+        events = [item for item in listed if not item["Name"].endswith(layout.TOGETHER)]
+        if listed and not events:
+            return  # put together although it was not over, and nothing has come since
         names = [item["Name"] for item in events]
         age = min((item["Age"] for item in events), default=marked)
         if age < QUIET or (age < GIVEN_UP and layout.is_under_way(names)):
