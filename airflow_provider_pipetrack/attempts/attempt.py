@@ -110,6 +110,8 @@ class Attempt:
         :raises AirflowSkipException: when the run is about the past and the transfer cannot access historical data.
         """
         counting.forget()
+        if self._went_on:
+            counting.restore(self.context, self.key.attempt)
         self._started = self._first_start()
         with tracking_step("announce the run's transfers"):
             complete_binding(self.task.dag)
@@ -179,6 +181,7 @@ class Attempt:
     def pause(self) -> None:
         """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
         self._user_code_is_over()
+        counting.keep(self.context, self.key.attempt)
         with tracking_step("deliver the start record"):
             self.store.flush()
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.errors import ReportError
 
 SUCCEEDED = "records_succeeded"
 FAILED = "records_failed"
 _LARGEST = 2**63 - 1
+_STATE_KEY = "pipetrack_counts"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,19 @@ def forget() -> None:
     """Start an attempt with nothing reported."""
     global _reported  # noqa: PLW0603
     _reported = Counts()
+
+
+def keep(context: Mapping[str, Any], attempt: int) -> None:
+    """Keep what was reported for the process in which the attempt goes on, where Airflow can (3.3 and later)."""
+    if _reported.known:
+        remember(context, _STATE_KEY, {**vars(_reported), "attempt": attempt})
+
+
+def restore(context: Mapping[str, Any], attempt: int) -> None:
+    """Go on with what the attempt had reported before it was deferred or rescheduled."""
+    kept = recall(context, _STATE_KEY) or {}
+    if kept.get("attempt") == attempt:
+        report(records_succeeded=kept.get(SUCCEEDED), records_failed=kept.get(FAILED))
 
 
 def reported() -> Counts:

@@ -17,7 +17,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, tracked
 from airflow_provider_pipetrack.attempts import attempt as attempt_module
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
@@ -306,15 +306,15 @@ def test_a_debt_that_cannot_be_paid_stays_and_is_said():
 
 
 def test_a_debt_whose_payment_execution_timeout_cuts_off_stays_and_is_said():
-    never, attempt = threading.Event(), make_rollback([], States(), try_number=2)
-    attempt.task.execution_timeout = timedelta(seconds=0.05)
-    attempt._call = never.wait
-    with pytest.raises(AirflowTaskTimeout), TimeoutPosix(0.05):
+    attempt = make_rollback([], States(), try_number=2)
+    attempt.task.execution_timeout = timedelta(minutes=1)
+    attempt._call = lambda: signal.raise_signal(signal.SIGALRM)
+    with pytest.raises(AirflowTaskTimeout), TimeoutPosix(60):
         attempt.pay_debt()
     assert attempt.is_owed
     assert attempt.undo() == (
         "the rollback of an earlier attempt failed and is owed: "
-        "AirflowTaskTimeout: execution_timeout of 0:00:00.050000 exceeded"
+        "AirflowTaskTimeout: execution_timeout of 0:01:00 exceeded"
     )
 
 
@@ -326,12 +326,13 @@ def context_of(load, try_number=1):
     return {"ti": ti, "dag": load.dag, "run_id": "r"}
 
 
-def begun_attempt(*, resumed=False, try_number=1, transfer=None, **attributes):
+def begun_attempt(*, resumed=False, try_number=1, transfer=None, state=None, **attributes):
     with DAG("d", schedule=None):
         load = TrackedOperator(task_id="a", python_callable=print, transfer=transfer or {"rollback": "x.undo"})
     for name, value in attributes.items():
         setattr(load, name, value)
-    attempt = Attempt(load, context_of(load, try_number), load.pipetrack_spec, resumed=resumed)
+    context = {**context_of(load, try_number), "task_state_store": state}
+    attempt = Attempt(load, context, load.pipetrack_spec, resumed=resumed)
     attempt.begin()
     return attempt
 
@@ -509,6 +510,27 @@ def test_what_is_done_before_the_transfers_own_work_is_not_of_its_duration(tmp_p
     end = load._pipetrack_attempt.end.columns
     assert (end["decision"], end["actual_seconds"]) == ("rolled back the previous attempt first", 7)
     assert end["transfer_end_timestamp"] - end["transfer_start_timestamp"] == timedelta(seconds=107)
+
+
+def counts_of(attempt):
+    attempt.complete(None)
+    end = attempt.end.columns
+    return end["records_succeeded"], end["records_failed"]
+
+
+def test_what_was_reported_before_a_deferral_counts_after_it_and_not_in_another_attempt(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    state = States()
+    first = begun_attempt(state=state)
+    report(records_succeeded=5)
+    first.pause()
+    second = begun_attempt(state=state, resumed=True)
+    report(records_failed=1)
+    second.pause()
+    assert counts_of(begun_attempt(state=state, resumed=True)) == (5, 1)
+    assert counts_of(begun_attempt(state=state, try_number=2)) == (None, None)
+    assert counts_of(begun_attempt(state=state, try_number=2, resumed=True)) == (None, None)
+    assert counts_of(begun_attempt(resumed=True)) == (None, None), "this Airflow keeps nothing"
 
 
 def test_a_counts_function_that_blocks_costs_the_counts_only(tmp_path, monkeypatch):
