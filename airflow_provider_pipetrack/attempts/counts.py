@@ -117,6 +117,9 @@ def judge(counts: Counts, *, can_partial_data_be_collected: bool) -> Verdict:
     """Decide what an attempt with these counts is worth."""
     if not counts.some_failed:
         return Verdict(accepted=True, is_partial=False if counts.known else None, decision=None)
+    if counts.records_succeeded is None:
+        lost = f"{counts.records_failed:,} of an unknown number of records failed; report records_succeeded, too"
+        return Verdict(accepted=False, is_partial=False, decision=f"failed: {lost}")
     if not counts.records_succeeded:
         return Verdict(accepted=False, is_partial=False, decision=f"failed: no record succeeded ({counts})")
     if can_partial_data_be_collected:

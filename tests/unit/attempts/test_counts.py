@@ -56,7 +56,13 @@ def test_a_counts_function_that_returns_nonsense_is_refused():
         (Counts(700_000, 300_000), True, True, True, "partial data accepted: 700,000 of 1,000,000 records"),
         (Counts(700_000, 300_000), False, False, True, "partial data refused: 700,000 of 1,000,000 records"),
         (Counts(0, 5), True, False, False, "failed: no record succeeded (0 of 5 records)"),
-        (Counts(None, 5), True, False, False, "failed: no record succeeded (0 of 5 records)"),
+        (
+            Counts(None, 5),
+            True,
+            False,
+            False,
+            "failed: 5 of an unknown number of records failed; report records_succeeded, too",
+        ),
     ],
 )
 def test_partial_data_is_judged_by_the_configuration(moved, may_be_partial, accepted, is_partial, decision):
