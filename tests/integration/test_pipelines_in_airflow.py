@@ -1,0 +1,116 @@
+"""Pipeline files in Airflow: mapped transfers with their audit, and transfers that take turns."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airflow_provider_pipetrack import TrackingStore, build_dag
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+
+LOADER = "# Airflow Dag loader\nfrom airflow_provider_pipetrack import load_pipelines\nload_pipelines(globals())\n"
+FUNCTIONS = """
+audited = []
+
+
+def load(country):
+    if country == "xx":
+        raise ValueError("there is no such country")
+    return {"records_succeeded": len(country), "records_failed": 0}
+
+
+def fails():
+    raise ValueError("the source is gone")
+
+
+def check(source_stage, target_stage, audit_config):
+    audited.append(source_stage)
+    return {"audit_result": "matched", "rows": 5, "times": len(audited), "asked": dict(audit_config)}
+"""
+MAPPED = """
+user_functions: functions.py
+defaults: {max_retry_attempts: 0, audit_enabled: false}
+stage_transfers:
+  - name: load
+    stage_i_details: shop
+    stage_i_plus_1_details: staging
+    python_callable: load
+    expand: {country: [de, %s]}
+    audit_enabled: true
+    audit_metadata: {table: orders, column: id, rows: 0}
+    audit: {function: check, config: {column: amount}}
+  - {name: publish, transfer_order_number: 2}
+"""
+TURNS = """
+user_functions: functions.py
+defaults: {max_retry_attempts: 0, audit_enabled: false, can_process_be_parallelized: false}
+stage_transfers:
+  - {name: first, python_callable: fails}
+  - {name: second}
+"""
+
+
+@pytest.fixture
+def ran(airflow_home):
+    """A function that runs a pipeline; it returns the run, its states, and its records by task and map index."""
+
+    def run(name, text):
+        folder = airflow_home / "dags" / name
+        folder.mkdir()
+        (folder / "functions.py").write_text(FUNCTIONS)
+        (folder / "load.py").write_text(LOADER)
+        (folder / f"{name}.yaml").write_text(text)
+        logging.disable(logging.INFO)
+        try:
+            made = build_dag(folder / f"{name}.yaml").test()
+        finally:
+            logging.disable(logging.NOTSET)
+        states = {(ti.task_id, ti.map_index): str(ti.state) for ti in made.get_task_instances()}
+        with TrackingStore.from_settings() as store:
+            records = store.read_run(made.dag_id, made.run_id).records
+        return str(made.state), states, {(r["task_id"], r["map_index"]): r for r in records}
+
+    return run
+
+
+def test_one_audit_follows_all_indexes_and_its_result_stands_in_the_record_of_each(ran):
+    state, states, records = ran("mapped_and_audited", MAPPED % "fr")
+    assert state == "success"
+    assert set(states) == {("load", 0), ("load", 1), ("load__audit", -1), ("publish", -1)}
+    for index in (0, 1):
+        record = records["load", index]
+        found = record["audit_metadata"]
+        assert (record["transfer_status"], record["audit_result"], found["times"]) == ("completed", "matched", 1)
+        # What the file fills is the base of what the function is asked, and of its results.
+        assert found["asked"] == {"table": "orders", "column": "amount", "rows": 0}
+        assert (found["table"], found["column"], found["rows"]) == ("orders", "amount", 5)
+
+
+def test_an_index_that_fails_stops_the_audit_and_what_comes_behind(ran):
+    state, states, records = ran("mapped_and_failed", MAPPED % "xx")
+    assert state == "failed"
+    assert states == {
+        ("load", 0): "success",
+        ("load", 1): "failed",
+        ("load__audit", -1): "upstream_failed",
+        ("publish", -1): "upstream_failed",
+    }
+    ended = {place: (record["transfer_status"], record["audit_result"]) for place, record in records.items()}
+    assert ended == {
+        ("load", 0): ("completed", None),
+        ("load", 1): ("failed", None),
+        ("publish", -1): ("pending", None),
+    }
+
+
+def test_a_failure_before_somebody_elses_turn_is_the_runs(ran):
+    state, states, _ = ran("turns_of_two", TURNS)
+    assert states == {
+        ("first", -1): "failed",
+        ("second__turn", -1): "success",
+        ("second", -1): "success",
+        ("pipeline_done", -1): "upstream_failed",
+    }
+    assert state == "failed"
