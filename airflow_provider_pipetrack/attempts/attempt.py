@@ -111,7 +111,8 @@ class Attempt:
         """
         counting.forget()
         if self._went_on:
-            counting.restore(self.context, self.key.attempt)
+            with tracking_step("go on with the counts"):
+                counting.restore(self.context, self.key.attempt)
         self._started = self._first_start()
         with tracking_step("announce the run's transfers"):
             complete_binding(self.task.dag)
