@@ -162,7 +162,8 @@ def test_times_and_durations_are_filled_and_agree(tracking, runs, run):
         ended = datetime.fromisoformat(row["transfer_end_timestamp"])
         assert started.utcoffset() == ended.utcoffset() == timedelta(0)
         assert timedelta(0) <= ended - started < timedelta(seconds=60)
-        assert row["actual_seconds"] == pytest.approx((ended - started).total_seconds(), abs=0.01)
+        # What pipetrack does before the transfer's own work is left out.
+        assert 0 <= row["actual_seconds"] <= (ended - started).total_seconds() + 0.01
         assert row["actual_duration"]
 
 

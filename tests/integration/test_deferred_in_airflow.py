@@ -41,6 +41,5 @@ def test_a_deferred_attempt_counts_from_its_first_start(airflow_home, tmp_path, 
     with TrackingStore([location]) as store:
         (record,) = store.read_run("deferred_start", run.run_id).records
     assert record["transfer_status"] == "completed"
-    assert record["actual_seconds"] >= WAIT - 1
     taken = record["transfer_end_timestamp"] - record["transfer_start_timestamp"]
-    assert taken.total_seconds() == pytest.approx(record["actual_seconds"], abs=0.01)
+    assert WAIT - 1 <= record["actual_seconds"] <= taken.total_seconds() + 0.01
