@@ -192,9 +192,9 @@ def _dag_instead(key: RecordKey, reason: str) -> str:
 
 
 def _render(text: str, spec: Spec, context: Mapping[str, Any]) -> str:
-    """Render a template with the Dag's own sandboxed environment; the file's ``variables`` come before the run's."""
-    task = getattr(context.get("ti"), "task", None)
-    environment = (task or context["dag"]).get_template_env()
+    """Render a template as the Dag does, in a sandbox; the file's ``variables`` come before the run's."""
+    # Airflow's own sandbox is off where templates are to give Python values; here they only give texts.
+    environment = context["dag"].get_template_env(force_sandboxed=True)
     return str(environment.from_string(text).render({**context, **spec.variables}))
 
 

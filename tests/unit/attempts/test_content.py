@@ -220,6 +220,15 @@ def test_all_texts_share_one_limit(texts_of, functions, monkeypatch, caplog):
     assert "stage_i_plus_1_details of load: the time for texts is up" in caplog.text
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_templates_are_rendered_in_a_sandbox(texts_of, native):
+    content = texts_of(
+        {"stage_i_details": "{{ ''.__class__ }}", "stage_i_plus_1_details": "{{ 'clean' | upper }}"},
+        dag={"render_template_as_native_obj": native},
+    )
+    assert (content.stage_i_details, content.stage_i_plus_1_details) == (None, "CLEAN")
+
+
 def test_a_secret_that_airflow_knows_of_does_not_reach_the_record(texts_of):
     mask_secret("sWordf1sh-98765")
     content = texts_of(
