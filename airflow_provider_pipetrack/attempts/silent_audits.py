@@ -27,18 +27,24 @@ def close_silent_audits(dag: Any, run_id: str) -> None:
     An audit that could say something has said it: a mismatch, an error and an answer that was pending for too long are
     recorded and told by its own process.
     """
-    audits = complete_binding(dag).audits
+    binding = complete_binding(dag)
+    audits = binding.audits
     states = task_states(dag.dag_id, run_id, task_ids=list(audits.values())) if audits else {}
     read: dict[int, Iterable[Mapping[str, Any]]] = {}
     for name, audit in audits.items():
         state = states.get(audit)
-        if state not in ("failed", "success", "skipped"):
+        spec = binding.specs.get(name) or getattr(dag.get_task(audit), "_pipetrack_spec", None)
+        if spec is None or state not in ("failed", "success", "skipped"):
             continue
-        spec = complete_binding(dag).specs[name]
         store = store_for(spec)
         if id(store) not in read:
             read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
-        for record in _last_attempts(read[id(store)], name):
+        records = [record for record in read[id(store)] if record["task_id"] == name]
+        if not records and state == "failed" and name not in binding.specs:
+            # The audit itself would have made the record of a transfer that this Dag only audits.
+            base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey(dag.dag_id, run_id, name))
+            _close_failed(spec, base, base.columns, audit)
+        for record in _last_attempts(records):
             base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
             if state == "failed" and (awaits_audit(record) or _is_without_a_word(record)):
                 _close_failed(spec, base, record, audit)
@@ -72,15 +78,19 @@ def _is_without_a_word(record: Mapping[str, Any]) -> bool:
     return "audit_task" not in (record.get("audit_metadata") or {})
 
 
-def _last_attempts(records: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+def _last_attempts(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the last attempt of each index of a transfer, as far as it has completed."""
     latest: dict[int, Mapping[str, Any]] = {}
     for record in records:
         known = latest.get(record["map_index"])
-        if record["task_id"] == name and (known is None or _attempt(record) >= _attempt(known)):
+        if known is None or _attempt(record) >= _attempt(known):
             latest[record["map_index"]] = record
     return [record for record in latest.values() if record["transfer_status"] == COMPLETED]
 
 
 def _attempt(record: Mapping[str, Any]) -> int:
     return int(record["retry_attempt_number"])
+
+
+def _is_unaudited(record: Mapping[str, Any]) -> bool:
+    return record["transfer_status"] == COMPLETED and "audit_task" not in (record.get("audit_metadata") or {})

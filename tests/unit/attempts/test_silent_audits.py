@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from airflow.sdk import DAG
 
-from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack import AuditSensor, PipelineConfig, build_dag, settings
 from airflow_provider_pipetrack.attempts import silent_audits
 from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import binding_of
@@ -82,6 +83,21 @@ def test_only_the_silent_ones_are_recorded_and_told_once(dag):
     assert (result, by_hand["audit_ended"]) == ("pending", "passed")
     assert by_hand["warning"] == "Airflow says success; the audit itself gave no answer"
     assert audit_of(dag, "matched") == (None, {})
+
+
+def test_an_audit_of_what_this_dag_does_not_track_is_told_like_others(tmp_path, monkeypatch, mocker):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value={"lost": "failed", "own": "failed"})
+    told = {"transfer_process_email_alerts": ["team@example.com"]}
+    with DAG("by_hand") as by_hand:
+        AuditSensor(task_id="lost", transfer="elsewhere")
+        AuditSensor(task_id="own", transfer={"stage_i_plus_1_details": "orders", **told})
+    for _ in range(2):
+        silent_audits.close_silent_audits(by_hand, "r")
+    (alert,) = alerts()
+    assert (alert["kind"], alert["record"]["task_id"]) == ("failed", "own")
+    record = store_for(by_hand.get_task("own").pipetrack_spec).read_record(RecordKey("by_hand", "r", "own").record_id)
+    assert (record["stage_i_plus_1_details"], record["audit_metadata"]["audit_task"]) == ("orders", "own")
 
 
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):
