@@ -8,12 +8,20 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_pipetrack.attempts.announce import announced, announced_index
+from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec
 from airflow_provider_pipetrack.attempts.declare import complete_binding, declare
+from airflow_provider_pipetrack.attempts.indexes import index_count, is_counted_at_the_end, unrecorded
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell_by_record, tell_failed
-from airflow_provider_pipetrack.attempts.verdicts import RETRIED, SUPERSEDED, closing_changes, timed, without_record
+from airflow_provider_pipetrack.attempts.verdicts import (
+    RETRIED,
+    SUPERSEDED,
+    closing_changes,
+    state_of,
+    timed,
+    without_record,
+)
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
 from airflow_provider_pipetrack.notifications.stored import stored_config
@@ -99,7 +107,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         records = [r for r in reading.records if r["task_id"] in task_ids]
         before += records
         missing = task_ids - {r["task_id"] for r in records}
-        if not missing and not any(map(is_open, records)):
+        mapped = [name for name in sorted(task_ids) if is_counted_at_the_end(binding.specs[name], dag, name)]
+        if not missing and not mapped and not any(map(is_open, records)):
             continue
         if states is None:
             states = task_states(dag.dag_id, run_id)
@@ -114,8 +123,10 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
                 owes_rollback=lambda record: bool(binding.specs[record["task_id"]].transfer.rollback),
             )
         )
-        found = [c for name in sorted(missing) for c in _missing(binding.specs[name], dag, run_id, name, states)]
-        store.submit([*changes, *found], durable=True)
+        keys = [key for name in sorted({*missing, *mapped}) for key in unrecorded(dag, run_id, name, records, states)]
+        found = [change for key in keys for change in _missing(binding.specs[key.name], dag, key, states)]
+        counted = [change for name in mapped for change in index_count(dag, name, records, states)]
+        store.submit([*changes, *found, *counted], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])
     finish_alerts()
@@ -265,16 +276,15 @@ def _stores(binding: Binding) -> Iterable[tuple[Any, set[str]]]:
     return found.values()
 
 
-def _missing(spec: Spec, dag: Any, run_id: str, name: str, states: Mapping[str, str | None]) -> Iterable[Change]:
-    """Yield what makes a transfer visible of which the store knows nothing at all.
+def _missing(spec: Spec, dag: Any, key: RecordKey, states: Mapping[str, str | None]) -> Iterable[Change]:
+    """Yield what makes a transfer, or an index of it, visible of which the store knows nothing at all.
 
     Where a location could not be asked, or another host's journal has the record, whatever the task itself has said
     counts more.
     """
-    key = RecordKey(dag.dag_id, run_id, name, announced_index(dag, name, spec))
-    base = announced(spec, {"dag": dag, "run_id": run_id}, key)
+    base = announced(spec, {"dag": dag, "run_id": key.run_id}, key)
     yield base
-    verdict = without_record(states.get(name)) if spec.transfer.transfer_enabled else None
+    verdict = without_record(state_of(key.name, key.map_index, states)) if spec.transfer.transfer_enabled else None
     if verdict is not None:
         authority = min(verdict.authority, Authority.TASK)
         yield end_change(

@@ -119,6 +119,8 @@ class Outcome:
         }
 
 
+#: What the metadata of an unaudited, mapped transfer says when its run has ended: how many indexes there are.
+MAP_INDEXES = "map_indexes"
 PENDING = "pending"
 IN_PROGRESS = "in_progress"
 COMPLETED = "completed"
@@ -269,6 +271,21 @@ def audit_change(
 def audit_try(audit_key: str | None) -> int:
     """Return the try of the audit task that a record has a word of, 0 when it has none."""
     return sequence_of(audit_key or "") // _WORDS_OF_A_TRY
+
+
+def indexes_change(record: Mapping[str, Any], number: int, *, by: str) -> Change:
+    """Return the change that notes how many indexes a mapped transfer has; any audit's answer counts more.
+
+    :param record: the record of one of them, as a storage returned it.
+    """
+    event_id = new_event_id()
+    keys = {"audit": group_key(rank=Rank.ENDED, event_id=event_id)}
+    columns: dict[str, Any] = {name: record.get(name) for name in NAMES_BY_GROUP["identity"]}
+    if record.get("start_key"):
+        keys["start"] = record["start_key"]
+        columns.update((name, record.get(name)) for name in NAMES_BY_GROUP["start"])
+    columns.update(audit_result=None, audit_metadata={**(record.get("audit_metadata") or {}), MAP_INDEXES: number})
+    return Change(str(record["record_id"]), columns, keys, by, event_id)  # type: ignore[arg-type]
 
 
 def human_duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.skips import is_skipped
+from airflow_provider_pipetrack.tracking.describe import MAP_INDEXES
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
@@ -174,16 +175,29 @@ def _judge(
 def _unfinished_maps(
     records: Sequence[Mapping[str, Any]], task_states: TaskStates | None
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield a record of each mapped transfer that may have indexes still to come; an audit waits for all of them."""
+    """Yield a record of each mapped transfer that may have indexes still to come.
+
+    An audit waits for all of them; without one, the end of the run notes how many there are.
+    """
     mapped: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        if record["map_index"] >= 0 and not record["audit_enabled"]:
+        if record["map_index"] >= 0 and not (record["audit_enabled"] or record["audit_result"]):
             mapped.setdefault(record["task_id"], []).append(record)
     for task_id, indexes in mapped.items():
-        expected = {f"{task_id}_{record['map_index']}": "success" for record in indexes}
         first = indexes[0]
-        if task_states is None or dict(task_states(first["dag_id"], first["run_id"], [task_id])) != expected:
+        if task_states is None:
+            is_whole = _are_all_there(indexes)
+        else:
+            expected = {f"{task_id}_{record['map_index']}": "success" for record in indexes}
+            is_whole = dict(task_states(first["dag_id"], first["run_id"], [task_id])) == expected
+        if not is_whole:
             yield first
+
+
+def _are_all_there(indexes: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a run's end has noted how many indexes there are, and each of them has its record."""
+    noted = next((n for record in indexes if (n := (record["audit_metadata"] or {}).get(MAP_INDEXES))), None)
+    return noted is not None and {record["map_index"] for record in indexes} >= set(range(noted))
 
 
 _HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {
@@ -223,7 +237,7 @@ def _reason(state: ReadyState, record: Mapping[str, Any] | None, stage: str) -> 
         ReadyState.FAILED: f"transfer {name!r} failed{detail}",
         ReadyState.NOT_RUN: f"transfer {name!r} does not run{detail}",
         ReadyState.SKIPPED: f"transfer {name!r} brought no data{detail}",
-        ReadyState.UNKNOWN: f"transfer {name!r} is mapped and not audited: its records do not say how many are to come",
+        ReadyState.UNKNOWN: f"transfer {name!r} is mapped and not audited: only its run's end says how many there are",
     }[state]
 
 

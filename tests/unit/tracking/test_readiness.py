@@ -194,9 +194,7 @@ class TestMapped:
     def test_records_alone_do_not_say_how_many_are_to_come(self, ready):
         found = ready(*self.INDEXES)
         assert (found.ready, found.state) == (False, ReadyState.UNKNOWN)
-        assert found.reason == (
-            "transfer 'load' is mapped and not audited: its records do not say how many are to come"
-        )
+        assert found.reason == ("transfer 'load' is mapped and not audited: only its run's end says how many there are")
 
     @pytest.mark.parametrize(
         ("states", "is_ready"),
@@ -214,6 +212,14 @@ class TestMapped:
         assert found.ready == is_ready
         assert asked[0] == ("orders", "scheduled__0", ["load"])
         assert found.state.value == ("ready" if is_ready else "in_progress")
+
+    @pytest.mark.parametrize(("noted", "is_ready"), [(2, True), (1, True), (3, False)])
+    def test_the_end_of_the_run_has_noted_it(self, ready, noted, is_ready):
+        first = load(map_index=0, audit_metadata={"map_indexes": noted})
+        assert ready(first, self.INDEXES[1]).ready == is_ready
+
+    def test_an_audit_of_a_hand_written_dag_waits_for_all_of_them_too(self, ready):
+        assert ready(*(load(map_index=n, audit_enabled=False, audit_result="matched") for n in range(2))).ready
 
     def test_the_audit_waits_for_all_of_them(self, ready):
         assert ready(*(load(map_index=n, **AUDITED, audit_result="matched") for n in range(2))).ready
