@@ -75,10 +75,17 @@ def _context(alert: Alert, message: Message) -> dict[str, Any]:
         render_template_as_native_obj=False,
         get_template_env=lambda **_: SandboxedEnvironment(cache_size=0),
     )
+    instance = SimpleNamespace(
+        **named,
+        try_number=attempt,
+        max_tries=int(record.get("max_retry_attempts") or 0),
+        state=record.get("transfer_status"),
+        hostname="",
+    )
     return {
         **named,
         "dag": dag,
-        "ti": SimpleNamespace(**named, try_number=attempt),
+        "ti": instance,
         "record": record,
         "alert": {"id": alert.alert_id, "kind": alert.kind, **vars(message)},
     }

@@ -282,6 +282,15 @@ class TestNotifier:
         finish_alerts()
         assert Notifier.heard == ["[pipetrack] orders: load_orders failed and is not tried again"]
 
+    def test_airflows_own_mail_notifier_needs_no_texts(self, server):
+        path = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+        target = NotifierTarget(path, frozenset({"failed"}), {"to": "pager@example.com"})
+        raise_alert(AlertTargets(notifiers=(target,)), "failed", a_record(2, max_retry_attempts=1))
+        finish_alerts()
+        (mail,) = server.wait(1)
+        assert "load_orders" in mail["Subject"]
+        assert "2 of 2" in mail.get_body(("html",)).get_content()
+
     def test_its_id_is_the_same_wherever_it_is_told(self, tmp_path, monkeypatch):
         for host in ("one", "two"):
             monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / host))
