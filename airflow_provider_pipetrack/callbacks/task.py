@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.callbacks")
 
+#: What of a context can be used in a template without a message to Airflow.
+_ASKS_NOTHING = (
+    "dag",
+    "run_id",
+    "dag_run",
+    "ds",
+    "ds_nodash",
+    "ts",
+    "ts_nodash",
+    "ts_nodash_with_tz",
+    "logical_date",
+    "data_interval_start",
+    "data_interval_end",
+    "params",
+)
 _GIVEN_UP = "Airflow gave up after execute had asked it for another run: the task's log says why"
 _NOT_RECORDED = "pipetrack could not record the end of a task; the run's end or reconcile will"
 _LOST = "the task's process ended without a word: killed, out of memory, its worker was lost, or the task was cleared"
@@ -116,7 +131,7 @@ def _write(
         decision, message = "; ".join(filter(None, (decision, owed))) or None, message or _GIVEN_UP
     return close_attempt(
         spec,
-        context,
+        {name: context[name] for name in _ASKS_NOTHING if name in context} if by_airflow else context,
         key,
         Outcome(status, decision=decision, error_message=message),
         by="callback",
