@@ -12,7 +12,14 @@ from pathlib import Path
 
 import click
 
-from airflow_provider_pipetrack.cli.shown import TRANSFER_TABLE, output_option, plural, print_json, print_table
+from airflow_provider_pipetrack.cli.shown import (
+    TRANSFER_TABLE,
+    output_option,
+    plural,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError
 
 
@@ -106,7 +113,8 @@ def test(file: Path, date: datetime | None, limit: float, output: str, *, keep: 
     try:
         if output == "text":
             click.echo(f"Setting up an Airflow in {home} …", err=True)
-        trial = run_trial(file, home, limit=limit, logical_date=date)
+        with progress_bar("completed transfers", shown=output == "text") as bar:
+            trial = run_trial(file, home, limit=limit, logical_date=date, progress=bar)
         with TrackingStore([trial.location], journal_dir=home / "journal") as store:
             attempts = Questions(store).ask("attempts", limit=None, order_by="transfer_order_number").rows
         failed = trial.state != "success"

@@ -204,15 +204,22 @@ def print_list(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Non
 
 
 @contextmanager
-def progress_bar(*, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Give what is called with how much has been done so far; it moves a bar when a person looks on."""
+def progress_bar(
+    what: str = "records and changes", total: int | None = None, *, shown: bool
+) -> Iterator[Callable[[int], None]]:
+    """Give what is called with how much has been done so far; it moves a bar when a person looks on.
+
+    :param what: is counted.
+    :param total: how much there is to be done, where that is known.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    count = "{task.completed:,}" if total is None else "{task.completed:,} of {task.total:,}"
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(count), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("records and changes", total=None)
+        task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 
 

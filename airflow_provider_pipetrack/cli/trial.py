@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +17,8 @@ from typing import Any
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.errors import TrialError, TrialSetupError
+from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 _LOADER = """\
 # Airflow Dag loader: the one pipeline that is tried
@@ -33,6 +37,8 @@ _OF_A_TRIAL = {
 }
 #: Seconds that making the metadata database may take.
 _SETUP_LIMIT = 300.0
+#: Seconds between two looks at how far it is.
+_LOOK_ON = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,14 @@ class Trial:
     log: Path
 
 
-def run_trial(file: Path, home: Path, *, limit: float, logical_date: datetime | None = None) -> Trial:
+def run_trial(
+    file: Path, home: Path, *, limit: float, logical_date: datetime | None = None, progress: Callable[[int], None]
+) -> Trial:
     """Run a pipeline file once and say how it went; its records go into ``home``, wherever the file sends them.
 
     :param home: an empty folder, which becomes AIRFLOW_HOME; Airflow connections come from the environment.
     :param limit: seconds after which it is broken off.
+    :param progress: called every second with how many transfers are completed.
     :raises ConfigError: when the file has mistakes.
     :raises TrialSetupError: when Airflow cannot be set up.
     :raises TrialError: when the run takes longer or ends before its state is known.
@@ -82,7 +91,8 @@ def run_trial(file: Path, home: Path, *, limit: float, logical_date: datetime | 
         raise TrialSetupError(str(error)) from None
     date = logical_date.isoformat() if logical_date else ""
     command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), date]
-    _run(command, environment, log, limit, "run the pipeline")
+    with TrackingStore([location], journal_dir=home / "looking-on") as store:
+        _run(command, environment, log, limit, "run the pipeline", lambda: progress(_completed(store)))
     states = [line.removeprefix(_STATE) for line in log.read_text().splitlines() if line.startswith(_STATE)]
     return Trial(config.dag_id, states[-1] if states else "unknown", location, log)
 
@@ -104,21 +114,41 @@ def trial_dag(file: Path) -> Any:
     return build_dag(config.model_copy(update=changed))
 
 
-def _run(command: list[str], environment: dict[str, str], log: Path, limit: float, what: str) -> None:
+def _completed(store: TrackingStore) -> int:
+    return Questions(store).ask("transfers", status="completed", limit=1).total
+
+
+def _run(
+    command: list[str],
+    environment: dict[str, str],
+    log: Path,
+    limit: float,
+    what: str,
+    look_on: Callable[[], None] = lambda: None,
+) -> None:
+    until = time.monotonic() + limit
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603  this Python, with our own arguments
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            raise TrialError(f"could not {what} within {limit:g} s; see {log}") from None
+            while (code := _waited(process, min(_LOOK_ON, until - time.monotonic()))) is None:
+                if time.monotonic() >= until:
+                    raise TrialError(f"could not {what} within {limit:g} s; see {log}")
+                look_on()
         finally:
             # What it has started goes with it: a task that is broken off must not go on unseen.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if code != 0:
         raise TrialError(f"could not {what}; see {log}")
+
+
+def _waited(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _main() -> None:

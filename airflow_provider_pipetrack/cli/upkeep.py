@@ -50,8 +50,8 @@ def init(locations: Sequence[str], output: str) -> None:
     """
     from airflow_provider_pipetrack.tracking.upkeep import upgrade_locations
 
-    with opened_store(locations) as store:
-        ready = upgrade_locations(store)
+    with opened_store(locations) as store, progress_bar("locations", len(locations), shown=output == "text") as bar:
+        ready = upgrade_locations(store, bar)
     if output == "json":
         print_json([{"location": name, "added": added} for name, added in ready.items()])
         return

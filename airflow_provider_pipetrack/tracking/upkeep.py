@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack import settings
@@ -22,13 +22,18 @@ _UPGRADE_LIMIT = 600.0
 MOST_CHAINS = 10
 
 
-def upgrade_locations(store: TrackingStore) -> dict[str, list[str]]:
+def upgrade_locations(store: TrackingStore, progress: Callable[[int], None]) -> dict[str, list[str]]:
     """Make tables, collections or folders in every location of a chain, or add what those of an older version lack.
 
+    :param progress: called with how many locations are done so far.
     :return: what was added to tables that were there, by location.
     :raises StorageError: when a location refuses or does not answer.
     """
-    return {leg.name: leg.call(lambda adapter: adapter.upgrade(), _UPGRADE_LIMIT, patient=True) for leg in store.legs}
+    added: dict[str, list[str]] = {}
+    for number, leg in enumerate(store.legs, 1):
+        added[leg.name] = leg.call(lambda adapter: adapter.upgrade(), _UPGRADE_LIMIT, patient=True)
+        progress(number)
+    return added
 
 
 def shown_stores(*, own_code: bool, most: int | None = MOST_CHAINS) -> tuple[list[TrackingStore], dict[str, str]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import json
 import os
 import pty
-import re
 import signal
 import sqlite3
 import struct
@@ -36,6 +34,7 @@ from tests.airflow_versions import needs_provider_commands
 from tests.integration.storage.worlds import world
 from tests.postgres_server import CONN_ID, DATABASE
 from tests.postgres_server import postgres as postgres  # a fixture
+from tests.terminals import read_all
 
 RECORD = {"pipeline_id": "orders", "dag_id": "orders", "run_id": "r1", "task_id": "load"}
 RECORD_ID = "orders/r1/load/-1/1"
@@ -548,13 +547,8 @@ def test_a_table_that_does_not_fit_becomes_paragraphs(filled, width, is_table):
     called = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "status"]
     done = subprocess.Popen(called, stdout=terminal, stderr=terminal, env={**environment, "TERM": "xterm"})
     os.close(terminal)
-    shown = b""
-    with contextlib.suppress(OSError):  # the terminal is gone when the command has ended
-        while chunk := os.read(controller, 65536):
-            shown += chunk
-    os.close(controller)
+    text = read_all(controller)
     assert done.wait(60) == 0
-    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
     assert ("┏" in text) is is_table
     assert max(map(len, text.splitlines())) <= width
     assert "orders" in text

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.cli.trial import _run
 from airflow_provider_pipetrack.errors import TrialError
+from tests.terminals import run_looking_on
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
@@ -72,8 +73,9 @@ def test_a_pipeline_is_tried_with_retries_and_audits_and_leaves_nothing_behind(s
 def test_a_trial_that_fails_says_where_its_log_is(starter):
     functions = starter.parent / "shop_functions.py"
     functions.write_text(functions.read_text().replace('"audit_result": "matched"', '"audit_result": "mismatched"'))
-    done = trial(str(starter))
+    done = run_looking_on("test", str(starter))
     assert done.returncode == 1
+    assert "completed transfers ━" in done.stderr
     assert "shop: failed" in done.stdout
     assert "mismatched" in done.stdout
     assert "What Airflow and the transfers said is in " in done.stderr
