@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from airflow_provider_pipetrack.compat import airflow_option
-from airflow_provider_pipetrack.errors import Problem
+from airflow_provider_pipetrack.errors import PipetrackError, Problem
 
 
 def check_files(paths: Iterable[Path]) -> tuple[int, list[Problem]]:
     """Return how many files were checked, and all their problems.
 
     :param paths: pipeline files, or folders whose pipeline files are checked together.
+    :raises PipetrackError: for a folder that has none.
     """
     from airflow_provider_pipetrack.dag.files import pipeline_files
     from airflow_provider_pipetrack.dag.loader import find_problems_in
@@ -22,7 +23,10 @@ def check_files(paths: Iterable[Path]) -> tuple[int, list[Problem]]:
     paths = list(paths)
     make_importable(paths)
     for path in paths:
-        files.extend([found for found, _ in pipeline_files(path)] if path.is_dir() else [path])
+        found = [file for file, _ in pipeline_files(path)] if path.is_dir() else [path]
+        if not found:
+            raise PipetrackError(f"{path}: no file there is a pipeline: none has stage_transfers")
+        files += found
     unique = list(dict.fromkeys(files))
     return len(unique), find_problems_in(unique, build_all=True)
 

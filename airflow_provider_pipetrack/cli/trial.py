@@ -93,8 +93,7 @@ def run_trial(
     command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.trial", str(file.resolve()), date]
     with TrackingStore([location], journal_dir=home / "looking-on") as store:
         _run(command, environment, log, limit, "run the pipeline", lambda: progress(_completed(store)))
-    states = [line.removeprefix(_STATE) for line in log.read_text().splitlines() if line.startswith(_STATE)]
-    return Trial(config.dag_id, states[-1] if states else "unknown", location, log)
+    return Trial(config.dag_id, _state_in(log), location, log)
 
 
 def trial_dag(file: Path) -> Any:
@@ -112,6 +111,13 @@ def trial_dag(file: Path) -> Any:
     dag = config.dag.model_copy(update={"deadline": None})
     changed = {"stage_transfers": rows, "alerts": (), "tracking": tracking, "dag": dag}
     return build_dag(config.model_copy(update=changed))
+
+
+def _state_in(log: Path) -> str:
+    """Return the state that the run ended in; a transfer may have printed whatever it liked before."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    states = [line.removeprefix(_STATE) for line in lines if line.startswith(_STATE)]
+    return states[-1] if states else "unknown"
 
 
 def _completed(store: TrackingStore) -> int:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
-from airflow_provider_pipetrack.cli.trial import _run
+from airflow_provider_pipetrack.cli.trial import _run, _state_in
 from airflow_provider_pipetrack.errors import TrialError
 from tests.terminals import run_looking_on
 
@@ -106,6 +106,12 @@ def test_a_run_that_does_not_come_to_its_end_has_failed(starter):
         broken = trial(str(starter), "--limit", limit)
         assert (broken.returncode, words in broken.stderr) == (1, True), broken.stderr
         assert "What Airflow and the transfers said is in " in broken.stderr
+
+
+def test_whatever_a_transfer_prints_the_state_is_found(tmp_path):
+    log = tmp_path / "trial.log"
+    log.write_bytes(b"\xff\xfe no text\npipetrack: the run ended as success\n")
+    assert _state_in(log) == "success"
 
 
 def test_what_a_trial_has_started_ends_with_it(tmp_path):

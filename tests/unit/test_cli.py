@@ -94,6 +94,13 @@ def test_files_are_validated_together(file, tmp_path):
     assert "2 files checked, 1 problem\n" in both.output
 
 
+def test_a_folder_without_a_pipeline_is_a_wrong_call(tmp_path):
+    (tmp_path / "other.yaml").write_text("a: 1\n")
+    shown = run("validate", str(tmp_path))
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert shown.stderr == f"Error: {tmp_path}: no file there is a pipeline: none has stage_transfers\n"
+
+
 def test_a_file_may_name_modules_beside_it_and_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "dags").mkdir()
