@@ -220,6 +220,7 @@ class AirflowStack:
             **variables,
             "AIRFLOW_HOME": str(self.home),
             "PYTHONUNBUFFERED": "1",
+            "no_proxy": "127.0.0.1,localhost",
             "DO_NOT_TRACK": "1",
             "SCARF_NO_ANALYTICS": "true",
         }
@@ -270,17 +271,18 @@ class AirflowStack:
 
     def _healthy(self) -> bool:
         try:
-            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            answer = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5, trust_env=False)
         except httpx.HTTPError:
             return False
         states = answer.json() if answer.status_code == 200 else {}
         return all((states.get(part) or {}).get("status") == "healthy" for part in ("metadatabase", "scheduler"))
 
     def _log_in(self) -> None:
-        answer = httpx.post(f"{self.url}/auth/token", json={"username": USER, "password": self._password}, timeout=30)
+        login = {"username": USER, "password": self._password}
+        answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=30, trust_env=False)
         answer.raise_for_status()
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Ask Airflow's API, again while SQLite is locked by another of its components."""

@@ -92,6 +92,7 @@ def running_airflow(
         **postgres_of_stack.environment(TRACKING),
         f"AIRFLOW_CONN_{WAREHOUSE.upper()}": json.dumps({"conn_type": "sqlite", "host": str(folder / "warehouse.db")}),
         **metrics_of_stack.environment(),
+        "HTTP_PROXY": "http://127.0.0.1:9",  # Airflow's own processes need none to talk to each other
         "AIRFLOW_CONN_SMTP_DEFAULT": mails_of_stack.connection(),
         f"AIRFLOW_CONN_{DOWN.upper()}": json.dumps(refused),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
