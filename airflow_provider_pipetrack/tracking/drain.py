@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,14 @@ from airflow_provider_pipetrack.storage.locations import masked
 from airflow_provider_pipetrack.tracking.delivery import Delivered, deliver
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.shared import EntryError, chain_bytes, changes_of
+from airflow_provider_pipetrack.tracking.shared import (
+    EntryError,
+    chain_bytes,
+    changes_of,
+    entry_payload,
+    lacking_in,
+    own_journal,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -41,11 +48,20 @@ class _Letter:
     changes: Sequence[Change]
 
 
+@dataclass(frozen=True)
+class _Way:
+    """Where entries go: the chain that they were written for, and of its locations those that may lack them."""
+
+    store: TrackingStore
+    legs: Sequence[Leg]
+
+
 class _Pile:
     """Entries of one chain that are delivered together."""
 
-    def __init__(self, chain: dict[str, Any]) -> None:
+    def __init__(self, chain: dict[str, Any], lacking: frozenset[str]) -> None:
         self.chain = chain
+        self.lacking = lacking
         self.letters: list[_Letter] = []
         self.size = 0
 
@@ -121,7 +137,7 @@ class Drain:
                 _forget([_Letter(entry, forget, ())])
                 continue
             name = chain_bytes(entry.payload)
-            pile = piles.setdefault(name, _Pile(chain))
+            pile = piles.get(name) or piles.setdefault(name, _Pile(chain, lacking_in(name)))
             pile.add(_Letter(entry, forget, changes))
             if pile.size >= AT_ONCE:
                 yield piles.pop(name)
@@ -136,41 +152,55 @@ class Drain:
             self.failures[", ".join(masked(str(text)) for text in pile.chain["locations"])] = str(error)
             self.waiting += _size(letters)
         else:
-            self._deliver_some(store, letters)
+            legs = [leg for leg in store.legs if leg.name in pile.lacking]
+            self._deliver_some(_Way(store, legs or store.legs), letters)
         self._progress(_size(letters))
 
-    def _deliver_some(self, store: TrackingStore, letters: Sequence[_Letter]) -> None:
+    def _deliver_some(self, way: _Way, letters: Sequence[_Letter]) -> None:
         if self.time_is_up:
             self.waiting += _size(letters)
             return
-        delivered = self._attempt(store, letters)
+        delivered = self._attempt(way, letters)
         if delivered.released:
             self.drained += _size(letters)
             _forget(letters)
             return
-        if delivered.refused and self._all_would_write(store):
+        if delivered.refused and self._all_would_write(way):
             if len(letters) > 1:
                 # One of them may be what nobody takes; the others must not wait for it.
                 half = len(letters) // 2
-                self._deliver_some(store, letters[:half])
-                self._deliver_some(store, letters[half:])
+                self._deliver_some(way, letters[:half])
+                self._deliver_some(way, letters[half:])
                 return
             reasons = "; ".join(f"{name}: {reason}" for name, reason in delivered.failures.items())
             if self._set_aside(letters[0].entry, letters[0].forget, reasons):
                 return
+        if delivered.confirmed:
+            self._narrow(way, letters, delivered.failures)
         self.failures.update(delivered.failures)
         self.waiting += _size(letters)
 
-    def _attempt(self, store: TrackingStore, letters: Sequence[_Letter]) -> Delivered:
+    def _narrow(self, way: _Way, letters: Sequence[_Letter], lacking: Collection[str]) -> None:
+        """Let entries wait only for those that lack them; the others can note no debt, and would get them each time."""
+        try:
+            journal = own_journal(self._store.journal_folder)
+            for letter in letters:
+                journal.append(entry_payload(way.store.chain(), letter.changes, lacking), durable=True)
+        except JournalError as error:
+            log.warning("pipetrack: %s", error)
+        else:
+            _forget(letters)
+
+    def _attempt(self, way: _Way, letters: Sequence[_Letter]) -> Delivered:
         changes = [change for letter in letters for change in letter.changes]
         end = time.monotonic() + STEP_LIMIT
         end = end if self._until is None else min(end, self._until)
-        return deliver(store.legs, store.mode, changes, end, patient=self._patient)
+        return deliver(way.legs, way.store.mode, changes, end, patient=self._patient)
 
-    def _all_would_write(self, store: TrackingStore) -> bool:
+    def _all_would_write(self, way: _Way) -> bool:
         """Return whether every location takes an ordinary record, so that what it refuses is refused for what it is."""
         try:
-            for leg in store.legs:
+            for leg in way.legs:
                 leg.call(lambda adapter: adapter.check_writing(), STEP_LIMIT, patient=self._patient)
         except StorageError:
             return False

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,13 @@ def release_journal(folder: Path) -> None:
         journal.close()
 
 
-def entry_payload(chain: Mapping[str, Any], changes: Sequence[Change]) -> bytes:
-    """Return what is written into the journal for changes that are to be delivered along a chain."""
-    payload = {"chain": chain, "changes": [change.to_json() for change in changes]}
+def entry_payload(chain: Mapping[str, Any], changes: Sequence[Change], lacking: Collection[str] = ()) -> bytes:
+    """Return what is written into the journal for changes that are to be delivered along a chain.
+
+    :param lacking: names of the locations that lack them, when others have them already.
+    """
+    only = {"lacking": sorted(lacking)} if lacking else {}
+    payload = {"chain": chain, **only, "changes": [change.to_json() for change in changes]}
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
@@ -71,8 +75,13 @@ def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
 
 
 def chain_bytes(payload: bytes) -> bytes:
-    """Return the part of an entry that says its chain, without reading it."""
+    """Return the part of an entry that says where it goes, without reading it."""
     return payload.partition(_CHANGES)[0]
+
+
+def lacking_in(chain: bytes) -> frozenset[str]:
+    """Return the locations that an entry is for, by the part that says where it goes; empty for all of its chain."""
+    return frozenset(value_of(chain + b"}").get("lacking", ()))
 
 
 def note_waiting(folder: Path) -> None:

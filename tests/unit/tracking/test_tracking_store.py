@@ -138,6 +138,27 @@ def test_a_fallback_that_cannot_note_debts_leaves_the_record_in_the_journal(site
     assert len(store.read_tracking_records("orders")) == 1
 
 
+@pytest.mark.parametrize("mode", ["fallback", "mirror"])
+def test_a_fallback_that_cannot_note_debts_is_not_given_the_same_with_each_pass(site, mode):
+    site.shut("a", "c")
+    fallback = site.location("b", "local_file")
+    store = site.store("a", fallback, site.location("c", "local_file"), mode=mode)
+    ids = [f"orders/none/t{number}/-1/1" for number in range(5)]
+    assert all(store.write_tracking_record({**RECORD, "transfer_unique_id": f"t{number}"}) for number in range(5))
+    sizes = []
+    for _ in range(3):
+        assert store.reconcile().waiting == 5
+        sizes.append((site.root / "b" / "tracking").stat().st_size)
+    assert sizes[0] == sizes[1] == sizes[2]
+    store.close()
+    site.open("a")
+    assert store.reconcile().waiting == site.waiting() == 0
+    assert site.ids("a") == ids
+    site.open("c")
+    assert store.reconcile().still_owed == 0
+    assert site.ids(site.location("c", "local_file")) == (ids if mode == "mirror" else [])
+
+
 def test_a_record_that_no_location_took_is_safe_in_the_journal_and_readable(site):
     site.shut("a", "b")
     store = site.store("a", "b")
