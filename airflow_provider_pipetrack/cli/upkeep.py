@@ -287,5 +287,8 @@ def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
             f"{plural(found.lost, 'record')} could not be kept anywhere: enter anew what the task logs have under "
             f"'pipetrack could not keep', then remove {counter_of(found.journal_folder)}, which counts them"
         )
+    if found.unnoted:
+        told = plural(found.unnoted, "change")
+        click.echo(f"{told} in a fallback alone, of which nobody has a note: run pipetrack reconcile --full")
     for guarantee in found.guarantees:
         click.echo(f"{'yes' if guarantee.holds else 'NO '}  after {guarantee.against}: {guarantee.sentence}")

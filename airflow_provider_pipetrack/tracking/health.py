@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.tracking.dead_letters import DeadLetter, DeadLetters
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, MAX_FOLDER, journal_size
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.losses import lost_on_host
+from airflow_provider_pipetrack.tracking.losses import lost_on_host, unnoted_on_host
 from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Health:
     :param other_hosts: changes that wait in the journals of other hosts beside this one's, by host.
     :param dead_letters: entries that no location takes.
     :param lost: records that neither the journal nor a location could keep; each stands whole in a log.
+    :param unnoted: changes that a fallback has alone and nobody has noted; only a full reconcile brings them home.
     :param locations: the locations of the chains, each once, in their order.
     :param guarantees: what holds when something dies.
     """
@@ -97,6 +98,7 @@ class Health:
     other_hosts: dict[str, int]
     dead_letters: list[DeadLetter]
     lost: int
+    unnoted: int
     locations: list[LocationHealth]
     guarantees: list[Guarantee]
 
@@ -111,7 +113,8 @@ class Health:
         return (
             LocationState.UP in states
             and states <= {LocationState.UP, LocationState.NOT_VISIBLE}
-            and not (self.dead_letters or self.lost or self.undelivered or any(self.other_hosts.values()))
+            and not (self.dead_letters or self.lost or self.unnoted or self.undelivered)
+            and not any(self.other_hosts.values())
             and not any(location.owed for location in self.locations)
         )
 
@@ -133,6 +136,7 @@ def health(store: TrackingStore, *others: TrackingStore, writing: bool = False) 
         other_hosts=_other_hosts(folder),
         dead_letters=DeadLetters(folder).read(),
         lost=lost_on_host(folder),
+        unnoted=unnoted_on_host(folder),
         locations=_locations([store, *others], writing=writing),
         guarantees=guarantees(folder, *(one.legs for one in (store, *others))),
     )

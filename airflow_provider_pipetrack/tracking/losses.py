@@ -1,17 +1,30 @@
-"""Records that neither the journal nor any location could keep: counted, and written whole into the log."""
+"""What was kept nowhere, or where nobody will look for it: counted, and said at ERROR.
+
+A record that neither the journal nor a location could keep is written whole into the log. One that stands in a fallback
+which can note no debts, while the journal could not be written, is brought home by comparing all locations.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE
 
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.store import TrackingStore
+
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
+
+_LOST = "lost"
+_UNNOTED = "unnoted-"
 
 
 class LossCounter:
@@ -45,13 +58,55 @@ def counter_of(folder: Path) -> Path:
 
     :param folder: the host's journal folder.
     """
-    return folder / "lost"
+    return folder / _LOST
 
 
 def lost_on_host(folder: Path) -> int:
     """Return how many records this host could keep nowhere, in all its processes together, since somebody looked."""
+    return _size(counter_of(folder))
+
+
+def log_unnoted(store: TrackingStore, number: int, failures: Mapping[str, str]) -> None:
+    """Say that a fallback has changes which others lack, and that nothing but this will remember it.
+
+    :param number: how many.
+    :param failures: why the others did not take them, by name.
+    """
+    keeper = next((leg for leg in store.legs if leg.name not in failures), store.legs[-1])
+    advice = "only there they can be read"
+    if keeper.can_list:
+        advice = "run pipetrack reconcile --full when all is well"
+        _add_to(_unnoted_of(store), number)
+    log.error(
+        "pipetrack: %d changes stand in %s, which cannot note that %s lacks them: %s",
+        number, keeper.name, ", ".join(failures), advice,
+    )  # fmt: skip
+
+
+def unnoted_by(store: TrackingStore) -> int:
+    """Return how many changes stand in a fallback of a chain alone, of which only a full reconcile knows."""
+    return _size(_unnoted_of(store))
+
+
+def unnoted_on_host(folder: Path) -> int:
+    """Return the same for all chains of a host."""
+    return sum(_size(path) for path in folder.glob(f"{_UNNOTED}*"))
+
+
+def forget_unnoted(store: TrackingStore) -> None:
+    """Note that all locations of a chain have the same now."""
+    with suppress(OSError):
+        _unnoted_of(store).unlink()
+
+
+def _unnoted_of(store: TrackingStore) -> Path:
+    chain = json.dumps(store.chain(), sort_keys=True)
+    return store.journal_folder / f"{_UNNOTED}{hashlib.sha256(chain.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _size(counter: Path) -> int:
     try:
-        return counter_of(folder).stat().st_size
+        return counter.stat().st_size
     except OSError:
         return 0
 
@@ -63,4 +118,4 @@ def _add_to(counter: Path, number: int) -> None:
         with counter.open("ab", buffering=0) as file:
             file.write(b"." * number)
     except OSError as error:
-        log.warning("pipetrack cannot count the loss in %s: %s", counter, error)
+        log.warning("pipetrack cannot count this in %s: %s", counter, error)

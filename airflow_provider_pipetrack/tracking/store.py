@@ -22,8 +22,14 @@ from airflow_provider_pipetrack.tracking.delivery import Batch, Delivered, Deliv
 from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
-from airflow_provider_pipetrack.tracking.losses import LOSSES
-from airflow_provider_pipetrack.tracking.reading import Reading, latest_attempt, read_history, read_merged, silent_among
+from airflow_provider_pipetrack.tracking.losses import LOSSES, forget_unnoted, log_unnoted, unnoted_by
+from airflow_provider_pipetrack.tracking.reading import (
+    Reading,
+    latest_attempt,
+    read_history,
+    read_merged,
+    silent_among,
+)
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -208,7 +214,11 @@ class TrackingStore:
         until = None if limit is None else time.monotonic() + limit
         journal = self._journal_if_any()
         forget_waiting(self.journal_folder)
+        unnoted = unnoted_by(self) if full and until is None else 0
         summary = Reconciler(self, journal, folders, progress=progress, until=until).run(full=full)
+        is_level = all(leg.name not in summary.unreachable for leg in self.legs if leg.can_list)
+        if unnoted and is_level and unnoted_by(self) == unnoted:
+            forget_unnoted(self)
         if summary.waiting or summary.still_owed:
             note_waiting(self.journal_folder)
         return summary
@@ -350,6 +360,8 @@ class TrackingStore:
                 self._forget(batch.journal, batch.entry)
         elif not delivered.confirmed:
             LOSSES.log(batch.changes, delivered.failures, self.journal_folder)
+        elif not delivered.released:
+            log_unnoted(self, len(batch.changes), delivered.failures)
 
     def _forget(self, journal: Journal, number: int) -> None:
         try:

@@ -171,6 +171,7 @@ class HealthAnswer(BaseModel):
     other_hosts: dict[str, int]
     dead_letters: Annotated[int, BeforeValidator(len)] = Field(description="Entries that no place takes.")
     lost: int
+    unnoted: int = Field(description="Changes in a fallback alone; `pipetrack reconcile --full` brings them home.")
     alerts: Alerts
     locations: list[Location]
     guarantees: list[Guarantee]

@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking import shared as shared_module
 from airflow_provider_pipetrack.tracking.breaker import Breaker
+from airflow_provider_pipetrack.tracking.health import health
 from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.losses import LOSSES
 from airflow_provider_pipetrack.tracking.shared import entry_payload
@@ -136,6 +137,37 @@ def test_a_fallback_that_cannot_note_debts_leaves_the_record_in_the_journal(site
     assert (store.reconcile().drained, site.waiting()) == (0, 0)
     assert site.ids("a") == [RECORD_ID]
     assert len(store.read_tracking_records("orders")) == 1
+
+
+def test_what_only_a_fallback_has_and_nobody_notes_is_said_until_a_full_pass_brings_it_home(site, caplog):
+    site.shut("a")
+    store = site.store("a", site.location("b", "local_file"))
+    blocked = store.journal_folder / "slot-000.seg"
+    blocked.mkdir(parents=True)
+    assert store.write_tracking_record(RECORD) is True
+    (line,) = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert line.startswith("pipetrack: 1 changes stand in local_file||")
+    assert line.endswith("lacks them: run pipetrack reconcile --full when all is well")
+    blocked.rmdir()
+    store.reconcile(full=True)
+    assert health(store).unnoted == 1
+    site.open("a")
+    store.reconcile()
+    assert (health(store).unnoted, health(store).is_well) == (1, False)
+    assert store.reconcile(full=True).copied == 1
+    assert site.ids("a") == [RECORD_ID]
+    assert (health(store).unnoted, health(store).is_well) == (0, True)
+
+
+def test_what_a_storage_that_cannot_list_has_alone_is_said_without_advice_that_does_not_help(site, caplog):
+    class Three(StorageAdapter):
+        def apply(self, changes, *, owed=()):
+            pass
+
+    site.shut("no-journal", "a")
+    store = site.store("a", "three||x", adapters={"three": Three}, journal_dir=site.root / "no-journal")
+    assert store.write_tracking_record(RECORD) is True
+    assert "lacks them: only there they can be read" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["fallback", "mirror"])
