@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -9,8 +11,9 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.storage.local_file import LocalFileAdapter
 from airflow_provider_pipetrack.storage.locations import Location, parse_location_string
-from airflow_provider_pipetrack.storage.registry import custom_types, make_adapter
+from airflow_provider_pipetrack.storage.registry import ENTRY_POINTS, custom_types, make_adapter
 from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
+from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 USERS = "tests.integration.storage.users_adapter"
 CHANGE = change_from_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
@@ -79,6 +82,30 @@ def test_a_type_whose_package_is_gone_is_refused():
         "there is no adapter for 'own' in this version; name your own under storage_adapters"
     )
     assert not raised.value.transient
+
+
+def test_a_package_may_name_its_storages_by_an_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "a_users_shelf.py").write_text(
+        "import json, pathlib\n"
+        "class Shelf:\n"
+        "    def __init__(self, location):\n"
+        "        self.path = pathlib.Path(location.partition('||')[2])\n"
+        "    def write_tracking_record(self, record):\n"
+        "        return bool(self.path.write_text(json.dumps(record, default=str)))\n"
+        "    def read_tracking_records(self, pipeline_id):\n"
+        "        return [json.loads(self.path.read_text())] if self.path.exists() else []\n"
+        "    def update_tracking_record(self, transfer_id, updates):\n"
+        "        return False\n"
+    )
+    installed = tmp_path / "a_users_shelf-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: a-users-shelf\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nshelf = a_users_shelf:Shelf\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with TrackingStore([f"shelf@a||{tmp_path}/kept.json"], journal_dir=tmp_path / "journal") as store:
+        assert store.write_tracking_record({"pipeline_id": "orders", "transfer_unique_id": "t1"})
+        assert store.flush()
+    assert json.loads((tmp_path / "kept.json").read_text())["transfer_unique_id"] == "t1"
 
 
 def test_a_refusal_is_an_error_with_the_record():
