@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -65,6 +65,12 @@ def init(locations: Sequence[str], output: str) -> None:
 @click.option("--interval", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between passes.")
 @click.option("--adopt", metavar="HOST", help="Drain the journal of a host that is gone, from the same folder, too.")
 @click.option(
+    "--from-log",
+    type=click.File(errors="replace"),
+    multiple=True,
+    help="Take back the records that stand in a task's log since nothing could keep them; may be given again.",
+)
+@click.option(
     "--airflow-url",
     envvar="PIPETRACK_AIRFLOW_URL",
     show_envvar=True,
@@ -82,6 +88,7 @@ def init(locations: Sequence[str], output: str) -> None:
 def reconcile(
     interval: float,
     adopt: str | None,
+    from_log: Sequence[TextIO],
     airflow_url: str | None,
     airflow_user: str | None,
     airflow_password: str | None,
@@ -101,6 +108,8 @@ def reconcile(
     """
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
 
+    for file in from_log:
+        _take_back(locations, file)
     airflow = AirflowRest(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
     with contextlib.suppress(KeyboardInterrupt) if watch else contextlib.nullcontext():
         while True:
@@ -165,6 +174,16 @@ def _stores(locations: Sequence[str]) -> Iterator[list[TrackingStore]]:
     else:
         with opened_store(()):
             yield stores_of_host()
+
+
+def _take_back(locations: Sequence[str], file: TextIO) -> None:
+    from airflow_provider_pipetrack.tracking.losses import lost_in
+
+    found = list(lost_in(file.read()))
+    with opened_store(locations) as store:
+        if not store.submit(found, durable=True) and not store.flush():
+            raise click.ClickException(f"{file.name}: the records can be kept nowhere now, either")
+    click.echo(f"{file.name}: {plural(len(found), 'change')} taken back", err=True)
 
 
 def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str, *, full: bool) -> Summary:
@@ -284,8 +303,8 @@ def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
         click.echo(f"The last one that was tried {alerts.last_error}")
     if found.lost:
         click.echo(
-            f"{plural(found.lost, 'record')} could not be kept anywhere: enter anew what the task logs have under "
-            f"'pipetrack could not keep', then remove {counter_of(found.journal_folder)}, which counts them"
+            f"{plural(found.lost, 'record')} could not be kept anywhere: give the task logs with 'pipetrack could not "
+            f"keep' to reconcile --from-log, then remove {counter_of(found.journal_folder)}, which counts them"
         )
     if found.unnoted:
         told = plural(found.unnoted, "change")

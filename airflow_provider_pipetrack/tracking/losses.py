@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
 
+_KEEP = "Keep this line: "
 _LOST = "lost"
 _UNNOTED = "unnoted-"
 
@@ -42,7 +43,7 @@ class LossCounter:
         _add_to(counter_of(folder), len(changes))
         for change in changes:
             log.error(
-                "pipetrack could not keep this record anywhere (%d so far in process %d; %s). Keep this line: %s",
+                "pipetrack could not keep this record anywhere (%d so far in process %d; %s). " + _KEEP + "%s",
                 self.lost,
                 os.getpid(),
                 "; ".join(f"{name}: {reason}" for name, reason in failures.items()) or "no location",
@@ -64,6 +65,24 @@ def counter_of(folder: Path) -> Path:
 def lost_on_host(folder: Path) -> int:
     """Return how many records this host could keep nowhere, in all its processes together, since somebody looked."""
     return _size(counter_of(folder))
+
+
+def lost_in(log_text: str) -> Iterator[Change]:
+    """Yield the changes that a log holds since nothing could keep them; its lines may be text, or JSON as Airflow's."""
+    for line in log_text.splitlines():
+        if _KEEP in line:
+            try:
+                change, _ = json.JSONDecoder().raw_decode(_event(line).partition(_KEEP)[2])
+                yield Change.from_json(change)
+            except (ValueError, KeyError, TypeError) as error:
+                log.warning("pipetrack cannot read this line: %s: %.200s", error, line)
+
+
+def _event(line: str) -> str:
+    try:
+        return str(json.loads(line)["event"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def log_unnoted(store: TrackingStore, number: int, failures: Mapping[str, str]) -> None:

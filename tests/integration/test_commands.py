@@ -366,6 +366,22 @@ def test_reconcile_of_several_chains_names_what_it_sets_aside_and_counts_it_once
     assert (shown.exit_code, shown.stdout) == (1, "1 dead letter\n")
 
 
+def test_reconcile_takes_back_what_only_a_log_has(home, caplog):
+    (home / "down").write_text("in the way")
+    with TrackingStore([f"sqlite||{home}/down/a.db||t"], journal_dir=home / "down") as store:
+        assert not store.write_tracking_record(RECORD)
+        assert not store.write_tracking_record({**RECORD, "run_id": 'said "so"'})
+    first, second = [line for line in caplog.messages if "Keep this line" in line]
+    log = home / "attempt=1.log"
+    log.write_text(f"a line\n[2026-01-31] ERROR - {first}\n" + json.dumps({"event": second, "level": "error"}) + "\n")
+    for _ in range(2):
+        shown = run("reconcile", "--from-log", str(log))
+        assert (shown.exit_code, shown.stdout) == (0, "nothing to do\n")
+        assert f"{log}: 2 changes taken back" in shown.stderr
+    with TrackingStore.from_settings() as store:
+        assert [record["run_id"] for record in store.read_tracking_records("orders")] == ["r1", 'said "so"']
+
+
 def test_reconcile_adopts_no_host_that_is_not_there(home):
     shown = run("reconcile", "--adopt", "gone")
     assert shown.exit_code == 2
@@ -392,7 +408,7 @@ def test_doctor_says_which_file_counts_what_was_lost_and_when_it_may_go(filled):
     counter.write_bytes(b"..")
     shown = run("doctor")
     assert shown.exit_code == 1
-    assert "2 records could not be kept anywhere: enter anew what the task logs have under" in shown.output
+    assert "2 records could not be kept anywhere: give the task logs with 'pipetrack could not keep' to" in shown.output
     assert f"then remove {counter}, which counts them" in shown.output
     counter.unlink()
     assert run("doctor").exit_code == 0
