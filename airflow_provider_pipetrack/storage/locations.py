@@ -12,11 +12,15 @@ from airflow_provider_pipetrack.errors import LocationError
 SEPARATOR = "||"
 #: Up to the last @, since a password may hold one, as it may hold a slash.
 _LOGIN = re.compile(r"(://[^:/@|\s]*:|(?:^|(?<=[\s|,;=]))[^:/@|\s,;=]+:(?!/))(?:[^|\s]|\|(?!\|))*@")
+#: As Oracle's clients write it.
+_SLASH_LOGIN = re.compile(r"(?:^|(?<=[\s|,;=]))([^:/@|\s,;=]+/)[^/@|\s,;]+(?=@\w)")
 _NAMED_SECRET = re.compile(
     r"""(?ix) (
         ["']? \b[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?) ["']? \s*[=:]\s*
+        | ["']? \b[\w-]*(?:api|access|account|private|secret)[_-]?key ["']? \s*:\s*
         | ["']? \b(?:[\w-]*(?:key|signature)|pass|sig|auth) ["']? \s*=\s*
         | \bbearer\s+
+        | \bbasic\s+ (?=(?-i:\S*[A-Z0-9=]))  # base64, and no word of a sentence
     ) (?: "[^"]*" | '[^']*' | [^;&|,\s}]+ )"""
 )
 DEFAULT_TABLE = "pipeline_tracking"
@@ -76,8 +80,8 @@ class Location:
 
 
 def masked(text: str) -> str:
-    """Return a location without the secrets that a user's own form may hold: ``user:password@`` and ``key=value``."""
-    text = _LOGIN.sub(r"\1***@", text)
+    """Return a location without the secrets that a user's own form may hold: ``user:password@``, ``key=value``."""
+    text = _SLASH_LOGIN.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
     return _NAMED_SECRET.sub(r"\1***", text)
 
 
