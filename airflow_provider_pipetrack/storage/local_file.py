@@ -20,7 +20,7 @@ from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.storage.base import Listed, MergingAdapter, Record, file_is_here, listed
 from airflow_provider_pipetrack.storage.locations import Location
 
-#: A file above this size, in bytes, is folded to one line per record.
+#: A file is folded to one line per record whenever it grows beyond a multiple of this size, in bytes.
 COMPACT_ABOVE = 32_000_000
 #: How the file of this adapter begins; a crash may have left less of it.
 _BEGINNING = b'{"event_id"'
@@ -48,12 +48,13 @@ class LocalFileAdapter(MergingAdapter):
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Append the changes, all or none of them."""
         del owed
-        lines = "".join(json.dumps(change.to_json(), separators=(",", ":")) + "\n" for change in changes)
+        lines = "".join(json.dumps(change.to_json(), separators=(",", ":")) + "\n" for change in changes).encode()
         try:
             with self._locked() as descriptor:
                 size = _cut_torn_line(descriptor)
-                _append(descriptor, lines.encode(), size)
-            if size > COMPACT_ABOVE:
+                _append(descriptor, lines, size)
+            # Not whenever it is large: many records are still many when they are folded, and that takes seconds.
+            if size // COMPACT_ABOVE < (size + len(lines)) // COMPACT_ABOVE:
                 self._compact()
         except OSError as error:
             raise self._explained(error) from error

@@ -145,18 +145,32 @@ def test_a_full_disk_takes_all_changes_or_none(path):
 
 def test_a_large_file_is_folded_to_a_line_for_each_record(path, monkeypatch):
     adapter = made(f"local_file||{path}")
-    for number in range(30):
-        adapter.apply([change(f"t{number % 3}", records_succeeded=number)])
+    changes = [change(f"t{number % 3}", records_succeeded=number) for number in range(30)]
+    for one in changes:
+        adapter.apply([one])
     with path.open("ab") as file:
         file.write(b"a note of somebody's\n")
     before = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
-    monkeypatch.setattr(local_file, "COMPACT_ABOVE", 1_000)
+    monkeypatch.setattr(local_file, "COMPACT_ABOVE", path.stat().st_size + 10)
     adapter.apply([])
+    assert len(path.read_text().splitlines()) == 31
+    adapter.apply(changes[-1:])
     assert len(path.read_text().splitlines()) == 4
     assert path.read_text().endswith("\na note of somebody's\n")
     after = sorted(adapter.read_tracking_records("orders"), key=lambda record: record["record_id"])
     assert after == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_stays_large_is_not_folded_with_each_write(path, monkeypatch):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change(f"t{number}") for number in range(30)])
+    monkeypatch.setattr(local_file, "COMPACT_ABOVE", path.stat().st_size // 2)
+    files = set()
+    for number in range(5):
+        adapter.apply([change(f"more{number}")])
+        files.add(path.stat().st_ino)
+    assert len(files) == 1
 
 
 def test_a_writer_that_waited_while_the_file_was_folded_writes_into_the_new_one(path, monkeypatch):
