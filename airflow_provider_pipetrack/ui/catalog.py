@@ -163,7 +163,7 @@ AUDITS = Table(
 )
 FLAKY = Table(
     "flaky",
-    "Transfers that fail",
+    "Transfers that failed",
     "flaky",
     (
         Column("Transfer", cells.transfer, "task_id"),
@@ -174,12 +174,12 @@ FLAKY = Table(
         Column("Last failed", moment_cell("last_failed_at"), "last_failed_at"),
         _OWNER,
     ),
-    "No attempt has failed.",
+    "No attempt failed.",
     size=10,
 )
 SLOW = Table(
     "slow",
-    "Transfers that take longer than estimated",
+    "Transfers that took longer than estimated",
     "slow",
     (
         Column("Transfer", cells.transfer, "task_id"),
@@ -191,6 +191,6 @@ SLOW = Table(
         Column("Estimate", duration_cell("estimated_seconds"), "estimated_seconds", numeric=True),
         _OWNER,
     ),
-    "None has taken longer than estimated.",
+    "None took longer than estimated.",
     size=10,
 )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from airflow_provider_pipetrack.records.queries import QUESTIONS
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Next, next_run
 from airflow_provider_pipetrack.ui.paths import from_segment, link
 from airflow_provider_pipetrack.ui.stage_graph import stage_graph
-from airflow_provider_pipetrack.ui.tables import Row
-from airflow_provider_pipetrack.ui.views import view
+from airflow_provider_pipetrack.ui.tables import Row, Shown
+from airflow_provider_pipetrack.ui.views import View, view
 
 router = APIRouter()
 
 _FILTERS = ("dag_id", "status", "since", "until")
 #: Records of the last run that are looked at for the picture; a mapped transfer has many.
 _MOST_RECORDS = 1000
+#: Days back from today, and the newest records of them, in which it is looked for what hurts, where the reader has
+#: chosen no time.
+LATELY, _MOST_LOOKED_AT = 30, 50_000
 _RUNS = replace(
     catalog.RUNS, size=20, columns=[column for column in catalog.RUNS.columns if column.title != "Pipeline"]
 )
@@ -32,13 +37,13 @@ def pipeline(request: Request, pipeline: str, asker: Asker = Depends(asker_of)) 
     pipeline_id = from_segment(pipeline)
     shown = view(request, asker, _FILTERS, pipeline_id=pipeline_id)
     # Where it hurts is asked of all runs; a state would hide what failed on the way to it.
-    hurts = shown.without("status")
+    hurts = _lately(shown.without("status"))
     export = shown.export(_RUNS) or hurts.export(catalog.FLAKY, catalog.SLOW)
     if export is not None:
         return export
     dag_id = shown.filters.values.get("dag_id")
     current = asker.ask("pipelines", pipeline_id=pipeline_id, dag_id=dag_id).rows
-    runs = shown.show(_RUNS)
+    flaky, slow = hurts.show(catalog.FLAKY), hurts.show(catalog.SLOW)
     return shown.page(
         "pipeline.html",
         status=200 if current or asker.unreachable else 404,
@@ -46,12 +51,33 @@ def pipeline(request: Request, pipeline: str, asker: Asker = Depends(asker_of)) 
         dag_id=dag_id,
         current=current,
         graph=_graph(asker, current[0]) if current else None,
-        runs=runs,
-        flaky=hurts.show(catalog.FLAKY),
-        slow=hurts.show(catalog.SLOW),
+        runs=shown.show(_RUNS),
+        flaky=flaky,
+        slow=slow,
+        flakiest=_worst(hurts, flaky),
+        slowest=_worst(hurts, slow),
+        days=LATELY if "since" in hurts.about else None,
+        looked_at=_MOST_LOOKED_AT,
         link=link,
         following=_following(asker, current),
     )
+
+
+def _lately(shown: View) -> View:
+    """Return a view of the last days only, unless the reader has chosen a time."""
+    if {"since", "until"} & shown.filters.values.keys():
+        return shown
+    today = shown.asker.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    lately = {"since": today - timedelta(days=LATELY), "newest_records": _MOST_LOOKED_AT}
+    return replace(shown, about={**shown.about, **lately})
+
+
+def _worst(hurts: View, shown: Shown) -> Row | None:
+    """Return what stands first in a table in its own order, whatever order and page of it are shown."""
+    if shown.total > len(shown.records):
+        return next(iter(hurts.first(shown.table)), None)
+    name, _ = QUESTIONS[shown.table.question].order
+    return max(shown.records, key=lambda row: row[name], default=None)
 
 
 def _following(asker: Asker, rows: Sequence[Row]) -> Callable[[Row], Next | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,7 +14,7 @@ from airflow_provider_pipetrack.tracking.reading import NOT_HERE
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
-from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Shown, Table, exported, show
+from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Row, Shown, Table, exported, show
 
 
 @dataclass
@@ -41,6 +42,10 @@ class View:
         """The relative address of the overview."""
         return root_of(self.request)
 
+    @property
+    def _wanted(self) -> dict[str, Any]:
+        return {**self.filters.values, **self.about}
+
     def without(self, name: str) -> View:
         """Return the same view as if the reader had not filtered by ``name``."""
         values, texts = (
@@ -54,16 +59,21 @@ class View:
 
         :param beside: gives what cells need beside their rows.
         """
-        context = Context(self.root, self.asker.now, {**self.filters.texts, **self.about})
-        wanted = {**self.filters.values, **self.about}
-        return show(table, self.asker, self.asked, wanted, context, filtered=bool(self.filters.texts), beside=beside)
+        about = {name: value.date() if isinstance(value, datetime) else value for name, value in self.about.items()}
+        context = Context(self.root, self.asker.now, {**self.filters.texts, **about})
+        filtered = bool(self.filters.texts)
+        return show(table, self.asker, self.asked, self._wanted, context, filtered=filtered, beside=beside)
+
+    def first(self, table: Table) -> Sequence[Row]:
+        """Return the row that stands first in a table's own order, if there is one."""
+        return self.asker.ask(table.question, **self._wanted, limit=1).rows
 
     def export(self, *tables: Table) -> Response | None:
         """Return the table that the address wants as CSV, or None when it wants the page."""
         wanted = self.asked.get("export")
         for table in tables:
             if table.key == wanted:
-                rows = exported(table, self.asker, self.asked, {**self.filters.values, **self.about})
+                rows = exported(table, self.asker, self.asked, self._wanted)
                 named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
                 return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
         return None

@@ -216,7 +216,8 @@ class Asked:
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
-            "of_pipeline": "AND t.pipeline_id = :pipeline_id" if self.filters.get("pipeline_id") else "",
+            "of_pipeline": self._terms("pipeline_id"),
+            "chosen": self._terms("pipeline_id", "since"),
             "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
             "judged": NEWEST_JUDGED if self.filters.get("newest_records") else "{tracking}",
             "listed": NEWEST_LISTED if self.filters.get("newest_records") else "{source}",
@@ -274,6 +275,11 @@ class Asked:
         if self.filters.get("status") in _UNSETTLED_STATUS and "status" not in self.known.of_the_answer:
             terms.append("{unsettled}")  # says nothing new, but lets the database use the index of such records
         return "".join(f" AND {term}" for term in terms) + self._seen()
+
+    def _terms(self, *names: str) -> str:
+        """Return the conditions of those of some filters that are given."""
+        given = ((name, self.filters.get(name)) for name in names)
+        return "".join(f" AND {condition(name, self.question, value)}" for name, value in given if value)
 
     def _seen(self) -> str:
         if self.dag_ids is None:

@@ -86,7 +86,7 @@ RECENT: Final = """(SELECT t.* FROM (
       LIMIT :newest
     ) recent JOIN"""
 OF_RECENT: Final = "ON t.dag_id = recent.dag_id AND t.run_id = recent.run_id {first}) t"
-#: So many of the newest records, of each source, with all that transfers are judged and chosen by.
+#: So many of the newest records that are chosen from, of each source, with all that transfers are judged and chosen by.
 NEWEST_JUDGED: Final = """([[
   SELECT * FROM (
     SELECT t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.map_index, t.retry_attempt_number, t.stage_i_details,
@@ -94,12 +94,15 @@ NEWEST_JUDGED: Final = """([[
       t.error_message, t.audit_result, t.created_timestamp, t.transfer_end_timestamp, t.actual_seconds,
       t.estimated_seconds
     FROM {source} t
-    WHERE 1 = 1 {unless_newer} {seen}
+    WHERE 1 = 1 {unless_newer} {seen} {chosen}
     ORDER BY t.created_timestamp DESC
     LIMIT :newest_records
   ) newest
 ]])"""
-#: So many of the newest records of a source, with all they have.
+#: So many of the newest records of a source that are chosen from, with all they have.
 NEWEST_LISTED: Final = """(
-  SELECT t.* FROM {source} t WHERE 1 = 1 {unless_newer} {seen} ORDER BY t.created_timestamp DESC LIMIT :newest_records
+  SELECT t.* FROM {source} t
+  WHERE 1 = 1 {unless_newer} {seen} {chosen}
+  ORDER BY t.created_timestamp DESC
+  LIMIT :newest_records
 )"""

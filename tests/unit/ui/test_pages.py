@@ -80,7 +80,36 @@ def test_a_pipeline_shows_its_stages_its_runs_and_where_it_hurts(client, read):
     assert "clean: failed, owner shop_team" in labels
     assert "publish: not run, owner shop_team" in labels
     assert "clean 56 % 14 25 12" in page.text
-    assert "None has taken longer than estimated." in page.text
+    assert "None took longer than estimated." in page.text
+
+
+def test_a_pipeline_says_first_where_it_hurts_lately(visitor, tmp_path, read):
+    runs = [good_run("orders", f"r{day}", NOW - timedelta(days=day)) for day in (1, 2, 40)]
+    runs[1].end("publish", 40, 14, attempt=2)
+    runs[2].end("load", 40, 90, attempt=2, status="failed")
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        head = client.get("p/orders").text.split("<h2")[0]
+        assert '#flaky">2 times in 4 attempts</a>' in head
+        told = "In the last 30 days clean failed most often, 2 times in 4 attempts; publish took longest beside its estimate"
+        page = read(client, "p/orders")
+        assert f"{told}, 1.5 times." in page.text
+        assert "Transfers that failed in the last 30 days 1 CSV" in page.text
+        assert len(exported(client, "p/orders?export=flaky")) == 1
+        sorted_otherwise = read(client, "p/orders?flaky.sort=task_id&slow.sort=-longest_seconds")
+        assert f"{told}, 1.5 times." in sorted_otherwise.text
+        page = read(client, "p/orders?since=60d")
+        assert "In this time clean failed most often, 3 times in 6 attempts" in page.text
+        assert "Transfers that failed 2 CSV" in page.text
+        assert "days" not in read(client, "p/orders?until=20d").text.replace("distance", "")
+
+
+def test_a_pipeline_that_did_well_says_so(visitor, tmp_path, read):
+    run = Run("orders", "one", NOW)
+    run.end("load")
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "orders"), "p/orders")
+    assert "In the last 30 days no attempt failed, and nothing took longer than estimated." in page.text
 
 
 def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read):
