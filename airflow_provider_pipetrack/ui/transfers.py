@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
 from airflow_provider_pipetrack.ui.paths import from_segment, run_link
+from airflow_provider_pipetrack.ui.trend import drift, flakiness
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import audit_state, state_of
 
@@ -46,6 +47,8 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         pipeline_id=pipeline_id,
         task_id=task_id,
         estimate=estimate,
+        flakiness=flakiness(durations.rows),
+        drift=drift(durations.rows),
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),
         details=latest.rows,

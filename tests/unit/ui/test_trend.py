@@ -1,0 +1,95 @@
+"""Whether a transfer is flaky or drifting."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_pipetrack.ui.trend import Drift, Flakiness, drift, flakiness
+from tests.tracking_history import NOW, Run
+from tests.unit.ui.conftest import filled_store
+
+NEWEST = datetime(2026, 1, 31, tzinfo=timezone.utc)
+
+
+def attempts(*seconds, failed=(), retries=()):
+    return [
+        {
+            "actual_seconds": taken,
+            "transfer_status": "failed" if place in failed else "completed",
+            "retry_attempt_number": 1 if place in retries else 0,
+            "created_timestamp": NEWEST - timedelta(days=place),
+        }
+        for place, taken in enumerate(seconds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (attempts(*[5.0] * 4, failed={0}), None),
+        (attempts(*[5.0] * 5), Flakiness(5, 0, 0, NEWEST - timedelta(days=4))),
+        (
+            attempts(*[5.0] * 60, failed={1, 49, 50, 59}, retries={0, 48, 58}),
+            Flakiness(50, 2, 2, NEWEST - timedelta(days=49)),
+        ),
+    ],
+    ids=["too few", "none", "the last fifty"],
+)
+def test_how_the_last_attempts_ended(rows, told):
+    assert flakiness(rows) == told
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (attempts(*[9.0] * 19), None),
+        (attempts(*[9.0] * 10, *[0.0] * 10), None),
+        (attempts(*[12.0] * 10, *[5.0] * 10), Drift(10, 10, 12.0, 5.0)),
+        (attempts(*[12.0] * 10, *[5.0] * 40, *[100.0] * 90), Drift(10, 40, 12.0, 5.0)),
+        (attempts(*[12.0] * 9, 1.0, 12.0, *[5.0] * 40, failed={9}), Drift(10, 40, 12.0, 5.0)),
+    ],
+    ids=["too few", "nothing to compare", "as many", "more", "failed ones do not count"],
+)
+def test_what_the_last_took_beside_those_before(rows, told):
+    assert drift(rows) == told
+
+
+@pytest.mark.parametrize(
+    ("recent", "before", "words"),
+    [
+        (12.0, 5.0, "2.4 times as long"),
+        (5.5, 5.0, "about as long"),
+        (4.5, 5.0, "about as long"),
+        (1, 5, "0.2 times as long"),
+    ],
+)
+def test_a_drift_is_told_in_words(recent, before, words):
+    assert Drift(10, 40, recent, before).times == words
+
+
+def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path, read):
+    runs = []
+    for day in range(25, 0, -1):
+        run = Run("orders", f"r{day:02}", NOW - timedelta(days=day))
+        run.end("load", 0, 12 if day <= 10 else 5)
+        if day % 5 == 0:
+            run.end("clean", 0, 1, status="failed")
+            run.end("clean", 5, 1, attempt=2)
+        runs.append(run)
+    runs[-1].end("publish")
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        page = read(client, "p/orders/t/load?run_id=r01")
+        assert "Of its last 25 attempts none failed, none were retries." in page.text
+        assert (
+            "Its last 10 completed ones took 12 min in the median, the 15 before them 5 min: 2.4 times as long."
+            in page.text
+        )
+        page = read(client, "p/orders/t/clean")
+        assert "Of its last 10 attempts 5 failed, 5 were retries." in page.text
+        assert "in the median" not in page.text
+        (link,) = [link for link in page.links if "status=failed" in link and "since=" in link]
+        assert " 5 CSV" in read(client, link.replace("../../../", "").split("#")[0]).text
+        assert "Of its last" not in read(client, "p/orders/t/publish").text
