@@ -83,12 +83,14 @@ class Column:
 
     :param sort: the answer's column that it is sorted by; None when it cannot be.
     :param numeric: whether it is aligned to the right.
+    :param most_first: whether the greatest is wanted first, as it is of numbers and moments in any case.
     """
 
     title: str
     cell: Callable[[Row, Context], Cell]
     sort: str | None = None
     numeric: bool = False
+    most_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,8 +295,8 @@ def _head(column: Column, key: str, turn: Turn, asked: Mapping[str, str]) -> Hea
     if column.sort is None:
         return Head(column.title, column.numeric, None, None)
     sorted_by = turn.order_by == column.sort
-    # Numbers and moments are wanted from the greatest first.
-    down = not turn.descending if sorted_by else column.numeric or column.sort.endswith(("_at", "_timestamp"))
+    most_first = column.most_first or column.numeric or column.sort.endswith(("_at", "_timestamp"))
+    down = not turn.descending if sorted_by else most_first
     href = address(asked, **{f"{key}.sort": ("-" if down else "") + column.sort, f"{key}.page": None})
     order = ("descending" if turn.descending else "ascending") if sorted_by else None
     return Head(column.title, column.numeric, href, order)

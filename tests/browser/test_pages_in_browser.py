@@ -102,6 +102,18 @@ def test_tables_sort_both_ways_and_page(visit):
     expect(page.locator("#transfers .count")).to_contain_text("1 to 50 of")
 
 
+def test_tables_sort_on_a_phone_too(visit):
+    page = visit("pipetrack/runs", viewport={"width": 390, "height": 844})
+    head = page.locator("#runs thead")
+    expect(head.get_by_role("link", name="Failed")).to_be_visible()
+    expect(head.get_by_text("Took")).to_be_hidden()
+    head.get_by_role("link", name="Failed").click()
+    expect(page.locator("#runs tbody tr").first).to_contain_text("1 failed")
+    assert not is_wider_than_screen(page)
+    page.goto(page.url.split("runs")[0] + "p/customers/r/manual__1")
+    expect(page.locator("#timeline thead")).to_be_hidden()
+
+
 def test_a_table_is_downloaded_as_it_is_filtered(visit):
     page = visit("pipetrack/runs?status=failed")
     with page.expect_download() as download:

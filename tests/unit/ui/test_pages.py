@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.records.queries import QUESTIONS
-from airflow_provider_pipetrack.ui import overview, tables
+from airflow_provider_pipetrack.ui import catalog, overview, tables
 from airflow_provider_pipetrack.ui.catalog import PIPELINES
 from tests.tracking_history import NOW, Run, good_run
 from tests.unit.ui.conftest import filled_store
@@ -365,6 +365,43 @@ def test_tables_sort_and_page_in_the_address(client, read):
     assert "?transfers.sort=-actual_seconds#transfers" in ascending.links
     first = read(client, "runs?runs.sort=pipeline_id")
     assert first.text.index("customers") < first.text.index("finance") < first.text.index("orders")
+
+
+PAGES_OF = {
+    "PIPELINES": "",
+    "RUNS": "runs",
+    "TRANSFERS": "transfers",
+    "ATTEMPTS": "p/orders/t/clean",
+    "ATTENTION": "attention",
+    "READINESS": "ready",
+    "AUDITS": "audits",
+    "FLAKY": "p/orders",
+    "SLOW": "p/orders",
+}
+
+
+def test_every_column_that_a_database_can_sort_by_has_a_link_that_does(client):
+    known = [getattr(catalog, name) for name in PAGES_OF]
+    unsorted = {(table.key, column.title) for table in known for column in table.columns if column.sort is None}
+    assert unsorted == {
+        ("pipelines", "Last runs, old to new"),
+        ("pipelines", "Owner"),
+        ("pipelines", "Next"),
+        ("runs", "Took"),
+        ("audits", "Evidence"),
+    }
+    for table in known:
+        for name in {column.sort for column in table.columns} - {None}:
+            answer = client.get(f"{PAGES_OF[table.key.upper()]}?{table.key}.sort=-{name}")
+            assert answer.status_code == 200, (table.key, name)
+            if table.key != "slow":  # nothing is
+                assert f'aria-sort="descending"><a href="?{table.key}.sort={name}#' in answer.text, (table.key, name)
+
+
+def test_runs_with_most_failures_come_first(client, read):
+    page = read(client, "runs")
+    assert "?runs.sort=-failed#runs" in page.links
+    assert "failed" in read(client, "runs?runs.sort=-failed").text.split("Version", 1)[1].split("completed")[0]
 
 
 def test_a_page_behind_the_last_shows_the_last(client, read):
