@@ -25,6 +25,7 @@ INDEXES: Final = {
     "begun": "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)",
     "attempt": "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)",
     "created": "(created_timestamp)",
+    "done": "(dag_id, task_id, map_index, created_timestamp, audit_result) WHERE transfer_status = 'completed'",
     "took": "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)",
     # With what is asked about such records in it, only those that are returned are read.
     "unsettled": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "

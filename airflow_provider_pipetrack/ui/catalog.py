@@ -120,7 +120,7 @@ ATTENTION = Table(
         _OWNER,
         Column("Since", moment_cell("updated_timestamp"), "updated_timestamp"),
     ),
-    "Nothing needs attention: no transfer or audit has failed for good, nothing is overdue.",
+    "Nothing needs attention: whatever failed for good has completed since, nothing is overdue.",
 )
 READINESS = Table(
     "readiness",

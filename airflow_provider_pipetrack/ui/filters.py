@@ -14,6 +14,7 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "status": STATUSES,
     "audit_result": ("matched", "mismatched", "pending"),
     "reason": ("failed", "mismatched", "audit_failed", "overdue", "stale"),
+    "include_recovered": ("shown",),
     "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run", "skipped"),
 }
 #: States as pipelines show them, each a state by itself; and those of transfers, of which some are a part of another.

@@ -67,7 +67,8 @@ def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 @router.get("/attention")
 def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """Everything that needs attention."""
-    return _list(request, asker, catalog.ATTENTION, ("search", "pipeline_id", "reason", "owner", "since", "until"))
+    names = ("search", "pipeline_id", "reason", "owner", "since", "until", "include_recovered")
+    return _list(request, asker, catalog.ATTENTION, names)
 
 
 @router.get("/audits")

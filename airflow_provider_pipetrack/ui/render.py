@@ -34,6 +34,7 @@ LABELS = {
     "state": "State",
     "audit_result": "Audit",
     "reason": "Why",
+    "include_recovered": "Completed since",
     "owner": "Owner",
     "stage": "Stage",
     "target": "To",

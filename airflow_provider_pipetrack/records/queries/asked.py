@@ -166,7 +166,7 @@ class Asked:
         for name, value in self.filters.items():
             if name in LISTS:
                 bound.update((f"{name}_{number}", one) for number, one in enumerate(value))
-            elif name not in ("search", "include_not_run"):
+            elif name not in ("search", "include_not_run", "include_recovered"):
                 bound[name] = value
         if self.filters.get("newest"):
             bound["newest_of_runs"] = _RECORDS_OF_A_RUN * self.filters["newest"]
@@ -221,6 +221,7 @@ class Asked:
             "next_pipeline": "CAST(NULL AS TEXT)" if self.filters.get("pipeline_id") else NEXT_PIPELINE,
             "judged": NEWEST_JUDGED if self.filters.get("newest_records") else "{tracking}",
             "listed": NEWEST_LISTED if self.filters.get("newest_records") else "{source}",
+            "standing": "1 = 1" if self.filters.get("include_recovered") else FRAGMENTS["standing"],
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
             "first": dialect.first,

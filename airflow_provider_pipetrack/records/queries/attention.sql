@@ -7,7 +7,10 @@
     WHEN {stale} THEN 'stale'
     ELSE 'overdue'
   END AS reason
-FROM {source} t
-WHERE {unsettled} AND {latest}
-  AND (t.transfer_status = 'failed' OR t.audit_result = 'mismatched' OR {audit_failed} OR {overdue} OR {stale})
-  {unless_newer} {filters}]]
+FROM (
+  SELECT t.* FROM {source} t
+  WHERE {unsettled} AND {latest}
+    AND (t.transfer_status = 'failed' OR t.audit_result = 'mismatched' OR {audit_failed} OR {overdue} OR {stale})
+    {unless_newer} {filters} {first}
+) t
+WHERE {standing}]]

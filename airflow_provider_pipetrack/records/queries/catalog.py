@@ -128,7 +128,7 @@ QUESTIONS: Mapping[str, Question] = {
     "attention": Question(
         (*RECORD_COLUMNS, "reason"),
         _LATEST_CHANGE,
-        filters=(*RECORD_FILTERS, "reason"),
+        filters=(*RECORD_FILTERS, "reason", "include_recovered"),
         of_the_answer={"reason": "reason"},
         apart=True,
     ),

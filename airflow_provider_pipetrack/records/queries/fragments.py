@@ -37,6 +37,18 @@ LATEST = """NOT EXISTS (
   WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
     AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
 )"""
+#: Whether a run that began later has completed the transfer, and where its audit failed, with one that matched.
+RECOVERED = f"""EXISTS (
+  SELECT 1 FROM {{tracking}} good
+  JOIN {{tracking}} begun ON begun.dag_id = good.dag_id AND begun.run_id = good.run_id AND begun.task_id = good.task_id
+    AND begun.map_index = good.map_index AND begun.retry_attempt_number = 0
+  WHERE good.dag_id = t.dag_id AND good.task_id = t.task_id AND good.map_index = t.map_index
+    AND good.transfer_status = 'completed' AND good.created_timestamp > t.created_timestamp
+    AND begun.created_timestamp > t.created_timestamp
+    AND (t.transfer_status IN ('failed', 'in_progress') OR good.audit_result = 'matched')
+    AND SUBSTR(COALESCE(good.decision, ''), 1, {len(SKIPPED)}) <> '{SKIPPED}'
+  {{first}}
+)"""
 #: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
 UNSETTLED_STATES = """
   SELECT u.dag_id, u.run_id,
@@ -85,6 +97,7 @@ FRAGMENTS = {
     "decided": qualified(DECIDED),
     "unsettled": qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
+    "standing": f"(({{overdue}} AND NOT {{stale}}) OR NOT {RECOVERED})",
     "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
     AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
     "run_columns": """

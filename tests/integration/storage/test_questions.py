@@ -144,7 +144,7 @@ def test_attempts_are_all_records(ask):
 
 
 def test_attention_names_the_reason(ask):
-    answer = ask("attention")
+    answer = ask("attention", include_recovered=True)
     assert sorted(shown(answer, "dag_id", "task_id", "retry_attempt_number", "reason")) == [
         ("billing", "invoice", 0, "overdue"),
         ("billing", "pay", 1, "failed"),
@@ -153,7 +153,41 @@ def test_attention_names_the_reason(ask):
     ]
     assert answer.total == 4
     assert answer.rows[0]["task_id"] == "pay", "changed last"
+    assert ask("attention").total == 3, "the next run of publish has matched"
     assert shown(ask("attention", reason="stale"), "task_id") == [("stuck",)]
+
+
+def test_what_a_later_run_has_completed_needs_no_attention(ask, store):
+    def tell(*changes):
+        store.legs[0].call(lambda adapter: adapter.apply([*changes]), 60)
+
+    def standing():
+        return [n for (n,) in shown(ask("attention", dag_id="healing", order_by="task_id"), "task_id")]
+
+    tell(
+        stored("healing", 1, "broken", "failed"),
+        stored("healing", 1, "hung", "in_progress"),
+        stored("healing", 1, "wrong", "completed", audit_result="mismatched"),
+    )
+    assert standing() == ["broken", "hung", "wrong"]
+    tell(
+        *(stored("healing", 0, name, "failed", at=-1) for name in ("broken", "wrong")),
+        *(stored("healing", 0, name, "completed", attempt=2, at=48) for name in ("broken", "wrong")),
+        stored("healing", 2, "broken", "completed", decision="skipped: nothing new"),
+        stored("healing", 2, "broken", "completed", map_index=1),
+    )
+    assert standing() == ["broken", "hung", "wrong"], "an older run was repaired, or the transfer did nothing"
+    tell(
+        stored("healing", 3, "broken", "failed"),
+        stored("healing", 3, "broken", "completed", attempt=2, at=1),
+        stored("healing", 3, "hung", "completed"),
+        stored("healing", 3, "wrong", "completed"),
+    )
+    assert standing() == ["wrong"], "it completed later, but nobody has found it right"
+    tell(stored("healing", 4, "wrong", "completed", audit_result="matched"))
+    assert standing() == []
+    everything = ask("attention", dag_id="healing", order_by="task_id", include_recovered="shown")
+    assert shown(everything, "task_id", "reason") == [("broken", "failed"), ("hung", "stale"), ("wrong", "mismatched")]
 
 
 def test_open_failures_are_an_owners(ask):

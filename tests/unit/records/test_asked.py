@@ -123,6 +123,22 @@ def test_runs_in_a_state_are_found_in_time_that_grows_with_their_number(status):
     assert steps_for(2000, asked) < 3 * steps_for(1000, asked)
 
 
+def test_whether_a_later_run_has_completed_is_found_in_an_index():
+    table = Statements(SQLITE, "t")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in table.create():
+            connection.execute(statement)
+        asked = Asked("attention")
+        for statement in asked.statements(DIALECTS["sqlite"], "t"):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", asked.values(DIALECTS["sqlite"])).fetchall()
+            steps = [step[3] for step in plan if step[3].startswith(("SEARCH", "SCAN t", "SCAN good", "SCAN begun"))]
+            assert any(step.startswith("SEARCH good USING INDEX t_done (dag_id=? AND task_id=?") for step in steps), (
+                steps
+            )
+            assert any("t_unsettled" in step for step in steps), steps
+            assert not any(step.startswith(("SCAN good", "SCAN begun")) for step in steps), steps
+
+
 @pytest.mark.parametrize(
     ("question", "filters", "bounds"),
     [

@@ -314,7 +314,7 @@ def test_the_audit_trail_says_what_was_found_and_decided(client, read):
         ("", "No pipeline has left a record yet. Put a pipeline file into the dags folder, or use TrackedOperator"),
         ("runs", "No run has left a record yet. Start a Dag in Airflow;"),
         ("transfers", "No transfer has left a record yet. Start a Dag in Airflow;"),
-        ("attention", "Nothing needs attention: no transfer or audit has failed for good"),
+        ("attention", "Nothing needs attention: whatever failed for good has completed since"),
         ("ready", "No run has filled a stage yet. Start a Dag in Airflow;"),
         ("audits", "Nothing has been audited or decided yet. Give a transfer of a pipeline file an audit"),
     ],
@@ -485,6 +485,17 @@ def test_all_that_needs_attention_is_shown_with_the_filters_of_the_overview(clie
     monkeypatch.setattr(overview, "_FEW", replace(overview._FEW, size=1))
     links = read(client, "?search=o&status=failed").links
     assert "./attention?search=o" in links, links
+
+
+def test_what_a_later_run_has_completed_is_shown_when_it_is_asked_for(visitor, tmp_path, read):
+    failed = Run("orders", "old", NOW - timedelta(days=300))
+    failed.end("load", 0, 5, status="failed", error_message="the shop is closed")
+    with filled_store(tmp_path, [failed, good_run("orders", "new", NOW - timedelta(days=1))]) as store:
+        client = visitor(store, "orders")
+        for path in ("", "attention"):
+            assert "Nothing needs attention" in read(client, path).text
+        assert "the shop is closed" in read(client, "attention?include_recovered=shown").text
+        assert "the shop is closed" in read(client, "p/orders/r/old").text
 
 
 def test_an_export_says_where_it_was_cut(client, monkeypatch):
