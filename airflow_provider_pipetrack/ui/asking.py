@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
-from airflow_provider_pipetrack.ui.configured import Configurations, Configured
+from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of
 
 T = TypeVar("T")
@@ -69,6 +69,10 @@ class Desk:
         """Return what is known of the configurations of records or runs, by their hashes."""
         return self._configurations.of(self.questions.stores, rows)
 
+    def upstreams(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Upstreams]:
+        """Return which transfers wait for which, by the hashes of the records' configurations."""
+        return self._configurations.upstreams(self.questions.stores, rows)
+
     def turn(self) -> threading.BoundedSemaphore:
         """Wait for a turn, and return what gives it back.
 
@@ -120,6 +124,10 @@ class Asker:
     def configured(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Configured]:
         """Return what is known of the configurations that the rows were made by, by their hashes."""
         return self.bounded(lambda: self.desk.configured(rows)) or {}
+
+    def upstreams(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Upstreams]:
+        """Return which transfers wait for which, by the hashes of the configurations that the rows were made by."""
+        return self.bounded(lambda: self.desk.upstreams(rows)) or {}
 
     def bounded(self, work: Callable[[], T]) -> T | None:
         """Return what ``work`` returns, or None when it does not within what is left of the page's time."""

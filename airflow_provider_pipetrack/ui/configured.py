@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_provider_pipetrack.compat import next_cron_date
+from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.config.durations import parse_duration
+from airflow_provider_pipetrack.dag.graph import plan_graph
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.tracking.configs import configs_among
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -26,6 +28,10 @@ _MOST_REMEMBERED = 5_000
 _MISSING_AGE = 60.0
 #: Seconds that a page waits for configurations; it has them the next time.
 ASK_LIMIT = 2.0
+#: For each transfer, by its name, those that it waits for.
+Upstreams = Mapping[str, Sequence[str]]
+#: Configurations of which it is remembered what waits for what: those of runs that somebody looks at since they failed.
+_MOST_GRAPHS = 100
 #: A run that is late by less is on its way.
 _ON_ITS_WAY = timedelta(minutes=5)
 _SOON = timedelta(minutes=1)
@@ -69,6 +75,7 @@ class Configurations:
     def __init__(self) -> None:
         self._known: OrderedDict[str, Configured] = OrderedDict()
         self._missing: dict[str, float] = {}
+        self._upstreams: OrderedDict[str, Upstreams] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, stores: Iterable[TrackingStore], rows: Iterable[Mapping[str, Any]]) -> dict[str, Configured]:
@@ -85,6 +92,20 @@ class Configurations:
             self._remember(unknown, configs_among(stores, unknown, ASK_LIMIT), now)
         with self._lock:
             return {config_hash: self._known[config_hash] for config_hash in wanted if config_hash in self._known}
+
+    def upstreams(self, stores: Iterable[TrackingStore], rows: Iterable[Mapping[str, Any]]) -> dict[str, Upstreams]:
+        """Return which transfers wait for which, by the hashes of the configurations that records were made by."""
+        wanted = {row["config_hash"]: row["dag_id"] for row in rows if row["config_hash"]}
+        with self._lock:
+            unknown = {name: dag_id for name, dag_id in wanted.items() if name not in self._upstreams}
+        found = configs_among(stores, unknown, ASK_LIMIT) if unknown else []
+        read = {version.config_hash: read_upstreams(version.config) for version in found}
+        with self._lock:
+            self._upstreams.update(read)
+            known = {name: edges for name in wanted if (edges := self._upstreams.get(name))}
+            while len(self._upstreams) > _MOST_GRAPHS:
+                self._upstreams.popitem(last=False)
+        return known
 
     def _remember(self, asked: Iterable[str], found: Iterable[ConfigVersion], now: float) -> None:
         read = {version.config_hash: read_configured(version.config) for version in found}
@@ -111,6 +132,15 @@ def read_configured(config: Mapping[str, Any]) -> Configured:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.debug("a stored configuration cannot be read: %r", error)
         return Configured(_UNKNOWN)
+
+
+def read_upstreams(config: Mapping[str, Any]) -> Upstreams:
+    """Return which transfers of a stored configuration wait for which; none where it cannot be read."""
+    try:
+        return plan_graph([*map(StageTransfer.model_validate, config.get("stage_transfers") or ())]).upstreams
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        log.debug("the transfers of a stored configuration cannot be read: %r", error)
+        return {}
 
 
 def next_run(configured: Configured | None, began_at: datetime | None, now: datetime) -> Next | None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
+from airflow_provider_pipetrack.ui.stops import affected_by, stops_of
 from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import (
-    AUDIT_FAILED,
-    NOT_RUN,
-    PENDING,
-    State,
-    attempt_words,
-    audit_reason,
-    audit_state,
-    natural,
-    run_state,
-    state_of,
-)
+from airflow_provider_pipetrack.ui.words import audit_state, natural, run_state, state_of
 
 router = APIRouter()
 
@@ -48,6 +37,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     summary = asker.ask("runs", **wanted).rows
     axis = axis_of(found.rows, asker.now)
     lines = _with_pools(_lines(found.rows, axis, asker, shown.root), asker)
+    stops = stops_of(lines)
     return shown.page(
         "run.html",
         status=200 if found.rows or asker.unreachable else 404,
@@ -59,8 +49,8 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         left_out=max(len(lines) - _MOST_LINES, 0) or found.total - len(found.rows),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
-        affected=_affected(lines),
-        stops=[_stop(line) for line in _failed(lines)],
+        affected=affected_by(stops, lines, asker.upstreams([line.row for line in lines]) if stops else {}),
+        stops=stops,
         attempts=shown.show(catalog.RUN_ATTEMPTS),
         all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
     )
@@ -82,41 +72,6 @@ def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLin
     if not pools:
         return [*lines]
     return [line._replace(pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
-
-
-class Stop(NamedTuple):
-    """Why a run stopped: a transfer that failed, or whose audit did.
-
-    :param what: which attempt it is, or which audit.
-    """
-
-    state: State
-    line: TransferLine
-    what: str
-    reason: str
-
-
-def _failed(lines: Sequence[TransferLine]) -> list[TransferLine]:
-    return [line for line in lines if line.row["transfer_status"] == "failed" or has_failed_audit(line.row)]
-
-
-def _stop(line: TransferLine) -> Stop:
-    row = line.row
-    if row["transfer_status"] != "failed":
-        audit = (row["audit_metadata"] or {}).get("audit_task")
-        return Stop(line.audit or AUDIT_FAILED, line, f"audit {audit}" if audit else "audit", audit_reason(row))
-    return Stop(line.state, line, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")
-
-
-def _affected(lines: Sequence[TransferLine]) -> list[TransferLine]:
-    """Return what did not run, and what waits behind a transfer that has failed."""
-    first = min((line.row["transfer_order_number"] or 0 for line in _failed(lines)), default=float("inf"))
-    return [
-        line
-        for line in lines
-        if (line.state is NOT_RUN and line.row["decision"] != "disabled")
-        or (line.state is PENDING and (line.row["transfer_order_number"] or 0) > first)
-    ]
 
 
 def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> TransferLine:

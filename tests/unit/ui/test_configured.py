@@ -13,9 +13,16 @@ from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.tracking.configs import keep_config
-from airflow_provider_pipetrack.ui import configured
-from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Next, next_run, read_configured
-from tests.tracking_history import NOW, good_run
+from airflow_provider_pipetrack.ui import configured, stops
+from airflow_provider_pipetrack.ui.configured import (
+    Configurations,
+    Configured,
+    Next,
+    next_run,
+    read_configured,
+    read_upstreams,
+)
+from tests.tracking_history import NOW, Run, good_run
 from tests.unit.ui.conftest import filled_store
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
@@ -155,6 +162,41 @@ def test_a_run_and_a_transfer_show_the_pool(visitor, read, kept):
     assert "in pool default_pool;" in read(client, "p/orders/t/clean").text
     assert "beside others, pool <crm>" in read(client, "transfers?task_id=load").text
     assert "alone" in read(client, "transfers?task_id=clean").text
+
+
+EDGES = """
+stage_transfers:
+  - {name: load, transfer_order_number: 1, depends_on: [clean]}
+  - {name: clean, transfer_order_number: 1, dependent_on_previous_transfer: false}
+  - {name: publish, transfer_order_number: 3, dependent_on_previous_transfer: false}
+"""
+
+
+@pytest.mark.parametrize(
+    ("is_kept", "affected"),
+    [(True, "Affected downstream: load (waits) "), (False, "Affected downstream: publish (waits) ")],
+)
+def test_what_waits_behind_a_failure_is_what_the_configuration_says(visitor, read, tmp_path, is_kept, affected):
+    version = version_of(PipelineConfig.from_text(EDGES, "orders.yaml"))
+    run = Run("orders", "one", NOW - timedelta(hours=1), config_hash=version.config_hash)
+    run.end("clean", 0, 5, status="failed", error_message="the shop is closed")
+    with filled_store(tmp_path, [run]) as store:
+        if is_kept:
+            assert keep_config(store, version).settled
+        assert affected in read(visitor(store, "orders"), "p/orders/r/one").text
+
+
+def test_what_waits_is_followed_to_its_end_and_remembered(kept, monkeypatch):
+    edges = read_upstreams({"stage_transfers": [{"name": n, "transfer_order_number": o} for n, o in (("a", 1), ("b", 2), ("c", 3))]})  # fmt: skip
+    assert edges == {"a": (), "b": ("a",), "c": ("b",)}
+    assert stops._behind({"a"}, edges) == {"b", "c"}
+    assert read_upstreams({"stage_transfers": [{"name": 7, "depends_on": {}}]}) == {}
+    store, version = kept
+    known = Configurations()
+    rows = [{"config_hash": version.config_hash, "dag_id": "orders"}]
+    found = known.upstreams([store], rows)
+    monkeypatch.setattr(configured, "configs_among", lambda *given: pytest.fail("it is known"))
+    assert known.upstreams([store], rows) == found != {}
 
 
 def test_a_configuration_is_asked_for_once_and_a_missing_one_again_after_a_while(kept, monkeypatch):

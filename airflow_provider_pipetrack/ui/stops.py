@@ -1,0 +1,75 @@
+"""Why a run stopped, and which of its transfers that keeps from running."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.ui.configured import Upstreams
+from airflow_provider_pipetrack.ui.timeline_rows import TransferLine
+from airflow_provider_pipetrack.ui.words import AUDIT_FAILED, NOT_RUN, PENDING, State, attempt_words, audit_reason
+
+
+class Stop(NamedTuple):
+    """Why a run stopped: a transfer that failed, or whose audit did.
+
+    :param what: which attempt it is, or which audit.
+    """
+
+    state: State
+    line: TransferLine
+    what: str
+    reason: str
+
+
+def stops_of(lines: Sequence[TransferLine]) -> list[Stop]:
+    """Return why a run stopped, by the transfers that failed and those whose audit did."""
+    return [_stop(line) for line in lines if line.row["transfer_status"] == "failed" or has_failed_audit(line.row)]
+
+
+def affected_by(
+    stops: Sequence[Stop], lines: Sequence[TransferLine], upstreams: Mapping[str, Upstreams]
+) -> list[TransferLine]:
+    """Return what did not run, and what waits behind a transfer that has failed.
+
+    :param upstreams: which transfers wait for which, by the hashes of configurations; where that is not known, what has
+        a higher order number waits.
+    """
+    failed = {stop.line.row["task_id"] for stop in stops}
+    first = min((stop.line.row["transfer_order_number"] or 0 for stop in stops), default=float("inf"))
+    behind = {config_hash: _behind(failed, known) for config_hash, known in upstreams.items()}
+
+    def waits(line: TransferLine) -> bool:
+        row = line.row
+        known = behind.get(row["config_hash"])
+        return row["task_id"] in known if known is not None else (row["transfer_order_number"] or 0) > first
+
+    return [
+        line
+        for line in lines
+        if (line.state is NOT_RUN and line.row["decision"] != "disabled") or (line.state is PENDING and waits(line))
+    ]
+
+
+def _behind(failed: Collection[str], upstreams: Upstreams) -> set[str]:
+    """Return the transfers that wait for one that has failed, or for another that does."""
+    downstream: dict[str, list[str]] = {}
+    for name, waits_for in upstreams.items():
+        for upstream in waits_for:
+            downstream.setdefault(upstream, []).append(name)
+    found: set[str] = set()
+    todo = [*failed]
+    while todo:
+        new = {*downstream.get(todo.pop(), ())} - found
+        found |= new
+        todo += new
+    return found
+
+
+def _stop(line: TransferLine) -> Stop:
+    row = line.row
+    if row["transfer_status"] != "failed":
+        audit = (row["audit_metadata"] or {}).get("audit_task")
+        return Stop(line.audit or AUDIT_FAILED, line, f"audit {audit}" if audit else "audit", audit_reason(row))
+    return Stop(line.state, line, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")
