@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from airflow_provider_pipetrack.ui.paths import link, pipeline_link, run_link, transfer_link, transfers_link
+from airflow_provider_pipetrack.ui.paths import (
+    attempts_link,
+    link,
+    pipeline_link,
+    run_link,
+    transfer_link,
+    transfers_link,
+)
 from airflow_provider_pipetrack.ui.tables import Cell, Context, Row
 from airflow_provider_pipetrack.ui.words import (
     AUDIT_FAILED,
@@ -46,13 +53,7 @@ def transfer(row: Row, context: Context) -> Cell:
 def transfer_of_run(row: Row, context: Context) -> Cell:
     """The transfer, leading to its attempts in this run."""
     cell = transfer(row, context)
-    return Cell(
-        cell.text, transfer_link(context.root, row, run_id=row["run_id"], map_index=_index(row)), full=cell.full
-    )
-
-
-def _index(row: Row) -> int | None:
-    return None if row["map_index"] == -1 else row["map_index"]
+    return Cell(cell.text, attempts_link(context.root, row), full=cell.full)
 
 
 def state(row: Row, context: Context) -> Cell:

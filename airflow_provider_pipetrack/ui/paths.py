@@ -71,6 +71,12 @@ def transfers_link(root: str, row: Any, **query: Any) -> str:
     return link(root, "transfers", **of_run, **query)
 
 
+def attempts_link(root: str, row: Any) -> str:
+    """Return the link to what a row's transfer and map index did in its run."""
+    index = None if row["map_index"] == -1 else row["map_index"]
+    return transfer_link(root, row, run_id=row["run_id"], map_index=index)
+
+
 @functools.lru_cache(maxsize=4096)
 def _value(text: str) -> str:
     """Return a text as it stands behind the equals sign of an address."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
-from airflow_provider_pipetrack.ui.paths import from_segment, link, transfer_link
+from airflow_provider_pipetrack.ui.paths import attempts_link, from_segment, link
 from airflow_provider_pipetrack.ui.stops import affected_by, stops_of
 from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
@@ -22,6 +22,8 @@ router = APIRouter()
 #: Attempts of a run that the timeline shows.
 _MOST_ATTEMPTS = 2000
 _MOST_LINES = 300
+#: Failures that are named.
+_MOST_STOPS = 20
 
 
 @router.get("/p/{pipeline}/r/{run}")
@@ -37,7 +39,8 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     summary = asker.ask("runs", **wanted).rows
     axis = axis_of(found.rows, asker.now)
     lines = _with_pools(_lines(found.rows, axis, asker, shown.root), asker)
-    stops = stops_of(lines)
+    stops = stops_of(asker, shown.root, wanted)
+    drawn = lines[:_MOST_LINES]
     return shown.page(
         "run.html",
         status=200 if found.rows or asker.unreachable else 404,
@@ -45,12 +48,13 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         run_id=run_id,
         summary=summary,
         run_state=run_state,
-        lines=timeline_rows(lines[:_MOST_LINES], asker.now),
-        left_out=max(len(lines) - _MOST_LINES, 0) or found.total - len(found.rows),
+        lines=timeline_rows(drawn, asker.now),
+        left_out=max(sum(row["transfers"] + row["not_run"] for row in summary), len(lines)) - len(drawn),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
         affected=affected_by(stops, lines, asker.upstreams([line.row for line in lines]) if stops else {}),
-        stops=stops,
+        stops=stops[:_MOST_STOPS],
+        more_stops=max(sum(row["failed"] + row["audits_failed"] for row in summary), len(stops)) - _MOST_STOPS,
         attempts=shown.show(catalog.RUN_ATTEMPTS),
         all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
     )
@@ -76,13 +80,12 @@ def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLin
 
 def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> TransferLine:
     last = attempts[-1]
-    index = None if last["map_index"] == -1 else last["map_index"]
     return TransferLine(
         row=last,
         state=state_of(last, asker.now),
         audit=audit_state(last),
         line=line_of(attempts, axis, asker.now) if axis else None,
-        href=transfer_link(root, last, run_id=last["run_id"], map_index=index),
+        href=attempts_link(root, last),
         key=row_key({**last, "record_id": f"{last['dag_id']}/{last['task_id']}/{last['map_index']}"}),
         attempts=len(attempts),
     )

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Upstreams
+from airflow_provider_pipetrack.ui.paths import attempts_link
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine
-from airflow_provider_pipetrack.ui.words import AUDIT_FAILED, NOT_RUN, PENDING, State, attempt_words, audit_reason
+from airflow_provider_pipetrack.ui.words import (
+    AUDIT_FAILED,
+    FAILED,
+    NOT_RUN,
+    PENDING,
+    State,
+    attempt_words,
+    audit_reason,
+    audit_state,
+)
+
+#: What attention is asked for of a run, and how much of that the page names.
+_MOST_STOPS = 100
 
 
 class Stop(NamedTuple):
     """Why a run stopped: a transfer that failed, or whose audit did.
 
+    :param href: where its attempts of this run are.
     :param what: which attempt it is, or which audit.
     """
 
     state: State
-    line: TransferLine
+    row: Mapping[str, Any]
+    href: str
     what: str
     reason: str
 
 
-def stops_of(lines: Sequence[TransferLine]) -> list[Stop]:
-    """Return why a run stopped, by the transfers that failed and those whose audit did."""
-    return [_stop(line) for line in lines if line.row["transfer_status"] == "failed" or has_failed_audit(line.row)]
+def stops_of(asker: Asker, root: str, wanted: Mapping[str, Any]) -> list[Stop]:
+    """Return why a run stopped, by the transfers that failed and those whose audit did, a hundred at most.
+
+    They are asked for by themselves, since a mapped run has more transfers than are looked at.
+
+    :param wanted: the filters that say which run it is.
+    """
+    # Failures come first by their names: audits, transfers, mismatches.
+    found = asker.ask("attention", **wanted, include_recovered=True, order_by="reason", limit=_MOST_STOPS)
+    failed = [row for row in found.rows if row["transfer_status"] == "failed" or has_failed_audit(row)]
+    return [_stop(row, root) for row in sorted(failed, key=lambda row: row["transfer_order_number"] or 0)]
 
 
 def affected_by(
@@ -36,8 +60,8 @@ def affected_by(
     :param upstreams: which transfers wait for which, by the hashes of configurations; where that is not known, what has
         a higher order number waits.
     """
-    failed = {stop.line.row["task_id"] for stop in stops}
-    first = min((stop.line.row["transfer_order_number"] or 0 for stop in stops), default=float("inf"))
+    failed = {stop.row["task_id"] for stop in stops}
+    first = min((stop.row["transfer_order_number"] or 0 for stop in stops), default=float("inf"))
     behind = {config_hash: _behind(failed, known) for config_hash, known in upstreams.items()}
 
     def waits(line: TransferLine) -> bool:
@@ -67,9 +91,10 @@ def _behind(failed: Collection[str], upstreams: Upstreams) -> set[str]:
     return found
 
 
-def _stop(line: TransferLine) -> Stop:
-    row = line.row
+def _stop(row: Mapping[str, Any], root: str) -> Stop:
+    href = attempts_link(root, row)
     if row["transfer_status"] != "failed":
         audit = (row["audit_metadata"] or {}).get("audit_task")
-        return Stop(line.audit or AUDIT_FAILED, line, f"audit {audit}" if audit else "audit", audit_reason(row))
-    return Stop(line.state, line, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")
+        state = audit_state(row) or AUDIT_FAILED
+        return Stop(state, row, href, f"audit {audit}" if audit else "audit", audit_reason(row))
+    return Stop(FAILED, row, href, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")

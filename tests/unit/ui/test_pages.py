@@ -8,14 +8,16 @@ import json
 import re
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from urllib.parse import quote, urljoin
 
 import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.queries import QUESTIONS
-from airflow_provider_pipetrack.ui import catalog, overview, tables
+from airflow_provider_pipetrack.ui import catalog, overview, runs, tables
 from airflow_provider_pipetrack.ui.catalog import PIPELINES
 from tests.tracking_history import NOW, Run, good_run
 from tests.unit.ui.conftest import filled_store
@@ -182,6 +184,36 @@ def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
     with filled_store(tmp_path, [run]) as store:
         page = read(visitor(store, "orders"), "p/orders/r/one")
     assert "Affected downstream: clean (waits), publish (waits)" in page.text
+
+
+def test_a_large_run_names_its_failures_and_counts_what_it_does_not_draw(visitor, tmp_path, read):
+    failed = (500, 2103, 2104)
+    changes = [
+        change_from_record(
+            {
+                "dag_id": "orders",
+                "run_id": "wide",
+                "task_id": "load" if n < 2104 else "publish",
+                "map_index": n if n < 2104 else -1,
+                "transfer_order_number": 1.0 if n < 2104 else 2.0,
+                "transfer_status": "failed" if n in failed else "completed",
+                "error_message": f"the shop has no page {n}" if n in failed else None,
+            }
+        )
+        for n in range(2105)
+    ]
+    with filled_store(tmp_path, [SimpleNamespace(changes=changes)]) as store:
+        page = read(visitor(store, "orders"), "p/orders/r/wide").text
+    for n in failed:
+        assert f"(attempt 1): the shop has no page {n}" in page
+    assert "load [2103] (attempt 1)" in page
+    assert "1,805 more are not drawn" in page
+    assert "more: see" not in page
+
+
+def test_of_many_failures_some_are_named_and_the_others_counted(client, read, monkeypatch):
+    monkeypatch.setattr(runs, "_MOST_STOPS", 0)
+    assert "Why it stopped 1 more: see the table of all transfers" in read(client, f"p/orders/r/{FAILED_RUN}").text
 
 
 def test_a_run_is_drawn_with_attempts_estimates_and_partial_data(client, read):
