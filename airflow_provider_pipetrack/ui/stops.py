@@ -19,10 +19,13 @@ from airflow_provider_pipetrack.ui.words import (
     attempt_words,
     audit_reason,
     audit_state,
+    first_line,
+    remarks,
 )
 
 #: What attention is asked for of a run, and how much of that the page names.
 _MOST_STOPS = 100
+_REMARK = 300
 
 
 class Stop(NamedTuple):
@@ -96,5 +99,5 @@ def _stop(row: Mapping[str, Any], root: str) -> Stop:
     if row["transfer_status"] != "failed":
         audit = (row["audit_metadata"] or {}).get("audit_task")
         state = audit_state(row) or AUDIT_FAILED
-        return Stop(state, row, href, f"audit {audit}" if audit else "audit", audit_reason(row))
-    return Stop(FAILED, row, href, f"attempt {attempt_words(row)}", row["error_message"] or row["decision"] or "")
+        return Stop(state, row, href, f"audit {audit}" if audit else "audit", first_line(audit_reason(row), _REMARK))
+    return Stop(FAILED, row, href, f"attempt {attempt_words(row)}", "; ".join(remarks(row, _REMARK)))

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from airflow_provider_pipetrack.ui.markup import safe, sign
 from airflow_provider_pipetrack.ui.timeline import Line, Segment
-from airflow_provider_pipetrack.ui.words import State, attempt_words, duration, first_line, number, took
+from airflow_provider_pipetrack.ui.words import State, attempt_words, duration, first_line, number, remarks, took
 
 #: Signs of a name, and of what went wrong, in a row.
 _NAME, _REMARK = 80, 200
@@ -117,8 +117,7 @@ def _bar(part: Segment) -> str:
 
 
 def _remark(row: Mapping[str, Any]) -> str:
-    text = first_line(row["error_message"] or row["decision"], _REMARK)
-    return f"<small><bdi>{safe(text)}</bdi></small>" if text else ""
+    return "".join([f"<small><bdi>{safe(text)}</bdi></small>" for text in remarks(row, _REMARK)])
 
 
 def _records(row: Mapping[str, Any]) -> str:

@@ -192,6 +192,12 @@ def first_line(text: str | None, limit: int = 160) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def remarks(row: Mapping[str, Any], limit: int) -> list[str]:
+    """Return the first lines of an attempt's error and of its decision, each once, the error first."""
+    lines = (first_line(row[name], limit) for name in ("error_message", "decision"))
+    return [*dict.fromkeys(filter(None, lines))]
+
+
 def natural(text: str) -> list[tuple[int, str]]:
     """Return what names are sorted by so that ``step_9`` comes before ``step_10``."""
     return [(int(digits or 0), word) for digits, word in _NUMBERS.findall(text)]

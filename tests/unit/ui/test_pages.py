@@ -178,6 +178,27 @@ def test_an_audit_that_warns_or_waits_stops_no_run(visitor, tmp_path, read, audi
     assert "Why it stopped" not in page
 
 
+def test_a_failure_is_shown_with_what_was_decided_about_it(visitor, tmp_path, read):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end(
+        "load",
+        0,
+        5,
+        status="failed",
+        error_message="the shop is closed\nat line 7",
+        decision="not rolled back: no function",
+    )
+    run.end("clean", 6, 5, status="failed", error_message="refused: partial data", decision="refused: partial data")
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        page = read(client, "p/orders/r/one").text
+        rows = client.get("p/orders/r/one").text
+    assert "load (attempt 1 of 3): the shop is closed; not rolled back: no function" in page
+    assert "clean (attempt 1 of 3): refused: partial data Affected" in page
+    assert "<small><bdi>the shop is closed</bdi></small><small><bdi>not rolled back: no function</bdi></small>" in rows
+    assert rows.count("<small><bdi>refused: partial data</bdi></small>") == 1
+
+
 def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
     run = Run("orders", "one", NOW - timedelta(hours=1))
     run.end("load", 0, 5, status="failed", error_message="the shop is closed")
