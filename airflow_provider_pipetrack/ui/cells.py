@@ -76,9 +76,13 @@ def readiness(row: Row, context: Context) -> Cell:
 
 def reason(row: Row, context: Context) -> Cell:
     """Why it needs attention."""
-    del context  # a reason is the same everywhere
     state = reason_state(row["reason"])
-    words = f"{state.word} (attempt {attempt_words(row)})" if row["reason"] == "failed" else state.word
+    words = state.word
+    if row["reason"] == "failed":
+        words += f" (attempt {attempt_words(row)})"
+    elif row["reason"] == "overdue":
+        late = (context.now - row["transfer_start_timestamp"]).total_seconds() - row["estimated_seconds"]
+        words += f" by {duration(late)}"
     return Cell(words, state=state)
 
 

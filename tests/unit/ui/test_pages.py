@@ -64,7 +64,8 @@ def test_the_overview_says_what_is_wrong_and_whose_it_is(client, read):
     assert "failed (attempt 3 of 3) orders clean" in page.text
     assert "CRMError: CRM said no" in page.text
     assert re.search(
-        r"overdue finance load manual__finance runs for \d+ min( \d+ s)?, estimate 10 min shop_team", page.text
+        r"overdue by \d+ min( \d+ s)? finance load manual__finance runs for \d+ min( \d+ s)?, estimate 10 min shop_team",
+        page.text,
     )
 
 
