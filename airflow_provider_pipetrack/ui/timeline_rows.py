@@ -9,16 +9,25 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from airflow_provider_pipetrack.ui.markup import safe, sign
-from airflow_provider_pipetrack.ui.timeline import Line, Segment
-from airflow_provider_pipetrack.ui.words import State, attempt_words, duration, first_line, number, remarks, took
+from airflow_provider_pipetrack.ui.timeline import WIDTH, Line, Segment
+from airflow_provider_pipetrack.ui.words import (
+    FAILED,
+    State,
+    attempt_words,
+    duration,
+    first_line,
+    number,
+    remarks,
+    took,
+)
 
 #: Signs of a name, and of what went wrong, in a row.
 _NAME, _REMARK = 80, 200
 _LONGEST_TITLE = 2000
 #: How a link to Airflow's log may begin.
 _ADDRESSES = ("http://", "https://", "/")
-#: Distance of the strokes that mark data as a part.
-_STROKES = 8
+#: Distance of the strokes that mark data as a part, and the width of a cross that marks a failure.
+_STROKES, _CROSS = 8, 12
 
 
 class TransferLine(NamedTuple):
@@ -107,13 +116,24 @@ def _bars(line: Line | None) -> str:
 
 
 def _bar(part: Segment) -> str:
-    hatch = ""
+    marks = ""
     if part.hatched:
         strokes = range(int(part.left), int(part.left + part.width), _STROKES)
-        hatch = f'<path class="hatch" d="{"".join([f"M{n} 19L{n + 4} 5" for n in strokes])}"/>'
+        marks = f'<path class="hatch" d="{"".join([f"M{n} 19L{n + 4} 5" for n in strokes])}"/>'
+    if part.state is FAILED:
+        marks += _crosses(part)
     colour = safe(part.state.colour)
     bar = f'<rect class="bar {colour}" x="{part.left}" y="5" width="{part.width}" height="14"/>'
-    return f"<g><title>{safe(part.label)}</title>{bar}{hatch}</g>"
+    return f"<g><title>{safe(part.label)}</title>{bar}{marks}</g>"
+
+
+def _crosses(part: Segment) -> str:
+    """Return the mark of a failure; on a bar that is too thin for it one cross that stands out above and below."""
+    if part.width < 2 * _CROSS:
+        left = min(max(part.left + (part.width - _CROSS) / 2, 0.0), WIDTH - _CROSS)
+        return f'<path class="cross thin failed" d="M{left:g} 1l{_CROSS} 22m0 -22l-{_CROSS} 22"/>'
+    places = range(int(part.left) + _CROSS // 2, int(part.left + part.width) - _CROSS + 1, 2 * _CROSS)
+    return f'<path class="cross" d="{"".join([f"M{n} 7l{_CROSS} 10m0 -10l-{_CROSS} 10" for n in places])}"/>'
 
 
 def _remark(row: Mapping[str, Any]) -> str:

@@ -247,7 +247,7 @@ def test_a_run_is_drawn_with_attempts_estimates_and_partial_data(client, read):
         "attempt 1 of 3: failed, 3 min; attempt 2 of 3: completed, 12 min",
         "attempt 1 of 3: completed, 4 min",
     ]
-    assert [attrs["class"] for tag, attrs in page.tags if tag == "path"] == ["hatch"]
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "path"] == ["hatch", "cross"]
     assert "partial data accepted: 700 of 1,000 records" in page.text
     assert sum(attrs.get("class") == "estimate" for tag, attrs in page.tags if tag == "rect") == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_pipetrack.ui import duration_chart as charts
 from airflow_provider_pipetrack.ui import stage_graph as graphs
-from airflow_provider_pipetrack.ui.timeline import WIDTH, axis_of, line_of, round_steps
+from airflow_provider_pipetrack.ui.timeline import WIDTH, Segment, axis_of, line_of, round_steps
+from airflow_provider_pipetrack.ui.timeline_rows import _bar
+from airflow_provider_pipetrack.ui.words import COMPLETED, FAILED
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
@@ -48,6 +51,16 @@ def test_bars_stand_where_the_attempts_were():
     bars = [(round(part.left / WIDTH, 2), round(part.width / WIDTH, 2)) for part in line.segments]
     assert bars == [pytest.approx((0.0, 0.25), abs=0.011), pytest.approx((0.5, 0.5), abs=0.011)]
     assert (line.estimate_left / WIDTH, line.estimate_width / WIDTH) == pytest.approx((0.5, 0.25), abs=0.011)
+
+
+@given(st.floats(0, WIDTH), st.floats(0.1, WIDTH), st.sampled_from([FAILED, COMPLETED]))
+def test_every_failed_bar_has_a_cross_within_the_frame_and_no_other_has(left, width, state):
+    width = min(width, WIDTH - left) or 0.1
+    drawn = _bar(Segment(left, width, state, False, ""))
+    assert ("cross" in drawn) == (state is FAILED)
+    places = [float(place) for place in re.findall(r"M([0-9.e+-]+) ", drawn)]
+    assert bool(places) == (state is FAILED)
+    assert all(0 <= place <= WIDTH - 12 for place in places)
 
 
 def test_a_run_that_has_not_begun_has_no_axis():
