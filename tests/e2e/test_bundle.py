@@ -62,6 +62,13 @@ def test_files_come_and_go_while_airflow_runs(airflow_stack, bundle):
     stack.wait_dag(other, timeout=90)
     stack._wait("the import error to go", lambda: not errors_of(stack, bundle), 90)
 
+    edited.write_text(MORE.replace("name: publish,", "name: publish, retry_dellay: 5m,"))
+    (text,) = stack._wait("the import error of a file that has worked", lambda: errors_of(stack, bundle), 90).values()
+    assert f"{edited}:4:21: stage_transfers[1].retry_dellay: there is no such key" in text
+    edited.write_text(MORE)
+    stack._wait("that import error to go", lambda: not errors_of(stack, bundle), 90)
+    assert stack.wait_run(dag_id, stack.trigger(dag_id), timeout=180) == "success", stack.logs()
+
     broken.unlink()
     stack._wait("the Dag to go", lambda: is_stale(stack, other), 90)
     assert not is_stale(stack, dag_id)

@@ -56,6 +56,12 @@ def test_a_changed_file_counts_at_once_and_a_removed_one_is_no_error(bundle, fol
     bundle.refresh()
     (folder / "a.yaml").write_text("dag: {dag_id: renamed}\n" + GOOD)
     assert dags_of(bundle.path / "a.yaml.py") == {"renamed"}
+    (folder / "a.yaml").write_text(BROKEN)
+    for _ in range(2):  # Airflow parses it again and again
+        with pytest.raises(ConfigError, match="there is no such key"):
+            dags_of(bundle.path / "a.yaml.py")
+    (folder / "a.yaml").write_text(GOOD)
+    assert dags_of(bundle.path / "a.yaml.py") == {"a"}
     (folder / "a.yaml").unlink()
     assert dags_of(bundle.path / "a.yaml.py") == set()
 
