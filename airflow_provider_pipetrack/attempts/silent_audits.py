@@ -13,7 +13,13 @@ from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, AUDIT_FAILED, AUDIT_PASSED, awaits_audit
+from airflow_provider_pipetrack.records.openness import (
+    AUDIT_ENDED,
+    AUDIT_FAILED,
+    AUDIT_PASSED,
+    awaits_audit,
+    evidence_of,
+)
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, audit_change, audit_try
 
 _KILLED = "the audit ended without a word: killed, out of memory, or its worker was lost"
@@ -54,7 +60,7 @@ def close_silent_audits(dag: Any, run_id: str) -> None:
 
 
 def _close_failed(spec: Spec, base: Any, record: Mapping[str, Any], audit: str) -> None:
-    said = record.get("audit_metadata") or {}
+    said = evidence_of(record)
     error = _KILLED if _is_without_a_word(record) else said.get("error") or _STOPPED
     told = {AUDIT_ENDED: AUDIT_FAILED, "audit_task": said.get("audit_task", audit), "error": error}
     _close(spec, base, record, told)
@@ -64,7 +70,7 @@ def _close_failed(spec: Spec, base: Any, record: Mapping[str, Any], audit: str) 
 
 
 def _close(spec: Spec, base: Any, record: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    metadata = {**(record.get("audit_metadata") or {}), **told}
+    metadata = {**evidence_of(record), **told}
     # Its own last word may still be on its way from another host; whatever it is, it counts more.
     change = audit_change(
         base, "pending", metadata, try_number=audit_try(record.get("audit_key")), final=False, by_silence=True
@@ -75,7 +81,7 @@ def _close(spec: Spec, base: Any, record: Mapping[str, Any], told: Mapping[str, 
 
 
 def _is_without_a_word(record: Mapping[str, Any]) -> bool:
-    return "audit_task" not in (record.get("audit_metadata") or {})
+    return "audit_task" not in evidence_of(record)
 
 
 def _last_attempts(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

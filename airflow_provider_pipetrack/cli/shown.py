@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ _STYLES = {
 def _audit_error(row: Mapping[str, Any]) -> str | None:
     """Return why an audit gave no answer, where that stopped the run."""
     unanswered = row["audit_result"] == "pending" and has_failed_audit(row)
-    return f"no answer of the audit: {row['audit_metadata'].get('error')}" if unanswered else None
+    return f"no answer of the audit: {evidence_of(row).get('error')}" if unanswered else None
 
 
 #: Columns of a list of transfers, by their headings.

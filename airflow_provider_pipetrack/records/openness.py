@@ -22,15 +22,20 @@ def is_open(record: Mapping[str, Any]) -> bool:
     return status == "in_progress" or (status == "pending" and not record.get("decision"))
 
 
+def evidence_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the audit of an attempt left; nothing where somebody wrote no mapping by hand."""
+    evidence = record.get("audit_metadata")
+    return evidence if isinstance(evidence, Mapping) else {}
+
+
 def awaits_audit(record: Mapping[str, Any]) -> bool:
     """Return whether the audit of an attempt has no answer yet and asks again."""
-    ended = (record.get("audit_metadata") or {}).get(AUDIT_ENDED)
-    return record.get("audit_result") == "pending" and ended is None
+    return record.get("audit_result") == "pending" and evidence_of(record).get(AUDIT_ENDED) is None
 
 
 def has_failed_audit(record: Mapping[str, Any]) -> bool:
     """Return whether the audit of an attempt stopped the run: by a mismatch, or because it gave no answer."""
-    result, ended = record.get("audit_result"), (record.get("audit_metadata") or {}).get(AUDIT_ENDED)
+    result, ended = record.get("audit_result"), evidence_of(record).get(AUDIT_ENDED)
     return ended != AUDIT_PASSED if result == "mismatched" else result == "pending" and ended == AUDIT_FAILED
 
 

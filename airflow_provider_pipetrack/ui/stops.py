@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Upstreams
 from airflow_provider_pipetrack.ui.paths import attempts_link
@@ -97,7 +97,7 @@ def _behind(failed: Collection[str], upstreams: Upstreams) -> set[str]:
 def _stop(row: Mapping[str, Any], root: str) -> Stop:
     href = attempts_link(root, row)
     if row["transfer_status"] != "failed":
-        audit = (row["audit_metadata"] or {}).get("audit_task")
+        audit = evidence_of(row).get("audit_task")
         state = audit_state(row) or AUDIT_FAILED
         return Stop(state, row, href, f"audit {audit}" if audit else "audit", first_line(audit_reason(row), _REMARK))
     return Stop(FAILED, row, href, f"attempt {attempt_words(row)}", "; ".join(remarks(row, _REMARK)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, has_failed_audit
+from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, evidence_of, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
 
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
@@ -113,7 +113,7 @@ def audit_state(row: Mapping[str, Any]) -> State | None:
 
 def audit_reason(row: Mapping[str, Any]) -> str:
     """Return why an audit failed: what it found, or why it gave no answer."""
-    said = row["audit_metadata"] or {}
+    said = evidence_of(row)
     if row["audit_result"] != "mismatched":
         return f"no answer: {said.get('error')}"
     found = {name: value for name, value in said.items() if name not in _ABOUT_AN_AUDIT}

@@ -648,7 +648,7 @@ def test_the_users_own_callbacks_stay_and_come_first():
 
 def test_a_run_is_closed_by_its_own_dag_whatever_copy_of_it_airflow_hands_over(monkeypatch):
     closed = []
-    monkeypatch.setattr(closing, "close_open_records", lambda dag, *of: closed.append((dag, *of)))
+    monkeypatch.setattr(closing, "close_open_records", lambda dag, *of: closed.append((dag, *of)) or [])
     with DAG("d", schedule=None) as dag:
         TrackedOperator(task_id="a")
     for copy_of in (DAG("d"), DAG("another")):  # dag.test() gives one that knows no transfers

@@ -8,10 +8,11 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_pipetrack import AuditSensor, PipelineConfig, build_dag, settings
-from airflow_provider_pipetrack.attempts import silent_audits
+from airflow_provider_pipetrack.attempts import closing, silent_audits
 from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.describe import Outcome, audit_change, end_change
 
@@ -98,6 +99,12 @@ def test_an_audit_of_what_this_dag_does_not_track_is_told_like_others(tmp_path, 
     assert (alert["kind"], alert["record"]["task_id"]) == ("failed", "own")
     record = store_for(by_hand.get_task("own").pipetrack_spec).read_record(RecordKey("by_hand", "r", "own").record_id)
     assert (record["stage_i_plus_1_details"], record["audit_metadata"]["audit_task"]) == ("orders", "own")
+
+
+def test_an_audit_that_was_set_by_hand_is_closed_when_its_run_succeeds(dag, mocker):
+    mocker.patch.object(closing, "task_states", return_value={})
+    close_run(dag, {"dag": dag, "run_id": "r", "reason": "success"})
+    assert audit_of(dag, "by_hand")[1]["audit_ended"] == "passed"
 
 
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):

@@ -30,7 +30,9 @@ attempts = st.fixed_dictionaries(
         "transfer_status": st.sampled_from(["pending", "in_progress", "completed", "failed"]),
         "decision": st.sampled_from([None, "disabled"]),
         "audit_result": st.sampled_from([None, "matched", "mismatched", "pending"]),
-        "audit_metadata": st.sampled_from([None, {"rows": 7}, {"audit_ended": "passed"}, {"audit_ended": "failed"}]),
+        "audit_metadata": st.sampled_from(
+            [None, [7], {"rows": 7}, {"audit_ended": "passed"}, {"audit_ended": "failed"}]
+        ),
     }
 )
 records = st.lists(attempts, max_size=25).map(
@@ -57,7 +59,8 @@ def latest(rows) -> list[dict]:
 
 def audit_of(row) -> str:
     """A mismatch fails unless it was warned about; what is pending asks again unless it says how it ended."""
-    ended = (row["audit_metadata"] or {}).get("audit_ended")
+    metadata = row["audit_metadata"]
+    ended = metadata.get("audit_ended") if isinstance(metadata, dict) else None
     if row["audit_result"] == "mismatched":
         return ended if ended == "passed" else "failed"
     return (ended or "in_progress") if row["audit_result"] == "pending" else "passed"

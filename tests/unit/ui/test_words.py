@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.ui.filters import read_moment
 from airflow_provider_pipetrack.ui.paths import from_segment, link, segment
 from airflow_provider_pipetrack.ui.words import (
@@ -18,6 +19,7 @@ from airflow_provider_pipetrack.ui.words import (
     SKIPPED,
     ago,
     attempt_words,
+    audit_reason,
     duration,
     evidence_words,
     first_line,
@@ -97,6 +99,25 @@ def test_only_the_first_line_of_a_text_is_shown():
 )
 def test_a_state_says_what_the_status_cannot(row, state):
     assert state_of(row, NOW) is state
+
+
+@pytest.mark.parametrize(
+    ("result", "metadata", "words"),
+    [
+        ("mismatched", {"rows": 7, "audit_task": "a", "audited_at": "now"}, "mismatched, rows: 7"),
+        ("mismatched", None, "mismatched"),
+        ("mismatched", [7], "mismatched"),
+        ("mismatched", {"audit_ended": "passed"}, None),
+        ("pending", {"audit_ended": "failed", "error": "E: gone"}, "no answer: E: gone"),
+        ("pending", {}, None),
+        ("matched", {"audit_ended": "failed"}, None),
+    ],
+)
+def test_an_audit_that_failed_has_a_reason(result, metadata, words):
+    row = {"audit_result": result, "audit_metadata": metadata}
+    assert has_failed_audit(row) == (words is not None)
+    if words:
+        assert audit_reason(row) == words
 
 
 @pytest.mark.parametrize(
