@@ -167,27 +167,31 @@ def test_what_a_later_run_has_completed_needs_no_attention(ask, store):
     tell(
         stored("healing", 1, "broken", "failed"),
         stored("healing", 1, "hung", "in_progress"),
+        stored("healing", 1, "late", "in_progress", transfer_start_timestamp=NOW - HOUR),
         stored("healing", 1, "wrong", "completed", audit_result="mismatched"),
     )
-    assert standing() == ["broken", "hung", "wrong"]
+    assert standing() == ["broken", "hung", "late", "wrong"]
     tell(
         *(stored("healing", 0, name, "failed", at=-1) for name in ("broken", "wrong")),
         *(stored("healing", 0, name, "completed", attempt=2, at=48) for name in ("broken", "wrong")),
         stored("healing", 2, "broken", "completed", decision="skipped: nothing new"),
         stored("healing", 2, "broken", "completed", map_index=1),
     )
-    assert standing() == ["broken", "hung", "wrong"], "an older run was repaired, or the transfer did nothing"
+    assert standing() == ["broken", "hung", "late", "wrong"], "an older run was repaired, or the transfer did nothing"
     tell(
         stored("healing", 3, "broken", "failed"),
         stored("healing", 3, "broken", "completed", attempt=2, at=1),
         stored("healing", 3, "hung", "completed"),
+        stored("healing", 3, "late", "completed"),
         stored("healing", 3, "wrong", "completed"),
     )
-    assert standing() == ["wrong"], "it completed later, but nobody has found it right"
+    assert standing() == ["late", "wrong"], "it completed later, but nobody has found it right"
     tell(stored("healing", 4, "wrong", "completed", audit_result="matched"))
-    assert standing() == []
+    assert standing() == ["late"], "it runs still, for longer than it should"
     everything = ask("attention", dag_id="healing", order_by="task_id", include_recovered="shown")
-    assert shown(everything, "task_id", "reason") == [("broken", "failed"), ("hung", "stale"), ("wrong", "mismatched")]
+    assert shown(everything, "task_id", "reason") == [
+        ("broken", "failed"), ("hung", "stale"), ("late", "overdue"), ("wrong", "mismatched")
+    ]  # fmt: skip
 
 
 def test_open_failures_are_an_owners(ask):
