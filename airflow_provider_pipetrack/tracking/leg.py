@@ -282,6 +282,9 @@ class Leg:
         if thread.is_alive():
             raise self._given_up(adapter, time.monotonic() - started)
         if (error := outcome.get("error")) is not None:
+            if isinstance(error, StorageError) and (told := masked(error.message)) != error.message:
+                # A driver repeats what a connection has, and a user's own storage says what it likes.
+                raise StorageError(error.location, told, transient=error.transient) from error
             if isinstance(error, Exception):
                 raise error
             # Such as SystemExit: in this thread it is a failure of the storage's code and ends no process.

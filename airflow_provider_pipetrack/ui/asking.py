@@ -118,7 +118,8 @@ class Asker:
         answer = self.bounded(lambda: self.questions.ask(question, dag_ids=self.reader.dag_ids, **more))
         if answer is None:
             return Answer([], 0, dict(self.unreachable))
-        self.unreachable.update(answer.unreachable)
+        # The first reason says most: who has not answered is left alone for a while.
+        self.unreachable.update({**answer.unreachable, **self.unreachable})
         return answer
 
     def configured(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Configured]:

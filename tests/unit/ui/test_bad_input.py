@@ -130,6 +130,7 @@ def away(tmp_path):
 def test_a_storage_that_is_away_is_named_and_the_page_answers(visitor, away, read, path):
     page = read(visitor(away, "orders"), path)
     assert "refusing||x could not be asked, so records may be missing here" in page.text
+    assert "hunter2" not in page.text
     assert "Nothing needs attention" not in page.text
     assert "There is no record" not in page.text
 
