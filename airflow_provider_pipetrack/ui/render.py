@@ -125,9 +125,9 @@ def environment() -> Environment:
 
 
 def _path(request: Request) -> str:
-    """Return the path below ``/pipetrack`` as the browser sees it; a proxy may have cut off what is before."""
+    """Return the path below ``/pipetrack`` as the browser sees it.
+
+    A proxy that cuts off what is before finds neither these pages nor Airflow's own files, which are mounted too.
+    """
     raw: str = request.scope.get("raw_path", b"").decode("latin-1") or request.scope["path"]
-    mounted: str = request.scope.get("root_path", "")
-    if not raw.startswith(mounted):
-        mounted = "/" + mounted.rsplit("/", 1)[-1]
-    return raw[len(mounted) :] if raw.startswith(mounted) else raw
+    return raw.removeprefix(request.scope.get("root_path", ""))
