@@ -137,6 +137,15 @@ def test_the_sensor_can_be_content_with_less_and_knows_when_all_indexes_are_ther
     assert returned(airflow_stack, "ready_waiters", runs[1], "all_indexes")["records_succeeded"] == 6
 
 
+def test_the_pages_know_all_indexes_once_the_run_has_ended(airflow_stack, runs):
+    def answer():
+        path = "/pipetrack/api/v1/readiness?pipeline_id=ready_data&stage=mapped"
+        (found,) = airflow_stack._request("GET", path).json()["pipelines"]
+        return found if found["ready"] else None
+
+    assert airflow_stack._wait("the run's end to be noted", answer, 90)["records_succeeded"] == 6
+
+
 def test_what_is_not_ready_is_waited_for_until_the_timeout(airflow_stack, runs):
     for task_id in ("never", "never_partial"):
         assert state(airflow_stack, "ready_waiters", runs[1], task_id) == "failed"
