@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.ui.paths import link
 from tests.browser.conftest import HOSTILE
-from tests.tracking_history import NOW, good_run
+from tests.tracking_history import NOW, failed_run, good_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -254,6 +254,7 @@ def test_a_page_that_could_not_be_shown_comes_back_by_itself(visit, watch):
 
 
 def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, stack):
+    write(stack, failed_run("halts", "manual__halts", NOW, dag_id="orders"))
     page = visit("pipetrack/attention")
     page.clock.install()
     page.goto(page.url)
