@@ -19,6 +19,7 @@ from airflow_provider_pipetrack.records.change import (
 )
 from airflow_provider_pipetrack.records.columns import NAMES_BY_GROUP
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import has_failed_audit
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.config import StageTransfer
@@ -127,8 +128,9 @@ COMPLETED = "completed"
 FAILED = "failed"
 _RANKS = {PENDING: Rank.PENDING, IN_PROGRESS: Rank.STARTED, COMPLETED: Rank.ENDED, FAILED: Rank.ENDED}
 
-#: Of one try of an audit: that it asks again, that it fell silent, and its last word, in this order.
-_WORDS_OF_A_TRY = 3
+#: Of one try of an audit, in this order: that it asks again, that it fell silent, its last word, and that it failed,
+#: which counts most where a transfer has several audits or a mapped one.
+_WORDS_OF_A_TRY = 4
 
 
 def pending_change(described: Described, key: RecordKey, *, decision: str | None = None) -> Change:
@@ -262,9 +264,10 @@ def audit_change(
     """
     event_id = new_event_id()
     # The audit is another task than the transfer: the latest audit counts, whatever its answer.
-    word = 2 if final else int(by_silence)
+    said = {"audit_result": result, "audit_metadata": dict(metadata)}
+    word = 2 + has_failed_audit(said) if final else int(by_silence)
     key = group_key(rank=Rank.ENDED, sequence=try_number * _WORDS_OF_A_TRY + word, event_id=event_id)
-    columns = {**base.columns, "audit_result": result, "audit_metadata": dict(metadata)}
+    columns = {**base.columns, **said}
     return Change(base.record_id, columns, {**base.keys, "audit": key}, "audit", event_id)
 
 

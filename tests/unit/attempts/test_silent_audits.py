@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 from airflow.sdk import DAG
@@ -14,6 +15,7 @@ from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.tracking.describe import Outcome, audit_change, end_change
 
 PIPELINE = """
@@ -118,6 +120,18 @@ def test_the_audits_own_word_counts_whenever_it_arrives(dag):
         store.flush()
         silent_audits.close_silent_audits(dag, "r")
         assert audit_of(dag, name) == ("mismatched", {"audit_task": "x", "rows": 3})
+
+
+def test_of_several_audits_of_a_transfer_one_that_fails_counts_until_it_is_tried_again(dag):
+    def says(result, number, **metadata):
+        return audit_change(start(dag, "killed"), result, metadata, try_number=number, final=True)
+
+    mismatched, passed = says("mismatched", 1), says("matched", 1)
+    warned = says("mismatched", 1, audit_ended="passed")
+    for changes in permutations([mismatched, passed, warned]):
+        assert fold(changes)["audit_metadata"] == {}
+        assert fold(changes)["audit_result"] == "mismatched"
+    assert fold([says("matched", 2), mismatched, passed])["audit_result"] == "matched"
 
 
 def test_a_dag_without_audits_asks_airflow_nothing(tmp_path, monkeypatch, mocker):
