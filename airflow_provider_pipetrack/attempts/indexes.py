@@ -36,7 +36,8 @@ def unrecorded(dag: Any, run_id: str, name: str, records: Records, states: State
 def index_count(dag: Any, name: str, records: Records, states: States) -> Iterator[Change]:
     """Yield the change that notes, in the record of a transfer's first index, how many indexes it has."""
     number = len(_indexes(dag, name, states))
-    own = [record for record in records if record["task_id"] == name]
+    # What somebody wrote by hand may be no mapping, and is left alone.
+    own = [r for r in records if r["task_id"] == name and isinstance(r["audit_metadata"] or {}, Mapping)]
     first = min(own, key=lambda record: (record["map_index"], -record["retry_attempt_number"]), default=None)
     if first is not None and number:
         yield indexes_change(first, number, by="dag callback")

@@ -99,4 +99,7 @@ def _attempt(record: Mapping[str, Any]) -> int:
 
 
 def _is_unaudited(record: Mapping[str, Any]) -> bool:
-    return record["transfer_status"] == COMPLETED and "audit_task" not in (record.get("audit_metadata") or {})
+    said = (
+        record.get("audit_metadata") or {}
+    )  # no mapping when somebody wrote it by hand, and then it has been looked at
+    return record["transfer_status"] == COMPLETED and isinstance(said, Mapping) and "audit_task" not in said

@@ -196,7 +196,8 @@ def _unfinished_maps(
 
 def _are_all_there(indexes: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a run's end has noted how many indexes there are, and each of them has its record."""
-    noted = next((n for record in indexes if (n := (record["audit_metadata"] or {}).get(MAP_INDEXES))), None)
+    said = (record["audit_metadata"] for record in indexes if isinstance(record["audit_metadata"], Mapping))
+    noted = next((number for metadata in said if isinstance(number := metadata.get(MAP_INDEXES), int)), None)
     return noted is not None and {record["map_index"] for record in indexes} >= set(range(noted))
 
 

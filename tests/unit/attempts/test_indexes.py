@@ -70,6 +70,13 @@ def test_everybody_knows_after_the_end_whether_all_indexes_are_there(run):
     assert [record["closed_by"] for record in ended.records.values()] == ["task", "task"]
 
 
+def test_what_somebody_wrote_by_hand_stays_as_it_is(run):
+    ended = run().told(0)
+    ended.store.update_tracking_record(ended.start(0).record_id, {"audit_metadata": ["checked by hand"]})
+    ended.end(load_0="success")
+    assert (ended.records[0]["audit_metadata"], ended.readiness) == (["checked by hand"], "unknown")
+
+
 def test_an_index_that_never_told_of_itself_gets_its_record(run):
     ended = run().told(0, 1).end(load_0="success", load_1="success", load_2="failed", load_3="removed")
     assert list(ended.records) == [0, 1, 2]
