@@ -21,7 +21,6 @@ _STAGES = (
 _MATCHED = cells.of_stage("audits_matched", audit_result="matched")
 _LONGER = cells.of_attempts("over_estimate", status="completed", **{"attempts.sort": "-actual_seconds"})
 _OWNER = Column("Owner", text_cell("transfer_process_owner_name", 40), "transfer_process_owner_name")
-_DAG = Column("Dag", text_cell("dag_id", 60), "dag_id")
 
 PIPELINES = Table(
     "pipelines",
