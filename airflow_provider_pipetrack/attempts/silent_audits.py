@@ -96,10 +96,3 @@ def _last_attempts(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def _attempt(record: Mapping[str, Any]) -> int:
     return int(record["retry_attempt_number"])
-
-
-def _is_unaudited(record: Mapping[str, Any]) -> bool:
-    said = (
-        record.get("audit_metadata") or {}
-    )  # no mapping when somebody wrote it by hand, and then it has been looked at
-    return record["transfer_status"] == COMPLETED and isinstance(said, Mapping) and "audit_task" not in said

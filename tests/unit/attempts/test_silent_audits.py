@@ -134,12 +134,11 @@ def test_of_several_audits_of_a_transfer_one_that_fails_counts_until_it_is_tried
     assert fold([says("matched", 2), mismatched, passed])["audit_result"] == "matched"
 
 
-def test_what_somebody_wrote_by_hand_is_a_word_too(dag):
+def test_evidence_that_somebody_wrote_by_hand_as_a_list_stops_nothing(dag):
     record_id = RecordKey("audited", "r", "killed").record_id
     store_of(dag, "killed").update_tracking_record(record_id, {"audit_metadata": ["checked by hand"]})
     silent_audits.close_silent_audits(dag, "r")
-    assert alerts() == []
-    assert store_of(dag, "killed").read_record(record_id)["audit_metadata"] == ["checked by hand"]
+    assert {alert["record"]["task_id"] for alert in alerts()} == {"killed", "waited"}
 
 
 def test_a_dag_without_audits_asks_airflow_nothing(tmp_path, monkeypatch, mocker):
