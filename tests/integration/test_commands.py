@@ -130,11 +130,11 @@ def test_a_table_of_somebody_else_is_left_alone(home):
 def test_status_shows_pipelines_and_what_needs_attention(filled):
     shown = run("status")
     assert shown.exit_code == 0
-    for text in ("billing", "scheduled__9", "0/5", "Needs attention: 4", "100% broken", "mismatched"):
+    for text in ("billing", "scheduled__9", "0/5", "Needs attention: 3", "100% broken", "stale"):
         assert text in shown.output
     answered = json.loads(run("status", "--output", "json").output)
     assert [row["pipeline_id"] for row in answered["pipelines"]] == ["billing", "orders"]
-    assert len(answered["attention"]) == 4
+    assert len(answered["attention"]) == 3
     assert answered["pipelines"][0]["began_at"] == "2026-03-10T12:00:00+00:00"
     one = json.loads(run("status", "--limit", "1", "--output", "json").output)
     assert (len(one["pipelines"]), one["pipelines_total"]) == (1, 2)
