@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -75,7 +76,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin,{LIMITED}:viewer",
     }
     airflow = AirflowStack(home=folder / "home", dags=dags, env=env)
-    records = [*history(), good_run(HOSTILE, "manual__hostile", NOW, dag_id="orders", stage=HOSTILE + "שלום")]
+    # Before the run of the same Dag that failed, which nothing has made good since.
+    earlier = NOW - timedelta(days=2, hours=1)
+    records = [*history(), good_run(HOSTILE, "manual__hostile", earlier, dag_id="orders", stage=HOSTILE + "שלום")]
     with TrackingStore([f"sqlite||{tracking}||pipeline_tracking"], journal_dir=folder / "journal") as store:
         store.submit([change for run in records for change in run.changes], durable=True)
         assert store.flush(60)
