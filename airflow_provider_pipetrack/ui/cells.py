@@ -276,8 +276,8 @@ def evidence(row: Row, context: Context) -> Cell:
     del context  # evidence is the same everywhere
     if not row["audit_metadata"]:
         return Cell()
-    whole = json.dumps(row["audit_metadata"], ensure_ascii=False, indent=2)
-    return Cell(evidence_words(row["audit_metadata"]), full=whole)
+    words = evidence_words(row["audit_metadata"])
+    return Cell(words, full=json.dumps(row["audit_metadata"], ensure_ascii=False, indent=2)) if words else Cell()
 
 
 def parallel(row: Row, context: Context) -> Cell:

@@ -116,8 +116,8 @@ def audit_reason(row: Mapping[str, Any]) -> str:
     said = evidence_of(row)
     if row["audit_result"] != "mismatched":
         return f"no answer: {said.get('error')}"
-    found = {name: value for name, value in said.items() if name not in _ABOUT_AN_AUDIT}
-    return f"mismatched, {evidence_words(found)}" if found else "mismatched"
+    found = evidence_words(said)
+    return f"mismatched, {found}" if found else "mismatched"
 
 
 def location_state(word: str) -> State:
@@ -205,10 +205,12 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 def evidence_words(evidence: Any) -> str:
     """Return what an audit found in a line, such as ``rows: 700, difference: 3``; what has parts is left out."""
+    if isinstance(evidence, Mapping):
+        evidence = {name: value for name, value in evidence.items() if name not in _ABOUT_AN_AUDIT}
     found = evidence.items() if isinstance(evidence, Mapping) else ()
     plain = [(name, value) for name, value in found if isinstance(value, (str, int, float)) and value != ""]
     told = [f"{name}: {_plain_word(value)}" for name, value in plain]
-    return first_line(", ".join(told) or json.dumps(evidence, ensure_ascii=False), 80)
+    return first_line(", ".join(told) or (json.dumps(evidence, ensure_ascii=False) if evidence else ""), 80)
 
 
 def _plain_word(value: str | float) -> str:

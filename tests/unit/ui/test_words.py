@@ -178,6 +178,8 @@ def test_what_is_no_moment_is_refused_in_words(text):
         ({"queries": ["SELECT 1"]}, '{"queries": ["SELECT 1"]}'),
         ({"share": float("inf")}, "share: inf"),
         ([1, 2], "[1, 2]"),
+        ({"audit_task": "load__audit", "rows": 3, "audit_ended": "passed"}, "rows: 3"),
+        ({"audit_result": "matched", "audit_task": "load__audit", "audited_at": "2026-01-31"}, ""),
     ],
 )
 def test_evidence_is_told_in_a_line(evidence, words):
