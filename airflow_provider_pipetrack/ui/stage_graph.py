@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_pipetrack.ui.words import State, first_line, state_of
+from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.ui.words import AUDIT_FAILED, State, audit_state, first_line, state_of
 
 #: More transfers than this make no picture that anybody can read.
 MOST_TRANSFERS = 120
@@ -107,7 +108,12 @@ def _one_each(transfers: Sequence[Mapping[str, Any]], now: datetime) -> list[Map
 
 
 def _rank(row: Mapping[str, Any], now: datetime, worst: Sequence[str]) -> int:
-    return worst.index(state_of(row, now).colour)
+    return worst.index(_state(row, now).colour)
+
+
+def _state(row: Mapping[str, Any], now: datetime) -> State:
+    """Return how a transfer stands; one that has loaded but whose audit stopped the run has not come through."""
+    return (audit_state(row) or AUDIT_FAILED) if has_failed_audit(row) else state_of(row, now)
 
 
 def _ranks(transfers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -130,7 +136,7 @@ def _stage_box(text: str, column: int, row: int) -> Box:
 
 
 def _transfer_box(transfer: Mapping[str, Any], column: int, row: int, now: datetime) -> Box:
-    state = state_of(transfer, now)
+    state = _state(transfer, now)
     owner = transfer["transfer_process_owner_name"]
     note = first_line(f"{state.word} · {owner}" if owner else state.word, 24)
     full = f"{transfer['task_id']}: {state.word}" + (f", owner {owner}" if owner else "")

@@ -137,6 +137,23 @@ def test_of_a_mapped_transfer_the_worst_is_drawn():
     assert [box.state.word for box in drawn] == ["failed"]
 
 
+@pytest.mark.parametrize(
+    ("result", "ended", "word"),
+    [
+        ("mismatched", None, "mismatched"),
+        ("mismatched", "passed", "completed"),
+        ("pending", "failed", "audit failed"),
+        ("pending", None, "completed"),
+        ("matched", None, "completed"),
+    ],
+)
+def test_a_transfer_whose_audit_stopped_the_run_is_not_drawn_as_completed(result, ended, word):
+    evidence = {} if ended is None else {"audit_ended": ended}
+    rows = [transfer("a", "x", "y", audit_result=result, audit_metadata=evidence)]
+    drawn = [box for box in graphs.stage_graph(rows, NOW).boxes if box.row]
+    assert [box.state.word for box in drawn] == [word]
+
+
 def test_a_picture_of_very_many_transfers_says_how_many_it_leaves_out():
     rows = [transfer(f"t{n:04}", f"s{n}", f"s{n + 1}", n) for n in range(500)]
     graph = graphs.stage_graph(rows, NOW)
