@@ -138,7 +138,7 @@ def test_status_shows_pipelines_and_what_needs_attention(filled):
     assert answered["pipelines"][0]["began_at"] == "2026-03-10T12:00:00+00:00"
     one = json.loads(run("status", "--limit", "1", "--output", "json").output)
     assert (len(one["pipelines"]), one["pipelines_total"]) == (1, 2)
-    assert (len(one["attention"]), one["attention_total"]) == (1, 4)
+    assert (len(one["attention"]), one["attention_total"]) == (1, 3)
 
 
 def test_status_of_a_pipeline_shows_its_last_run(filled):

@@ -268,7 +268,7 @@ def test_a_transfer_of_one_run_shows_its_attempts_with_all_they_have(client, rea
     assert "alone within its level" not in page.text
     assert '"rows": 700' in page.text
     began = (NOW - timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    assert re.search(r"Started (1 h|\d+ min) ago Ended \d+ min ago, said by task Took 4 min", page.text)
+    assert re.search(r"Started [\w ]+ ago Ended [\w ]+ ago, said by task Took 4 min", page.text)
     assert began in [attrs["title"] for tag, attrs in page.tags if tag == "time"]
     assert "Kept in sqlite||/data/tracking.db||t" in page.text
     assert "Only attempts of one run are listed. Show all runs" in page.text
