@@ -1,7 +1,8 @@
 """What was kept nowhere, or where nobody will look for it: counted, and said at ERROR.
 
 A record that neither the journal nor a location could keep is written whole into the log. One that stands in a fallback
-which can note no debts, while the journal could not be written, is brought home by comparing all locations.
+which can note no debts, while the journal could not be written, is brought home by comparing all locations, where those
+that lack it can list what they have.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.leg import Leg
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.delivery")
@@ -92,13 +94,19 @@ def log_unnoted(store: TrackingStore, number: int, failures: Mapping[str, str]) 
     :param failures: why the others did not take them, by name.
     """
     keeper = next((leg for leg in store.legs if leg.name not in failures), store.legs[-1])
-    advice = "only there they can be read"
-    if keeper.can_list:
-        advice = "run pipetrack reconcile --full when all is well"
+    comparable = {leg.name for leg in store.legs if leg.can_list} if keeper.can_list else set()
+    helped = [name for name in failures if name in comparable]
+    if helped:
         _add_to(_unnoted_of(store), number)
+        _say_unnoted(keeper, number, helped, "run pipetrack reconcile --full when all is well")
+    if others := [name for name in failures if name not in comparable]:
+        _say_unnoted(keeper, number, others, "only there they can be read")
+
+
+def _say_unnoted(keeper: Leg, number: int, lacking: Sequence[str], advice: str) -> None:
     log.error(
         "pipetrack: %d changes stand in %s, which cannot note that %s lacks them: %s",
-        number, keeper.name, ", ".join(failures), advice,
+        number, keeper.name, ", ".join(lacking), advice,
     )  # fmt: skip
 
 

@@ -170,6 +170,24 @@ def test_what_a_storage_that_cannot_list_has_alone_is_said_without_advice_that_d
     assert "lacks them: only there they can be read" in caplog.text
 
 
+def test_a_full_pass_is_advised_only_for_the_locations_that_it_can_compare(site, caplog):
+    class Away(in_memory()):
+        def apply(self, changes, *, owed=()):
+            raise OSError("away")
+
+    adapters, fallback = {"away": Away}, site.location("b", "local_file")
+    site.shut("a")
+    for number, chain in enumerate((("away||x", fallback), ("a", "away||x", fallback))):
+        store = site.store(*chain, adapters=adapters, journal_dir=site.root / f"journal-{number}")
+        (store.journal_folder / "slot-000.seg").mkdir(parents=True)
+        assert store.write_tracking_record({**RECORD, "transfer_unique_id": f"t{number}"}) is True
+        assert health(store).unnoted == number
+    lines = [entry.getMessage().partition("cannot note that ")[2] for entry in caplog.records if entry.levelno == 40]
+    advised = f"{site.location('a')} lacks them: run pipetrack reconcile --full when all is well"
+    alone = "away||x lacks them: only there they can be read"
+    assert lines == [alone, advised, alone]
+
+
 @pytest.mark.parametrize("mode", ["fallback", "mirror"])
 def test_a_fallback_that_cannot_note_debts_is_not_given_the_same_with_each_pass(site, mode):
     site.shut("a", "c")
