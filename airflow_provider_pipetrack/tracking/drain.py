@@ -32,6 +32,8 @@ log = logging.getLogger("airflow_provider_pipetrack.reconcile")
 
 #: Changes that are brought to a location in one go.
 AT_ONCE = 5000
+#: Entries that are written anew before the disk is waited for.
+_NARROWED_AT_ONCE = 100
 #: Seconds that one such step may take.
 STEP_LIMIT = 60.0
 
@@ -184,12 +186,15 @@ class Drain:
         """Let entries wait only for those that lack them; the others can note no debt, and would get them each time."""
         try:
             journal = own_journal(self._store.journal_folder)
-            for letter in letters:
-                journal.append(entry_payload(way.store.chain(), letter.changes, lacking), durable=True)
+            for some in (letters[at : at + _NARROWED_AT_ONCE] for at in range(0, len(letters), _NARROWED_AT_ONCE)):
+                if self.time_is_up:
+                    break
+                for letter in some:
+                    payload = entry_payload(way.store.chain(), letter.changes, lacking)
+                    journal.append(payload, durable=letter is some[-1])
+                _forget(some)
         except JournalError as error:
             log.warning("pipetrack: %s", error)
-        else:
-            _forget(letters)
 
     def _attempt(self, way: _Way, letters: Sequence[_Letter]) -> Delivered:
         changes = [change for letter in letters for change in letter.changes]

@@ -166,7 +166,7 @@ class Journal:
     def append(self, payload: bytes, *, durable: bool) -> int:
         """Write an entry and return its number.
 
-        :param durable: True when the entry must survive a power failure; it always survives the process.
+        :param durable: True when it, and all before it, must survive a power failure; it always survives the process.
         :raises JournalError: when it could not be written whole; then nothing of it counts.
         """
         with self._lock:
@@ -254,6 +254,7 @@ class Journal:
                 self._slot.empty()
                 self._checked_size = 0
             elif self._slot.size > ROTATE_ABOVE:
+                self._slot.sync()
                 # Numbers go on, so that an acknowledgment can never mean an entry of another slot.
                 fresh = _take_slot(self.folder, 0)
                 self._grown.append(self._slot)

@@ -364,6 +364,24 @@ def test_what_must_survive_a_power_failure_is_on_the_disk_before_it_has_a_number
         one.append(b"lost", durable=True)
 
 
+def test_what_was_appended_before_is_on_the_disk_too_when_a_slot_has_been_left_meanwhile(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    monkeypatch.setattr(journal_module, "ROTATE_ABOVE", 1_000)
+    synced: dict[int, int] = {}
+
+    def note(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced[found.st_ino] = found.st_size
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    one = opened(folder)
+    for step in range(4):
+        one.append(bytes([65 + step]) * 400, durable=step == 3)
+    assert [synced[path.stat().st_ino] for path in (slot(folder, 0), slot(folder, 1))] == [
+        slot(folder, number).stat().st_size for number in (0, 1)
+    ]
+
+
 def test_idle_slots_are_held_some_at_a_time_by_what_they_hold(folder, monkeypatch):
     monkeypatch.setattr(journal_module, "_BYTES_TOGETHER", 2_000)
     journals = [Journal(folder) for _ in range(4)]

@@ -22,10 +22,11 @@ from airflow_provider_pipetrack.storage.sqlite import SqliteAdapter
 from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking import shared as shared_module
 from airflow_provider_pipetrack.tracking.breaker import Breaker
+from airflow_provider_pipetrack.tracking.drain import Drain
 from airflow_provider_pipetrack.tracking.health import health
-from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.journal import Journal, Slot, undelivered
 from airflow_provider_pipetrack.tracking.losses import LOSSES
-from airflow_provider_pipetrack.tracking.shared import entry_payload
+from airflow_provider_pipetrack.tracking.shared import chain_bytes, entry_payload
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds, largest_file
 
@@ -207,6 +208,23 @@ def test_a_fallback_that_cannot_note_debts_is_not_given_the_same_with_each_pass(
     site.open("c")
     assert store.reconcile().still_owed == 0
     assert site.ids(site.location("c", "local_file")) == (ids if mode == "mirror" else [])
+
+
+def test_a_pass_whose_time_is_up_leaves_no_entry_twice_in_the_journal(site, monkeypatch):
+    site.shut("a")
+    store = site.store("a", site.location("b", "local_file"))
+    journal = Journal(store.journal_folder)
+    for number in range(250):
+        change = change_from_record({**RECORD, "transfer_unique_id": f"t{number}"})
+        journal.append(entry_payload(store.chain(), [change]), durable=False)
+    journal.close()
+    synced: list[int] = []
+    monkeypatch.setattr(Slot, "sync", lambda slot: synced.append(len(list(undelivered(store.journal_folder)))))
+    monkeypatch.setattr(Drain, "time_is_up", property(lambda drain: len(synced) == 2))
+    assert store.reconcile().waiting == 250
+    assert synced == [350, 350], "so many entries at once are brought to the disk, and forgotten where they were"
+    narrowed = [b'"lacking"' in chain_bytes(entry.payload) for entry in undelivered(store.journal_folder)]
+    assert (len(narrowed), sum(narrowed)) == (250, 200)
 
 
 def test_a_record_that_no_location_took_is_safe_in_the_journal_and_readable(site):
