@@ -233,10 +233,8 @@ class S3Adapter(MergingAdapter):
         :param marked: how long ago it was opened; its first object may still be on the way.
         """
         folder = f"runs/{run}/"
-        listed = self.bucket.list(folder)
-        events = [item for item in listed if not item["Name"].endswith(layout.TOGETHER)]
-        if listed and not events:
-            return  # put together although it was not over, and nothing has come since
+        # None where it was put together before it was over, or by a process that was killed before it closed it.
+        events = [item for item in self.bucket.list(folder) if not item["Name"].endswith(layout.TOGETHER)]
         names = [item["Name"] for item in events]
         age = min((item["Age"] for item in events), default=marked)
         if age < QUIET or (age < GIVEN_UP and layout.is_under_way(names)):
@@ -248,8 +246,9 @@ class S3Adapter(MergingAdapter):
             return
         if names and not self._replace(folder + layout.TOGETHER, layout.rewritten(lines), version):
             return
-        # As long as an attempt is open, whoever may close it has to find it.
-        self.bucket.each(self.bucket.delete, [*names, *([f"open/{run}"] if is_over else [])])
+        self.bucket.each(self.bucket.delete, names)
+        if is_over:  # as long as an attempt is open, whoever may close it has to find it
+            self.bucket.delete(f"open/{run}")
 
     def _runs(self) -> list[str]:
         with self._explaining():

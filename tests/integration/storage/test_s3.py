@@ -118,6 +118,27 @@ def test_a_run_that_never_ends_is_put_together_after_a_day(adapter, at_once, mon
     assert adapter.read_open_runs() == []
 
 
+def test_a_run_that_was_put_together_but_not_closed_is_closed_by_the_next(adapter, at_once, monkeypatch):
+    def killed(name: str) -> None:
+        delete(name)
+        raise StorageError("s3", "killed")
+
+    adapter.apply(attempt())
+    delete = adapter.bucket.delete
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter.bucket, "delete", killed)
+        with pytest.raises(StorageError, match="killed"):
+            adapter.tidy()
+    assert [name for name in names(adapter) if name.startswith(("runs/", "open/"))] == [
+        "open/orders_dag/manual__1",
+        "runs/orders_dag/manual__1/run.ndjson",
+    ]
+    adapter.tidy()
+    assert [name for name in names(adapter) if name.startswith(("runs/", "open/"))] == [
+        "runs/orders_dag/manual__1/run.ndjson"
+    ]
+
+
 def test_a_run_whose_first_object_is_still_on_the_way_stays_open(adapter):
     adapter.bucket.put("open/orders_dag/manual__1", b"")
     adapter.tidy()
