@@ -13,7 +13,7 @@ from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import event_of_change
 from airflow_provider_pipetrack.records.merge import merge, record_of
 from airflow_provider_pipetrack.records.openness import is_open
-from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
+from airflow_provider_pipetrack.storage.base import ONE_PIPELINE_ONLY, Record, StorageAdapter
 from airflow_provider_pipetrack.storage.complete import completed
 from airflow_provider_pipetrack.tracking.journal import undelivered
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -96,7 +96,46 @@ def read_history(legs: Iterable[Leg], record_id: str, folder: Path) -> tuple[lis
     return sorted(events.values(), key=lambda event: (event["changed_at"], event["event_id"])), unreachable
 
 
-def latest_attempt(own_id: str, records: Iterable[Record], silent: Mapping[str, str]) -> Record | None:
+def read_one(legs: Sequence[Leg], folder: Path, record_id: str, pipeline_ids: Sequence[str], limit: float) -> Reading:
+    """Return one record, or none.
+
+    :param limit: seconds that one location may take.
+    """
+
+    def one(adapter: StorageAdapter) -> list[Record]:
+        record = adapter.read_record(record_id, pipeline_ids)
+        return [record] if record is not None else []
+
+    return read_merged(legs, folder, one, lambda record: record.get("record_id") == record_id, limit)
+
+
+def read_named(
+    legs: Sequence[Leg], folder: Path, name: str, pipeline_ids: Sequence[str], limit: float
+) -> Record | None:
+    """Return the record with an id, or the latest attempt of a transfer that is named by the user's own id.
+
+    :param pipeline_ids: its pipeline, for storages that find records only by that; where none is named, those that
+        other locations know it by.
+    :param limit: seconds that one location may take to find a record by its id.
+    :raises StorageError: when there is none, or may be a later one, where could not be asked.
+    """
+    by_id = read_one(legs, folder, name, pipeline_ids, limit)
+    if by_id.records:
+        return by_id.records[0]
+    by_own = read_merged(
+        legs,
+        folder,
+        lambda adapter: adapter.read_unique(name, pipeline_ids),
+        lambda record: record.get("transfer_unique_id") == name,
+    )
+    unreachable = {**by_id.unreachable, **by_own.unreachable}
+    if by_own.records and not pipeline_ids and ONE_PIPELINE_ONLY in unreachable.values():
+        known = {str(record["pipeline_id"] or record["dag_id"]) for record in by_own.records}
+        return read_named(legs, folder, name, sorted(known), limit)
+    return _latest_attempt(name, by_own.records, silent_among(legs, unreachable))
+
+
+def _latest_attempt(own_id: str, records: Iterable[Record], silent: Mapping[str, str]) -> Record | None:
     """Return the latest attempt among records with one of the user's own ids: of the run that began last.
 
     Such an id may stand in every run; an attempt that was added to an old run does not make that the last one.

@@ -23,13 +23,7 @@ from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES, forget_unnoted, log_unnoted, unnoted_by
-from airflow_provider_pipetrack.tracking.reading import (
-    Reading,
-    latest_attempt,
-    read_history,
-    read_merged,
-    silent_among,
-)
+from airflow_provider_pipetrack.tracking.reading import Reading, read_history, read_merged, read_named, read_one
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
@@ -138,7 +132,8 @@ class TrackingStore:
         :raises StorageError: when a location could not be asked, and no other knows the record, or only one that has
             ended where a later one may be meant.
         """
-        record = self._named(transfer_id, (pipeline_id,) if pipeline_id else ())
+        known = (pipeline_id,) if pipeline_id else ()
+        record = read_named(self.legs, self.journal_folder, transfer_id, known, self.deadline)
         return record is not None and self._write(change_from_updates(record, updates))
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
@@ -165,18 +160,9 @@ class TrackingStore:
 
     def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
         """Return one record, or None."""
-        records = self._read_one(record_id, pipeline_ids).records
-        return records[0] if records else None
-
-    def _read_one(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Reading:
-        known = tuple(pipeline_ids)
-
-        def one(adapter: StorageAdapter) -> list[Record]:
-            record = adapter.read_record(record_id, known)
-            return [record] if record is not None else []
-
         # Asked for while a transfer waits, so it takes no longer than a write may.
-        return self._read(one, lambda record: record.get("record_id") == record_id, self.deadline)
+        records = read_one(self.legs, self.journal_folder, record_id, tuple(pipeline_ids), self.deadline).records
+        return records[0] if records else None
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them.
@@ -370,28 +356,8 @@ class TrackingStore:
             # It is only delivered again.
             log.warning("pipetrack: %s", error)
 
-    def _read(
-        self,
-        ask: Callable[[StorageAdapter], list[Record]],
-        wanted: Callable[[Record], bool],
-        limit: float | None = None,
-    ) -> Reading:
-        return read_merged(self.legs, self.journal_folder, ask, wanted, limit)
-
-    def _named(self, transfer_id: str, pipeline_ids: Sequence[str]) -> Record | None:
-        """Return the record with an id, or the latest attempt of a transfer that is named by the user's own id.
-
-        :raises StorageError: when there is none, or may be a later one, where could not be asked.
-        """
-        by_id = self._read_one(transfer_id, pipeline_ids)
-        if by_id.records:
-            return by_id.records[0]
-        by_own = self._read(
-            lambda adapter: adapter.read_unique(transfer_id, pipeline_ids),
-            lambda record: record.get("transfer_unique_id") == transfer_id,
-        )
-        silent = silent_among(self.legs, {**by_id.unreachable, **by_own.unreachable})
-        return latest_attempt(transfer_id, by_own.records, silent)
+    def _read(self, ask: Callable[[StorageAdapter], list[Record]], wanted: Callable[[Record], bool]) -> Reading:
+        return read_merged(self.legs, self.journal_folder, ask, wanted)
 
 
 _OF_PARENTS: list[Sequence[Leg]] = []

@@ -568,6 +568,16 @@ def test_a_record_in_a_user_adapter_is_updated_once_its_pipeline_is_named(site, 
     assert record["extra_columns"] == {"note": "new"}
 
 
+def test_a_user_adapter_is_asked_about_the_pipeline_that_another_location_knows_a_record_by(site):
+    store = site.store("a", "memory||x", adapters={"memory": in_memory()})
+    store.write_tracking_record({**RECORD, "transfer_status": "completed"})
+    assert store.update_tracking_record("t1", {"note": "new"}) is True
+    store.legs[1].adapter.apply([change_from_record({**RECORD, "retry_attempt_number": 1})])
+    assert store.update_tracking_record("t1", {"note": "newer"}) is True
+    first, second = store.read_tracking_records("orders")
+    assert (first["extra_columns"], second["extra_columns"]) == ({"note": "new"}, {"note": "newer"})
+
+
 def test_what_is_handed_over_without_waiting_arrives(site):
     store = site.store("a")
     changes = [change_from_record({**RECORD, "transfer_unique_id": f"t{number}"}) for number in range(50)]
