@@ -132,7 +132,7 @@ class _Planner:
         # Whose result it is mapped over comes first in any case.
         mapped = mapped_over(transfer) if transfer.expand else ()
         if transfer.depends_on is None and transfer.dependent_on_previous_transfer:
-            return tuple(dict.fromkeys((*previous, *mapped))) if mapped else previous
+            return self._enabled((*previous, *mapped), transfer.name) if mapped else previous
         return self._enabled((*self._named(transfer), *mapped), transfer.name)
 
     def _named(self, transfer: StageTransfer) -> Iterable[str]:

@@ -222,6 +222,27 @@ def test_mistakes_of_every_kind_are_named_at_once_in_the_order_of_the_file(tmp_p
             ],
         ),
         (f"[{{operater: {BASH}, name: a}}]", ["2 stage_transfers[0].operater: there is no such key"]),
+        (
+            f"[{{name: a, operator: {BASH}, expand: {{bash_command: transfer.nope}}}}]",
+            ["2 stage_transfers[0].expand.bash_command: there is no transfer 'nope'"],
+        ),
+        (
+            f"[{{name: a, operator: {BASH}, expand: {{bash_command: transfer.a}}}}]",
+            ["2 stage_transfers[0].expand.bash_command: a transfer cannot wait for itself"],
+        ),
+        (
+            f"[{{name: a, operator: {BASH}, operator_args: {{bash_command: x}}, transfer_enabled: false}}, "
+            f"{{name: b, operator: {BASH}, expand: {{bash_command: transfer.a}}}}]",
+            ["2 stage_transfers[1].expand.bash_command: transfer 'a' is disabled, so there is nothing to map over"],
+        ),
+        (
+            f"[{{name: [a], operator: {BASH}, operator_args: {{bash_command: x}}}}, "
+            f"{{name: b, operator: {BASH}, expand: {{bash_command: transfer.a}}}}]",
+            [
+                "2 stage_transfers[0].name: expected a text, not ['a']",
+                "2 stage_transfers[1].expand.bash_command: there is no transfer 'a'",
+            ],
+        ),
     ],
 )
 def test_nothing_is_said_of_what_a_mistake_leaves_open(tmp_path, rows, said):
