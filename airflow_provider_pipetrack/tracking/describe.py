@@ -287,7 +287,9 @@ def indexes_change(record: Mapping[str, Any], number: int, *, by: str) -> Change
     if record.get("start_key"):
         keys["start"] = record["start_key"]
         columns.update((name, record.get(name)) for name in NAMES_BY_GROUP["start"])
-    columns.update(audit_result=None, audit_metadata={**(record.get("audit_metadata") or {}), MAP_INDEXES: number})
+    # Somebody may have said by hand what the data is worth.
+    metadata = {**(record.get("audit_metadata") or {}), MAP_INDEXES: number}
+    columns.update(audit_result=record.get("audit_result"), audit_metadata=metadata)
     return Change(str(record["record_id"]), columns, keys, by, event_id)  # type: ignore[arg-type]
 
 

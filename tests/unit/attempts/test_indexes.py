@@ -77,6 +77,15 @@ def test_what_somebody_wrote_by_hand_stays_as_it_is(run):
     assert (ended.records[0]["audit_metadata"], ended.readiness) == (["checked by hand"], "unknown")
 
 
+def test_what_somebody_said_of_the_data_by_hand_stands_beside_the_number(run):
+    ended = run().told(0, 1)
+    said = {"audit_result": "mismatched", "audit_metadata": {"rows": 5}}
+    ended.store.update_tracking_record(ended.start(0).record_id, said)
+    ended.end(load_0="success", load_1="success")
+    assert ended.records[0]["audit_result"] == "mismatched"
+    assert ended.records[0]["audit_metadata"] == {"rows": 5, "map_indexes": 2}
+
+
 def test_an_index_that_never_told_of_itself_gets_its_record(run):
     ended = run().told(0, 1).end(load_0="success", load_1="success", load_2="failed", load_3="removed")
     assert list(ended.records) == [0, 1, 2]
