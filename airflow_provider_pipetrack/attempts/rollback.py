@@ -62,7 +62,12 @@ class Rollback:
         :return: what was done, for the record's decision.
         :raises Exception: what the user's function raises; the attempt must not load over bad data.
         """
-        if not self.wanted or not self._is_owed_by_another():
+        if not self.wanted or self.key.attempt == 1:
+            return None
+        # execution_timeout's alarm and a signal to stop may strike while it is looked up, too.
+        self._unpaid = "an earlier attempt may be owed a rollback"
+        if not self._is_owed_by_another():
+            self._unpaid = None
             return None
         log.info("An earlier attempt of %s was not rolled back: doing it now", self.task.task_id)
         try:
@@ -72,6 +77,7 @@ class Rollback:
             self._unpaid = f"the rollback of an earlier attempt failed and is owed: {reason}"
             raise
         self._remember(owed=False)
+        self._unpaid = None
         return "rolled back the previous attempt first"
 
     def owe(self) -> None:
@@ -141,8 +147,6 @@ class Rollback:
 
     def _is_owed_by_another(self) -> bool:
         """Return whether an attempt before this one owes; what this one owes is to be undone when it fails only."""
-        if self.key.attempt == 1:
-            return False
         known = recall(self.context, _STATE_KEY)
         if known is None:
             return not self._was_settled()

@@ -447,6 +447,19 @@ def is_refused_while_asked_to_stop(attempt):
     is_refused(attempt)
 
 
+def is_cut_off_while_it_asks(attempt):
+    """What strikes while the record of the attempt before is read: execution_timeout, or a signal to stop."""
+
+    class Locations:
+        def read_record(self, record_id, pipeline_ids):
+            signal.raise_signal(signal.SIGALRM)
+
+    attempt.rollback.store = Locations()
+    with pytest.raises(AirflowTaskTimeout) as raised, TimeoutPosix(60):
+        attempt.rollback.pay_debt()
+    attempt.fail(raised.value)
+
+
 @pytest.mark.parametrize(
     ("ends", "pays"),
     [
@@ -459,6 +472,8 @@ def is_refused_while_asked_to_stop(attempt):
         ([completes, is_refused_while_asked_to_stop], False),
         ([completes, fails, is_refused], False),
         ([completes, is_asked_to_stop, is_refused], False),
+        ([lambda attempt: None, is_cut_off_while_it_asks], True),
+        ([lambda attempt: None, is_cut_off_while_it_asks, is_refused], False),
     ],
 )
 def test_without_a_task_state_the_record_of_the_attempt_before_says_what_is_owed(tmp_path, monkeypatch, ends, pays):
