@@ -9,11 +9,13 @@ from typing import Any, Final
 #: An attempt that runs for longer is stale, in seconds, unless it is estimated to take more than half as long.
 STALE_AFTER = 86_400.0
 
-
-#: How an audit ended where its result alone does not say it, in its metadata: a mismatch fails, pending asks again.
+#: How an audit ended, in its metadata, where its result alone does not say it: a mismatch may only warn, and what is
+#: pending asks again, was not checked or gave no answer. Without it the result is all that is known, as of a record
+#: that somebody wrote by hand, and the run does not depend on it.
 AUDIT_ENDED: Final = "audit_ended"
 AUDIT_PASSED: Final = "passed"
 AUDIT_FAILED: Final = "failed"
+AUDIT_ASKS_AGAIN: Final = "not yet"
 
 
 def is_open(record: Mapping[str, Any]) -> bool:
@@ -29,14 +31,15 @@ def evidence_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def awaits_audit(record: Mapping[str, Any]) -> bool:
-    """Return whether the audit of an attempt has no answer yet and asks again."""
-    return record.get("audit_result") == "pending" and evidence_of(record).get(AUDIT_ENDED) is None
+    """Return whether the audit of an attempt has no answer, and nobody has said that it ended."""
+    ended = evidence_of(record).get(AUDIT_ENDED)
+    return record.get("audit_result") == "pending" and ended not in (AUDIT_PASSED, AUDIT_FAILED)
 
 
 def has_failed_audit(record: Mapping[str, Any]) -> bool:
     """Return whether the audit of an attempt stopped the run: by a mismatch, or because it gave no answer."""
-    result, ended = record.get("audit_result"), evidence_of(record).get(AUDIT_ENDED)
-    return ended != AUDIT_PASSED if result == "mismatched" else result == "pending" and ended == AUDIT_FAILED
+    stops = record.get("audit_result") in ("mismatched", "pending")
+    return stops and evidence_of(record).get(AUDIT_ENDED) == AUDIT_FAILED
 
 
 def is_stale(record: Mapping[str, Any], now: datetime) -> bool:

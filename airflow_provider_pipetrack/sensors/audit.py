@@ -29,7 +29,7 @@ from airflow_provider_pipetrack.compat import (
 )
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, AUDIT_FAILED, AUDIT_PASSED
+from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_ENDED, AUDIT_FAILED, AUDIT_PASSED
 from airflow_provider_pipetrack.tracking.describe import audit_change
 from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
@@ -164,10 +164,9 @@ class AuditSensor(BaseSensorOperator):
         if finding.result is AuditResult.PENDING:
             self._undecided = finding
             log.info("The audit of %s is pending; it is asked again in %s s", self._pipetrack_name, self.poke_interval)
-            self._record(context, finding, final=False)
+            self._record(context, finding, final=False, ended=AUDIT_ASKS_AGAIN)
             return False
-        warned = finding.result is AuditResult.MISMATCHED and not self._stops_on_mismatch()
-        self._record(context, finding, final=True, ended=AUDIT_PASSED if warned else None)
+        self._record(context, finding, final=True, ended=self._end_of(finding))
         self._tell_downstream(context, finding, checked=True)
         if finding.result is AuditResult.MISMATCHED:
             self.found_mismatch = True
@@ -233,6 +232,12 @@ class AuditSensor(BaseSensorOperator):
             raise AirflowFailException(sentence)
         log.warning("%s; going on, since on_mismatch is warn", sentence)
 
+    def _end_of(self, finding: Finding) -> str | None:
+        """Return how the audit ends, where its answer alone does not say so."""
+        if finding.result is AuditResult.MATCHED:
+            return None
+        return AUDIT_FAILED if self._stops_on_mismatch() else AUDIT_PASSED
+
     def _stops_on_mismatch(self) -> bool:
         audit = self.pipetrack_spec.transfer.audit
         return (self.on_mismatch or (audit.on_mismatch if audit else "fail")) == "fail"
@@ -254,12 +259,13 @@ class AuditSensor(BaseSensorOperator):
         self._record(context, finding, final=True, ended=AUDIT_FAILED)
 
     def _record_error(self, context: Any, error: BaseException) -> None:
-        self._record(context, Finding(AuditResult.PENDING, {"error": _error_text(error)}), final=False)
+        finding = Finding(AuditResult.PENDING, {"error": _error_text(error)})
+        self._record(context, finding, final=False, ended=AUDIT_ASKS_AGAIN)
 
-    def _record(self, context: Any, finding: Finding, *, final: bool, ended: str | None = None) -> None:
+    def _record(self, context: Any, finding: Finding, *, final: bool, ended: str | None) -> None:
         """Record what the audit says.
 
-        :param ended: whether the audit passed or failed, where its result alone does not say so.
+        :param ended: whether the audit passed, failed or asks again, where its result alone does not say so.
         """
         with tracking_step("record the audit"):
             said = {**self._config(), **finding.metadata}

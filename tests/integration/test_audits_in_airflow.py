@@ -144,7 +144,7 @@ def test_the_record_tells_whether_an_audit_stopped_the_run(airflow_home, tmp_pat
     assert failed == {"mismatched", "error", "late"} == {name for name, one in found.items() if has_failed_audit(one)}
     assert {name: (one["audit_result"], one["audit_metadata"].get("audit_ended")) for name, one in found.items()} == {
         "matched": ("matched", None),
-        "mismatched": ("mismatched", None),
+        "mismatched": ("mismatched", "failed"),
         "warned": ("mismatched", "passed"),
         "error": ("pending", "failed"),
         "late": ("pending", "failed"),

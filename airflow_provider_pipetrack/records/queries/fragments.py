@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from airflow_provider_pipetrack.records.indexes import DECIDED, UNSETTLED
-from airflow_provider_pipetrack.records.openness import AUDIT_FAILED, AUDIT_PASSED
+from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_FAILED
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
 from airflow_provider_pipetrack.records.skips import SKIPPED
@@ -93,9 +93,9 @@ FRAGMENTS = {
     "latest": LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
     "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
-    "audit_failed": f"""((t.audit_result = 'mismatched' AND COALESCE({{audit_ended}}, '') <> '{AUDIT_PASSED}')
-    OR (t.audit_result = 'pending' AND COALESCE({{audit_ended}}, '') = '{AUDIT_FAILED}'))""",
-    "audit_waiting": "(t.audit_result = 'pending' AND {audit_ended} IS NULL)",
+    "audit_failed": f"""(t.audit_result IN ('mismatched', 'pending')
+    AND COALESCE({{audit_ended}}, '') = '{AUDIT_FAILED}')""",
+    "audit_waiting": f"(t.audit_result = 'pending' AND COALESCE({{audit_ended}}, '') = '{AUDIT_ASKS_AGAIN}')",
     "decided": qualified(DECIDED),
     "unsettled": qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",

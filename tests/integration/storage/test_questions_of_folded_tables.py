@@ -22,7 +22,13 @@ NULLS = datetime(1970, 1, 1, tzinfo=timezone.utc)
 AUDITED = [
     stored("orders", 20 + n, "load", "completed", audit_result=result, audit_metadata={"rows": 7, **ended})
     for n, (result, ended) in enumerate(
-        [("mismatched", {"audit_ended": "passed"}), ("pending", {"audit_ended": "failed"}), ("pending", {})]
+        [
+            ("mismatched", {"audit_ended": "passed"}),
+            ("mismatched", {"audit_ended": "failed"}),
+            ("pending", {"audit_ended": "failed"}),
+            ("pending", {"audit_ended": "not yet"}),
+            ("pending", {}),
+        ]
     )
 ]
 

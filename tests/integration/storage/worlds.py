@@ -74,7 +74,8 @@ def world(now: datetime) -> list[Change]:
         changes.append(
             stored(
                 "orders", run, "publish", "completed", actual_seconds=500.0 * (run + 1), is_partial=run == 2,
-                audit_enabled=True, audit_result=("matched", "mismatched", "matched")[run], transfer_order_number=2.0,
+                audit_enabled=True, audit_result=("matched", "mismatched", "matched")[run],
+                audit_metadata={"audit_ended": "failed"} if run == 1 else None, transfer_order_number=2.0,
                 transfer_process_owner_name="publish_team", records_succeeded=9, records_failed=1,
             )
         )  # fmt: skip

@@ -126,10 +126,10 @@ def test_of_several_audits_of_a_transfer_one_that_fails_counts_until_it_is_tried
     def says(result, number, **metadata):
         return audit_change(start(dag, "killed"), result, metadata, try_number=number, final=True)
 
-    mismatched, passed = says("mismatched", 1), says("matched", 1)
+    mismatched, passed = says("mismatched", 1, audit_ended="failed"), says("matched", 1)
     warned = says("mismatched", 1, audit_ended="passed")
     for changes in permutations([mismatched, passed, warned]):
-        assert fold(changes)["audit_metadata"] == {}
+        assert fold(changes)["audit_metadata"] == {"audit_ended": "failed"}
         assert fold(changes)["audit_result"] == "mismatched"
     assert fold([says("matched", 2), mismatched, passed])["audit_result"] == "matched"
 

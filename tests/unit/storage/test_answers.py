@@ -31,7 +31,7 @@ attempts = st.fixed_dictionaries(
         "decision": st.sampled_from([None, "disabled"]),
         "audit_result": st.sampled_from([None, "matched", "mismatched", "pending"]),
         "audit_metadata": st.sampled_from(
-            [None, [7], {"rows": 7}, {"audit_ended": "passed"}, {"audit_ended": "failed"}]
+            [None, [7], {"rows": 7}, {"audit_ended": "passed"}, {"audit_ended": "failed"}, {"audit_ended": "not yet"}]
         ),
     }
 )
@@ -58,12 +58,12 @@ def latest(rows) -> list[dict]:
 
 
 def audit_of(row) -> str:
-    """A mismatch fails unless it was warned about; what is pending asks again unless it says how it ended."""
+    """What an audit says of its run, where it says how it ended."""
     metadata = row["audit_metadata"]
     ended = metadata.get("audit_ended") if isinstance(metadata, dict) else None
-    if row["audit_result"] == "mismatched":
-        return ended if ended == "passed" else "failed"
-    return (ended or "in_progress") if row["audit_result"] == "pending" else "passed"
+    if row["audit_result"] == "pending" and ended == "not yet":
+        return "in_progress"
+    return "failed" if row["audit_result"] in ("mismatched", "pending") and ended == "failed" else "passed"
 
 
 def state_of(rows) -> str:

@@ -123,7 +123,10 @@ def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read)
 
 
 STOPPED = [
-    ({"result": "mismatched", "difference": 3}, "≠load (audit load__audit): mismatched, rows: 700, difference: 3"),
+    (
+        {"result": "mismatched", "difference": 3, "audit_ended": "failed"},
+        "≠load (audit load__audit): mismatched, rows: 700, difference: 3",
+    ),
     (
         {"result": "pending", "error": "ValueError: the source is gone", "audit_ended": "failed"},
         "✗load (audit load__audit): no answer: ValueError: the source is gone",
@@ -163,8 +166,9 @@ def test_a_run_that_its_audit_stopped_has_failed_everywhere(visitor, tmp_path, r
     ("audit", "words"),
     [
         ({"result": "mismatched", "audit_ended": "passed"}, "✓completed · 1 of 1 transfer completed"),
+        ({"result": "mismatched"}, "✓completed · 1 of 1 transfer completed"),
         ({"result": "pending", "audit_ended": "passed", "warning": "not checked"}, "✓completed · 1 of 1"),
-        ({"result": "pending"}, "▶running · 1 of 1 transfer completed"),
+        ({"result": "pending", "audit_ended": "not yet"}, "▶running · 1 of 1 transfer completed"),
     ],
 )
 def test_an_audit_that_warns_or_waits_stops_no_run(visitor, tmp_path, read, audit, words):

@@ -140,7 +140,8 @@ def test_of_a_mapped_transfer_the_worst_is_drawn():
 @pytest.mark.parametrize(
     ("result", "ended", "word"),
     [
-        ("mismatched", None, "mismatched"),
+        ("mismatched", "failed", "mismatched"),
+        ("mismatched", None, "completed"),
         ("mismatched", "passed", "completed"),
         ("pending", "failed", "audit failed"),
         ("pending", None, "completed"),

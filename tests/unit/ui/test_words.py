@@ -104,11 +104,17 @@ def test_a_state_says_what_the_status_cannot(row, state):
 @pytest.mark.parametrize(
     ("result", "metadata", "words"),
     [
-        ("mismatched", {"rows": 7, "audit_task": "a", "audited_at": "now"}, "mismatched, rows: 7"),
-        ("mismatched", None, "mismatched"),
-        ("mismatched", [7], "mismatched"),
+        (
+            "mismatched",
+            {"audit_ended": "failed", "rows": 7, "audit_task": "a", "audited_at": "now"},
+            "mismatched, rows: 7",
+        ),
+        ("mismatched", {"audit_ended": "failed"}, "mismatched"),
+        ("mismatched", {"rows": 7}, None),
+        ("mismatched", [7], None),
         ("mismatched", {"audit_ended": "passed"}, None),
         ("pending", {"audit_ended": "failed", "error": "E: gone"}, "no answer: E: gone"),
+        ("pending", {"audit_ended": "not yet"}, None),
         ("pending", {}, None),
         ("matched", {"audit_ended": "failed"}, None),
     ],
