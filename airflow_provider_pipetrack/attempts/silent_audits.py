@@ -10,8 +10,10 @@ from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
+from airflow_provider_pipetrack.attempts.verdicts import TIMED_OUT
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
+from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import (
     AUDIT_ENDED,
@@ -19,19 +21,24 @@ from airflow_provider_pipetrack.records.openness import (
     AUDIT_PASSED,
     awaits_audit,
     evidence_of,
+    has_failed_audit,
 )
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, audit_change, audit_try
 
 _KILLED = "the audit ended without a word: killed, out of memory, or its worker was lost"
 _STOPPED = "the audit was still pending when it ended: killed, out of memory, its worker was lost, or set by hand"
+_CUT_OFF = f"the audit did not end: {TIMED_OUT}"
 _BY_HAND = "Airflow says {}; the audit itself gave no answer"
+_OVERRULED = "Airflow says success; the audit itself had failed"
 
 
-def close_silent_audits(dag: Any, run_id: str) -> None:
+def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> None:
     """Record each audit that Airflow calls ended and whose own last word is missing; tell of those that failed.
 
     An audit that could say something has said it: a mismatch, an error and an answer that was pending for too long are
     recorded and told by its own process.
+
+    :param reason: why the run ended, as Airflow says it.
     """
     binding = complete_binding(dag)
     audits = binding.audits
@@ -46,38 +53,56 @@ def close_silent_audits(dag: Any, run_id: str) -> None:
         if id(store) not in read:
             read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
         records = [record for record in read[id(store)] if record["task_id"] == name]
-        if not records and state == "failed" and name not in binding.specs:
+        is_tracked = name in binding.specs
+        if not records and state == "failed" and not is_tracked:
             # The audit itself would have made the record of a transfer that this Dag only audits.
             base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey(dag.dag_id, run_id, name))
-            _close_failed(spec, base, base.columns, audit)
+            _close_failed(spec, base, base.columns, audit, _KILLED)
         for record in _last_attempts(records):
-            base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
-            if state == "failed" and (awaits_audit(record) or _is_without_a_word(record)):
-                _close_failed(spec, base, record, audit)
-            elif state != "failed" and awaits_audit(record):
-                _close(spec, base, record, {AUDIT_ENDED: AUDIT_PASSED, "warning": _BY_HAND.format(state)})
+            if record["transfer_status"] == COMPLETED or not is_tracked:
+                base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
+                _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out")
     finish_alerts()
 
 
-def _close_failed(spec: Spec, base: Any, record: Mapping[str, Any], audit: str) -> None:
+def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str, state: str, *, cut_off: bool) -> None:
+    """Record how the audit of one attempt ended, unless its own last word says the same.
+
+    :param cut_off: whether Airflow has skipped what still ran, since the run took too long.
+    """
     said = evidence_of(record)
-    error = _KILLED if _is_without_a_word(record) else said.get("error") or _STOPPED
-    told = {AUDIT_ENDED: AUDIT_FAILED, "audit_task": said.get("audit_task", audit), "error": error}
-    _close(spec, base, record, told)
-    if "error" not in said:  # whoever said it lived to tell it
-        audited = {"audit_result": "pending", "audit_metadata": {**said, **told}, "error_message": error}
-        tell(spec, "failed", {**record, **audited})
+    if state == "failed" and _is_without_a_word(record):
+        _close_failed(spec, base, record, audit, _KILLED)
+    elif awaits_audit(record):
+        if state == "failed" or (state == "skipped" and cut_off):
+            why = _STOPPED if state == "failed" else _CUT_OFF
+            _close_failed(spec, base, record, audit, said.get("error") or why)
+        else:
+            told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": _BY_HAND.format(state)}
+            _keep(spec, audit_change(base, "pending", told, try_number=_try_of(record), final=False, by_silence=True))
+    elif state == "success" and has_failed_audit(record) and said.get("audit_task", audit) == audit:
+        told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": _OVERRULED}
+        # It counts more than what failed, and less than what a later try finds.
+        _keep(spec, audit_change(base, record["audit_result"], told, try_number=_try_of(record) + 1, final=False))
 
 
-def _close(spec: Spec, base: Any, record: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    metadata = {**evidence_of(record), **told}
+def _close_failed(spec: Spec, base: Change, record: Mapping[str, Any], audit: str, error: str) -> None:
+    said = evidence_of(record)
+    told = {**said, AUDIT_ENDED: AUDIT_FAILED, "audit_task": said.get("audit_task", audit), "error": error}
     # Its own last word may still be on its way from another host; whatever it is, it counts more.
-    change = audit_change(
-        base, "pending", metadata, try_number=audit_try(record.get("audit_key")), final=False, by_silence=True
-    )
+    _keep(spec, audit_change(base, "pending", told, try_number=_try_of(record), final=False, by_silence=True))
+    if "error" not in said:  # whoever said it lived to tell it
+        tell(spec, "failed", {**record, "audit_result": "pending", "audit_metadata": told, "error_message": error})
+
+
+def _keep(spec: Spec, change: Change) -> None:
     store = store_for(spec)
     store.submit([change], durable=True)
     store.flush()
+
+
+def _try_of(record: Mapping[str, Any]) -> int:
+    return audit_try(record.get("audit_key"))
 
 
 def _is_without_a_word(record: Mapping[str, Any]) -> bool:
@@ -85,13 +110,13 @@ def _is_without_a_word(record: Mapping[str, Any]) -> bool:
 
 
 def _last_attempts(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the last attempt of each index of a transfer, as far as it has completed."""
+    """Return the last attempt of each index of a transfer."""
     latest: dict[int, Mapping[str, Any]] = {}
     for record in records:
         known = latest.get(record["map_index"])
         if known is None or _attempt(record) >= _attempt(known):
             latest[record["map_index"]] = record
-    return [record for record in latest.values() if record["transfer_status"] == COMPLETED]
+    return list(latest.values())
 
 
 def _attempt(record: Mapping[str, Any]) -> int:

@@ -28,11 +28,12 @@ def close_run(dag: DAG, context: Mapping[str, Any]) -> None:
     try:
         from airflow_provider_pipetrack.attempts.closing import close_open_records
         from airflow_provider_pipetrack.attempts.silent_audits import close_silent_audits
-        from airflow_provider_pipetrack.records.openness import awaits_audit
+        from airflow_provider_pipetrack.records.openness import awaits_audit, has_failed_audit
 
-        records = close_open_records(dag, context["run_id"], context.get("reason"))
-        # An audit that somebody set to success by hand still asks again, as far as its record knows.
-        if context.get("reason") != "success" or any(map(awaits_audit, records)):
-            close_silent_audits(dag, context["run_id"])
+        run_id, reason = context["run_id"], context.get("reason")
+        records = close_open_records(dag, run_id, reason)
+        # An audit that somebody set to success by hand asks again or has failed, as far as its record knows.
+        if reason != "success" or any(awaits_audit(record) or has_failed_audit(record) for record in records):
+            close_silent_audits(dag, run_id, reason)
     except Exception:
         log.exception("pipetrack could not close the records of run %s", context.get("run_id"))

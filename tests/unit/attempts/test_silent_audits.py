@@ -103,10 +103,66 @@ def test_an_audit_of_what_this_dag_does_not_track_is_told_like_others(tmp_path, 
     assert (record["stage_i_plus_1_details"], record["audit_metadata"]["audit_task"]) == ("orders", "own")
 
 
+def test_an_audit_that_was_killed_after_it_had_asked_to_be_asked_again_is_told_wherever_it_stands(
+    tmp_path, monkeypatch, mocker
+):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value={"own": "failed"})
+    told = {"transfer_process_email_alerts": ["team@example.com"]}
+    with DAG("by_hand") as by_hand:
+        audit = AuditSensor(task_id="own", transfer={"stage_i_plus_1_details": "orders", **told})
+    spec, key = audit.pipetrack_spec, RecordKey("by_hand", "r", "own")
+    base = announced(spec, {"dag": by_hand, "run_id": "r"}, key)
+    asks = audit_change(base, "pending", {"audit_task": "own", "audit_ended": "not yet"}, try_number=1, final=False)
+    store_for(spec).submit([asks], durable=True)
+    silent_audits.close_silent_audits(by_hand, "r")
+    assert store_for(spec).read_record(key.record_id)["audit_metadata"]["audit_ended"] == "failed"
+    assert [alert["kind"] for alert in alerts()] == ["failed"]
+
+
 def test_an_audit_that_was_set_by_hand_is_closed_when_its_run_succeeds(dag, mocker):
     mocker.patch.object(closing, "task_states", return_value={})
     close_run(dag, {"dag": dag, "run_id": "r", "reason": "success"})
     assert audit_of(dag, "by_hand")[1]["audit_ended"] == "passed"
+
+
+def test_an_audit_that_the_runs_timeout_cut_off_has_failed(dag, mocker):
+    mocker.patch.object(silent_audits, "task_states", return_value=dict.fromkeys(STATES, "skipped"))
+    mocker.patch.object(closing, "task_states", return_value={})
+    close_run(dag, {"dag": dag, "run_id": "r", "reason": "timed_out"})
+    result, waited = audit_of(dag, "waited")
+    assert (result, waited["audit_ended"], waited["rows"]) == ("pending", "failed", 3)
+    assert waited["error"] == "the audit did not end: the run exceeded its dagrun_timeout"
+    assert {alert["record"]["task_id"] for alert in alerts()} >= {"waited", "by_hand"}
+    assert audit_of(dag, "matched") == (None, {})
+
+
+def test_an_audit_that_failed_and_was_set_to_success_by_hand_stops_its_run_no_more(dag, mocker):
+    mocker.patch.object(silent_audits, "task_states", return_value=dict.fromkeys(STATES, "success"))
+    mocker.patch.object(closing, "task_states", return_value={})
+
+    def says(result, number, **metadata):
+        change = audit_change(start(dag, "matched"), result, metadata, try_number=number, final=True)
+        store_of(dag, "matched").submit([change], durable=True)
+        store_of(dag, "matched").flush()
+
+    says("mismatched", 1, audit_task="matched__audit", rows=3, audit_ended="failed")
+    for _ in range(2):
+        close_run(dag, {"dag": dag, "run_id": "r", "reason": "success"})
+        result, found = audit_of(dag, "matched")
+        assert (result, found["rows"], found["audit_ended"]) == ("mismatched", 3, "passed")
+        assert found["warning"] == "Airflow says success; the audit itself had failed"
+    says("mismatched", 2, audit_task="matched__audit", audit_ended="failed")
+    assert audit_of(dag, "matched")[1]["audit_ended"] == "failed", "it was cleared and has run again"
+
+
+def test_what_another_audit_of_the_transfer_found_is_not_overruled(dag, mocker):
+    mocker.patch.object(silent_audits, "task_states", return_value=dict.fromkeys(STATES, "success"))
+    told = {"audit_task": "second", "audit_ended": "failed"}
+    failed = audit_change(start(dag, "matched"), "mismatched", told, try_number=1, final=True)
+    store_of(dag, "matched").submit([failed], durable=True)
+    silent_audits.close_silent_audits(dag, "r")
+    assert audit_of(dag, "matched") == ("mismatched", told)
 
 
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):
