@@ -71,10 +71,18 @@ def spec_of_task(task: Any, dag: Any) -> Spec:
 
 
 def close_attempt(
-    spec: Spec, context: Mapping[str, Any], key: RecordKey, outcome: Outcome, *, by: str, authority: Authority
+    spec: Spec,
+    context: Mapping[str, Any],
+    key: RecordKey,
+    outcome: Outcome,
+    *,
+    by: str,
+    authority: Authority,
+    log_url: str | None,
 ) -> Mapping[str, Any]:
     """Write the end of one attempt that did not write it itself, with its duration where its start is known.
 
+    :param log_url: where its log can be read, in case that it never began.
     :return: the record's columns as far as they are known here.
     """
     store = store_for(spec)
@@ -85,7 +93,7 @@ def close_attempt(
         if record is not None
         else end_change(announced(spec, context, key), outcome, by=by, authority=authority)
     )
-    change = with_log(change, getattr(context.get("ti"), "log_url", None))
+    change = with_log(change, log_url)
     store.submit([change], durable=True)
     store.flush()
     return change.columns

@@ -136,6 +136,7 @@ def _write(
         Outcome(status, decision=decision, error_message=message),
         by="callback",
         authority=Authority.AIRFLOW if by_airflow else Authority.TASK,
+        log_url=getattr(ti, "log_url", None),
     )
 
 
