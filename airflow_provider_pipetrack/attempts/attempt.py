@@ -5,8 +5,7 @@ from __future__ import annotations
 import _thread
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from time import monotonic
@@ -19,7 +18,12 @@ from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_ro
 from airflow_provider_pipetrack.attempts.bounded import call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.content import describe_attempt
 from airflow_provider_pipetrack.attempts.declare import complete_binding
-from airflow_provider_pipetrack.attempts.errors import PartialDataRefusedError, TrackingUnavailableError, error_text
+from airflow_provider_pipetrack.attempts.errors import (
+    PartialDataRefusedError,
+    TrackingUnavailableError,
+    error_text,
+    tracking_step,
+)
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
@@ -31,7 +35,6 @@ from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
 from airflow_provider_pipetrack.compat import AirflowSkipException, redact
-from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import SKIPPED
@@ -53,15 +56,6 @@ COUNTS_LIMIT = 60.0
 #: A transfer that runs for longer looks after what others of its run left open, in seconds. A short one does not: its
 #: end would have to wait for the location to answer.
 LEFTOVERS_AFTER = 30.0
-
-
-@contextmanager
-def tracking_step(what: str) -> Iterator[None]:
-    """Keep a failure of the tracking away from the transfer; it is logged instead."""
-    try:
-        yield
-    except Exception as error:
-        log.warning("pipetrack could not %s: %s: %s", what, type(error).__name__, error, exc_info=_trace(error))
 
 
 def key_of(ti: Any) -> RecordKey:
@@ -126,8 +120,7 @@ class Attempt:
                 self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
             self._insist()
-        if getattr(self.task, "is_async", False):
-            # Its code talks to Airflow in an event loop, and fails where a thread is just asking for a connection.
+        if self._is_async:
             with tracking_step("deliver the start record"):
                 self.store.flush()
         with tracking_step("do more while the transfer runs"):
@@ -354,7 +347,7 @@ class Attempt:
         estimate, elapsed = self.spec.transfer.estimated_seconds, seconds_between(self._started) or 0.0
         if estimate is not None:
             self._later.append(Later(estimate - elapsed, self._tell_overdue))
-        if not self._went_on and not getattr(self.task, "is_async", False):
+        if not self._went_on and not self._is_async:
             self._later.append(Later(LEFTOVERS_AFTER, self._close_leftovers))
 
     def _close_leftovers(self) -> None:
@@ -368,6 +361,10 @@ class Attempt:
             log.warning(
                 "%s takes longer than the estimated %s", self.key.record_id, self.spec.transfer.estimated_duration
             )
+            if self._is_async:
+                from airflow_provider_pipetrack.notifications.alerts import hold_alerts
+
+                hold_alerts()
             tell(self.spec, "overdue", self._start.columns)
 
     def _user_code_is_over(self) -> None:
@@ -383,6 +380,11 @@ class Attempt:
                 "record of this attempt: check [pipetrack] journal_dir and the connections of tracking_location"
             )
 
+    @property
+    def _is_async(self) -> bool:
+        """Whether its code talks to Airflow in an event loop, and fails where a thread is asking for a connection."""
+        return bool(getattr(self.task, "is_async", False))
+
     def _is_cut_off(self) -> bool:
         """Return whether this process speaks for the attempt no more: told to stop, or without a supervisor."""
         return self._killed or self._is_orphan()
@@ -392,8 +394,3 @@ class Attempt:
 
     def _reasons(self, *more: str | None) -> str | None:
         return "; ".join(reason for reason in (self.decision, *more) if reason) or None
-
-
-def _trace(error: Exception) -> bool:
-    """Return whether a traceback helps: not for what we raise on purpose."""
-    return not isinstance(error, PipetrackError)

@@ -62,6 +62,14 @@ def raise_alert(targets: AlertTargets, kind: str, record: Mapping[str, Any]) -> 
         log.exception("pipetrack could not raise the alert %r about %s", kind, record.get("record_id"))
 
 
+def hold_alerts() -> None:
+    """Keep alerts on disk and send none before :func:`finish_alerts`: no thread may ask Airflow for a connection now.
+
+    What is kept may be sent by :func:`retry_alerts` in the meantime.
+    """
+    _background.hold()
+
+
 def finish_alerts(seconds: float = SEND_LIMIT) -> None:
     """Wait until the alerts of this process are sent, where nothing is delayed by it: in a callback.
 

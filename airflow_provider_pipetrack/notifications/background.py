@@ -22,6 +22,7 @@ class Background:
 
     _pid: int
     _queue: queue.SimpleQueue[Callable[[], Any]]
+    _held: list[Callable[[], Any]] | None
     _changed: threading.Condition
     _left: int
     _thread: threading.Thread | None
@@ -33,15 +34,20 @@ class Background:
 
     def start(self, work: Callable[[], Any]) -> None:
         """Have a piece of work done, with the caller's context variables."""
-        if os.getpid() != self._pid:  # a forked child has no thread
-            self._begin()
+        self._know_own_process()
         context = contextvars.copy_context()
         with self._changed:
             self._left += 1
-            self._queue.put(lambda: context.run(work))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, args=(self._queue,), name=self.name, daemon=True)
-                self._thread.start()
+            if self._held is None:
+                self._hand_over(lambda: context.run(work))
+            else:
+                self._held.append(lambda: context.run(work))
+
+    def hold(self) -> None:
+        """Begin nothing more until somebody waits for it, see :meth:`finish`."""
+        self._know_own_process()
+        with self._changed:
+            self._held = self._held or []
 
     def finish(self, seconds: float) -> str | None:
         """Wait until everything is done, no longer than ``seconds``.
@@ -51,6 +57,9 @@ class Background:
         if os.getpid() != self._pid:
             return None
         with self._changed:
+            held, self._held = self._held or (), None
+            for work in held:
+                self._hand_over(work)
             self._changed.wait_for(lambda: self._left == 0, max(0.0, seconds))
             return self._current if self._left else None
 
@@ -68,9 +77,20 @@ class Background:
         finally:
             self._current = None
 
+    def _know_own_process(self) -> None:
+        if os.getpid() != self._pid:  # a forked child has no thread
+            self._begin()
+
+    def _hand_over(self, work: Callable[[], Any]) -> None:
+        self._queue.put(work)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(self._queue,), name=self.name, daemon=True)
+            self._thread.start()
+
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._queue = queue.SimpleQueue()
+        self._held = None
         self._changed = threading.Condition()
         self._left = 0
         self._thread = None

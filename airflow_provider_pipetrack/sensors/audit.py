@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_pipetrack.attempts.announce import announced
-from airflow_provider_pipetrack.attempts.attempt import tracking_step
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
+from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for

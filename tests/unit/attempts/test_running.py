@@ -17,7 +17,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, tracked
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, settings, tracked
 from airflow_provider_pipetrack.attempts import attempt as attempt_module
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
@@ -31,6 +31,7 @@ from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
@@ -392,6 +393,24 @@ def test_what_runs_in_an_event_loop_begins_when_no_thread_asks_airflow_for_a_con
     assert found == [("in_progress",)]
     assert set(asked) == {"tracking"}
     assert asked == asked_before, "what it needs of Airflow is there for the end, too"
+
+
+def test_what_runs_in_an_event_loop_is_told_to_be_overdue_when_it_is_over(tmp_path, monkeypatch):
+    sent = threading.Event()
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(alerts, "tell", lambda alert, delivery, *, timeout: sent.set())
+
+    async def is_told_beside_it():
+        while not list((settings.alerts_dir() / "waiting").glob("*.json")):
+            await asyncio.sleep(0)
+        return await asyncio.to_thread(sent.wait, 0.5)
+
+    told = {"estimated_duration": "0.01s", "transfer_process_email_alerts": ["team@example.com"]}
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="a", operator=Awaits, function=is_told_beside_it, transfer=told)
+    assert not load.execute({**context_of(load), "outlet_events": {}})
+    alerts.finish_alerts()
+    assert sent.is_set()
 
 
 @pytest.mark.parametrize(
