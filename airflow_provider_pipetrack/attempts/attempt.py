@@ -104,9 +104,6 @@ class Attempt:
         :raises AirflowSkipException: when the run is about the past and the transfer cannot access historical data.
         """
         counting.forget()
-        if self._went_on:
-            with tracking_step("go on with the counts"):
-                counting.restore(self.context, self.key.attempt)
         self._started = self._first_start()
         with tracking_step("announce the run's transfers"):
             complete_binding(self.task.dag)
@@ -137,6 +134,7 @@ class Attempt:
         """
         ended = utc_now()
         self._user_code_is_over()
+        self._recall_counts()
         counts = self._counts(result)
         verdict = counting.judge(counts, can_partial_data_be_collected=self.spec.transfer.can_partial_data_be_collected)
         if not verdict.accepted:
@@ -160,6 +158,7 @@ class Attempt:
         """Undo what can be undone and record that the attempt failed."""
         ended = utc_now()
         self._user_code_is_over()
+        self._recall_counts()
         self._fail(error, ended, counting.reported(), None)
 
     def skip(self, error: BaseException) -> None:
@@ -175,7 +174,7 @@ class Attempt:
     def pause(self) -> None:
         """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
         self._user_code_is_over()
-        counting.keep(self.context, self.key.attempt)
+        counting.keep(self.context, self.key.attempt, went_on=self._went_on)
         with tracking_step("deliver the start record"):
             self.store.flush()
 
@@ -229,9 +228,8 @@ class Attempt:
 
     def _undo(self, *, running: bool | None) -> str | None:
         """Roll back, or leave that to the next attempt where a rollback could undo what a newer one has loaded."""
-        if (
-            self._killed
-        ):  # Airflow may have given up on this process, and the attempt that it says is running be another
+        if self._killed:
+            # Airflow may have given up on this process, and the attempt that it says is running be another.
             return self.rollback.put_off("this attempt was asked to stop")
         if not running:
             return self.rollback.put_off("Airflow did not say that this attempt still runs")
@@ -281,6 +279,12 @@ class Attempt:
                 "decision": outcome.decision,
             },
         )
+
+    def _recall_counts(self) -> None:
+        """Add what was reported in earlier processes: Airflow is asked at the end, and not each time a sensor looks."""
+        if self._went_on and not self._is_orphan():
+            with tracking_step("go on with the counts"):
+                counting.restore(self.context, self.key.attempt)
 
     def _counts(self, result: Any) -> counting.Counts:
         try:

@@ -76,17 +76,23 @@ def forget() -> None:
     _reported = Counts()
 
 
-def keep(context: Mapping[str, Any], attempt: int) -> None:
-    """Keep what was reported for the process in which the attempt goes on, where Airflow can (3.3 and later)."""
+def keep(context: Mapping[str, Any], attempt: int, *, went_on: bool) -> None:
+    """Keep what was reported for the process in which the attempt goes on, where Airflow can (3.3 and later).
+
+    :param went_on: whether the attempt has begun in an earlier process, which may have kept something.
+    """
     if _reported.known:
+        if went_on:
+            restore(context, attempt)
         remember(context, _STATE_KEY, {**vars(_reported), "attempt": attempt})
 
 
 def restore(context: Mapping[str, Any], attempt: int) -> None:
-    """Go on with what the attempt had reported before it was deferred or rescheduled."""
-    kept = recall(context, _STATE_KEY) or {}
+    """Add what the attempt had reported before it was deferred or rescheduled; what was reported since counts more."""
+    kept, since = recall(context, _STATE_KEY) or {}, _reported
     if kept.get("attempt") == attempt:
         report(records_succeeded=kept.get(SUCCEEDED), records_failed=kept.get(FAILED))
+        report(**vars(since))
 
 
 def reported() -> Counts:

@@ -567,6 +567,29 @@ def test_what_was_reported_before_a_deferral_counts_after_it_and_not_in_another_
     assert counts_of(begun_attempt(resumed=True)) == (None, None), "this Airflow keeps nothing"
 
 
+def test_what_is_reported_again_after_a_deferral_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    state = States()
+    first = begun_attempt(state=state)
+    report(records_succeeded=5, records_failed=2)
+    first.pause()
+    second = begun_attempt(state=state, resumed=True)
+    report(records_succeeded=7)
+    assert counts_of(second) == (7, 2)
+
+
+def test_a_sensor_that_reports_nothing_asks_airflow_for_no_counts_each_time_it_looks(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+
+    asked = []
+    state = SimpleNamespace(get=asked.append)
+    for resumed in (False, True, True):
+        begun_attempt(state=state, resumed=resumed, transfer={"estimated_duration": "1h"}).pause()
+    assert asked == []
+    assert counts_of(begun_attempt(state=state, resumed=True, transfer={"estimated_duration": "1h"})) == (None, None)
+    assert asked == ["pipetrack_counts"]
+
+
 def test_a_counts_function_that_blocks_costs_the_counts_only(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(attempt_module, "COUNTS_LIMIT", 0.05)
