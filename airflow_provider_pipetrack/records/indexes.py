@@ -28,9 +28,11 @@ INDEXES: Final = {
     "done": "(dag_id, task_id, map_index, created_timestamp, audit_result) WHERE transfer_status = 'completed'",
     "took": "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)",
     # With what is asked about such records in it, only those that are returned are read.
-    "unsettled": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
+    "unsettled_2": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
     f"audit_result, transfer_start_timestamp, estimated_seconds, estimated_duration) WHERE {UNSETTLED}",
     "decided": f"(updated_timestamp, dag_id) WHERE {DECIDED}",
     # Pages and deliveries ask again and again what a location keeps for others, which is nearly always nothing.
     "owed": "(record_id) WHERE owed <> '[]'",
 }
+#: Labels that indexes had which others have replaced: an index keeps its label only as long as its text.
+REPLACED: Final = ("unsettled",)

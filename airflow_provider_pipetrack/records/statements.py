@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from airflow_provider_pipetrack.records.columns import COLUMNS, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
-from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS, INDEXES
+from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS, INDEXES, REPLACED
 
 _NAMES = tuple(column.name for column in COLUMNS)
 #: Columns of the history, with their types.
@@ -192,6 +192,10 @@ class Statements:
             index = quoted(f"{self.table[:50]}_{label}")
             statements.append(f"CREATE INDEX IF NOT EXISTS {index} ON {table} {names}")
         return statements
+
+    def drop_indexes(self) -> list[str]:
+        """Return the statements that drop the indexes that others have replaced."""
+        return [f"DROP INDEX IF EXISTS {self._qualified(f'{self.table[:50]}_{label}')}" for label in REPLACED]
 
     def tables(self) -> dict[str, dict[str, str]]:
         """Return the definition of each column, by its name, of each table, by its name without the schema."""

@@ -172,7 +172,7 @@ class SqlAdapter(MergingAdapter):
         return [config_from_row(row) for row in self._ask(self.statements.configs_among, among=json.dumps([*wanted]))]
 
     def upgrade(self) -> list[str]:
-        """Make the tables, or add the columns and indexes that tables of an older version lack."""
+        """Make the tables, or give tables of an older version the columns and indexes of this one."""
         with self._transaction() as connection:
             self._make_tables(connection)
             changed = []
@@ -185,7 +185,7 @@ class SqlAdapter(MergingAdapter):
                     if name not in have:
                         connection.execute(self.statements.add_column(table, name))
                         changed.append(f"column {name} of {table}")
-            for statement in self.statements.create_indexes():
+            for statement in (*self.statements.create_indexes(), *self.statements.drop_indexes()):
                 connection.execute(statement)
         return changed
 

@@ -85,8 +85,9 @@ def test_init_gives_an_older_table_what_it_lacks(home):
     location = f"sqlite||{home}/old.db||mine"
     run("init", location)
     database = sqlite3.connect(home / "old.db")
-    for index in ("unsettled", "decided", "owed"):
+    for index in ("unsettled_2", "decided", "owed"):
         database.execute(f"DROP INDEX mine_{index}")
+    database.execute("CREATE INDEX mine_unsettled ON mine (updated_timestamp) WHERE transfer_status = 'failed'")
     for column in ("owed", "closed_by", "records_failed"):
         database.execute(f"ALTER TABLE mine DROP COLUMN {column}")
     database.execute("DROP TABLE mine_configs")
@@ -99,12 +100,21 @@ def test_init_gives_an_older_table_what_it_lacks(home):
     with TrackingStore([location]) as store:
         assert store.write_tracking_record(RECORD)
         assert store.read_tracking_records("orders")[0]["owed"] == []
+    indexes = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert {"mine_unsettled_2", "mine_decided", "mine_owed"} <= indexes
+    assert "mine_unsettled" not in indexes
     assert run("init", location).output == f"{location}: ready\n"
 
 
 def test_init_upgrades_postgres_too(home, postgres, place_name):
     location = f"postgres@{CONN_ID}||{DATABASE}||public||{place_name}"
     assert run("init", location).output == f"{location}: ready\n"
+    postgres.run(f"DROP INDEX {place_name}_unsettled_2")
+    postgres.run(f"CREATE INDEX {place_name}_unsettled ON {place_name} (updated_timestamp)")
+    assert run("init", location).output == f"{location}: ready\n"
+    indexes = {name for (name,) in postgres.run(f"SELECT indexname FROM pg_indexes WHERE tablename = '{place_name}'")}
+    assert f"{place_name}_unsettled_2" in indexes
+    assert f"{place_name}_unsettled" not in indexes
     postgres.run(f"ALTER TABLE {place_name} DROP COLUMN decision")
     postgres.run(f"DROP TABLE {place_name}_configs")
     assert run("init", location).output == f"{location}: ready; added column decision of {place_name}\n"
