@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, AUDIT_PASSED
+from airflow_provider_pipetrack.records.skips import SKIPPED
 
 #: How an audit ended where its result alone does not say so, as each database reads it from the metadata.
 AUDIT_ENDS: Final[Mapping[str, str]] = {
@@ -20,12 +21,18 @@ UNSETTLED: Final = (
 )
 #: Records that were audited, decided about, or ended by another than their task.
 DECIDED: Final = "(audit_result IS NOT NULL OR decision IS NOT NULL OR closed_by <> 'task')"
+#: Records of a transfer that was done, and of one whose audit also matched: what a later run must have to heal it.
+COMPLETED: Final = (
+    f"(transfer_status = 'completed' AND SUBSTR(COALESCE(decision, ''), 1, {len(SKIPPED)}) <> '{SKIPPED}')"
+)
+MATCHED: Final = f"({COMPLETED} AND audit_result = 'matched')"
 #: Of the table of records, by label. Only ids and words with a limit: an index refuses what is long.
 INDEXES: Final = {
     "begun": "(pipeline_id, dag_id, created_timestamp, run_id, retry_attempt_number, map_index)",
     "attempt": "(dag_id, run_id, task_id, map_index, retry_attempt_number, created_timestamp)",
     "created": "(created_timestamp)",
-    "done": "(dag_id, task_id, map_index, created_timestamp, audit_result) WHERE transfer_status = 'completed'",
+    "completed": f"(dag_id, task_id, map_index, created_timestamp) WHERE {COMPLETED}",
+    "matched": f"(dag_id, task_id, map_index, created_timestamp) WHERE {MATCHED}",
     "took": "(dag_id, task_id, actual_seconds, transfer_status, estimated_seconds, pipeline_id)",
     # With what is asked about such records in it, only those that are returned are read.
     "unsettled_2": "(updated_timestamp, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, "
@@ -35,4 +42,4 @@ INDEXES: Final = {
     "owed": "(record_id) WHERE owed <> '[]'",
 }
 #: Labels that indexes had which others have replaced: an index keeps its label only as long as its text.
-REPLACED: Final = ("unsettled",)
+REPLACED: Final = ("done", "unsettled")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import textwrap
 
-from airflow_provider_pipetrack.records.indexes import DECIDED, UNSETTLED
+from airflow_provider_pipetrack.records.indexes import COMPLETED, DECIDED, MATCHED, UNSETTLED
 from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_FAILED
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
 from airflow_provider_pipetrack.records.skips import SKIPPED
 
 
-def qualified(condition: str) -> str:
-    """Return the condition of an index for records that are called ``t``."""
-    return re.sub(r"\b(transfer_status|audit_result|audit_metadata|decision|closed_by)\b", r"t.\1", condition)
+def qualified(condition: str, called: str = "t") -> str:
+    """Return the condition of an index for records that are called so."""
+    return re.sub(r"\b(transfer_status|audit_result|audit_metadata|decision|closed_by)\b", rf"{called}.\1", condition)
 
 
 _SEARCHED = (
@@ -37,20 +37,25 @@ LATEST = """NOT EXISTS (
   WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
     AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
 )"""
-#: Whether a run that began later has completed the transfer, and where its audit failed, with one that matched. What
-#: runs for longer than estimated is another matter. All in one, since not every database knows EXISTS beside an OR.
-RECOVERED = f"""EXISTS (
+_GOOD = """EXISTS (
   SELECT 1 FROM {{tracking}} good
   JOIN {{tracking}} begun ON begun.dag_id = good.dag_id AND begun.run_id = good.run_id AND begun.task_id = good.task_id
     AND begun.map_index = good.map_index AND begun.retry_attempt_number = 0
-  WHERE good.dag_id = t.dag_id AND good.task_id = t.task_id AND good.map_index = t.map_index
-    AND good.transfer_status = 'completed' AND good.created_timestamp > t.created_timestamp
+  WHERE good.dag_id = t.dag_id AND good.task_id = t.task_id AND good.map_index = t.map_index AND {condition}
+    AND good.created_timestamp > CASE WHEN {concerned} THEN t.created_timestamp END
     AND begun.created_timestamp > t.created_timestamp
-    AND (t.transfer_status IN ('failed', 'in_progress') OR good.audit_result = 'matched')
-    AND (t.transfer_status <> 'in_progress' OR {{stale}})
-    AND SUBSTR(COALESCE(good.decision, ''), 1, {len(SKIPPED)}) <> '{SKIPPED}'
   {{first}}
 )"""
+#: Whether no run that began later has completed the transfer, or where its audit failed, completed it with one that
+#: matched. What runs for longer than estimated is another matter. Each looks in an index of its own, and the NULL of
+#: its CASE ends the search at once where the other is asked for; not every database knows EXISTS beside an OR.
+STANDING = " AND ".join(
+    f"NOT {_GOOD.format(condition=qualified(condition, 'good'), concerned=concerned)}"
+    for condition, concerned in (
+        (COMPLETED, "t.transfer_status = 'failed' OR {stale}"),
+        (MATCHED, "t.transfer_status NOT IN ('failed', 'in_progress')"),
+    )
+)
 #: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
 UNSETTLED_STATES = """
   SELECT u.dag_id, u.run_id,
@@ -99,7 +104,7 @@ FRAGMENTS = {
     "decided": qualified(DECIDED),
     "unsettled": qualified(UNSETTLED),
     "overdue": "(t.transfer_status = 'in_progress' AND {elapsed} > t.estimated_seconds)",
-    "standing": f"NOT {RECOVERED}",
+    "standing": STANDING,
     "stale": """(t.transfer_status = 'in_progress' AND COALESCE(t.estimated_duration, '') <> 'continuous'
     AND {elapsed} > :stale_after AND {elapsed} > 2 * COALESCE(t.estimated_seconds, 0))""",
     "run_columns": """

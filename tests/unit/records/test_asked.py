@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
@@ -91,8 +92,11 @@ def test_what_a_location_keeps_for_others_is_found_in_an_index():
             assert "INDEX t_owed" in plan[0][3], plan
 
 
-def steps_for(number: int, asked: Asked) -> int:
-    """Return how much SQLite does for a question about so many runs, of which every other one has failed."""
+ROW = "INSERT INTO t (record_id, pipeline_id, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, decision, audit_result, created_timestamp, updated_timestamp, owed) VALUES (?, 'p', 'd', ?, 'a', -1, 0, ?, ?, ?, ?, ?, '[]')"  # fmt: skip
+
+
+def steps_for(records: Sequence[tuple[str, str | None, str | None]], asked: Asked) -> int:
+    """Return how much SQLite does for a question about runs of a transfer, by status, decision and audit of each."""
     table, steps = Statements(SQLITE, "t"), 0
 
     def step() -> None:
@@ -104,12 +108,7 @@ def steps_for(number: int, asked: Asked) -> int:
         for statement in table.create():
             connection.execute(statement)
         connection.executemany(
-            "INSERT INTO t (record_id, pipeline_id, dag_id, run_id, task_id, map_index, retry_attempt_number, "
-            "transfer_status, created_timestamp, updated_timestamp, owed) VALUES (?, 'p', 'd', ?, 'a', -1, 0, ?, ?, ?, '[]')",
-            [
-                (f"r{n}", f"run{n}", ("failed", "completed")[n % 2], f"2026-{n:06d}", f"2026-{n:06d}")
-                for n in range(number)
-            ],
+            ROW, [(f"r{n}", f"run{n}", *record, *[f"2026-{n:06d}"] * 2) for n, record in enumerate(records)]
         )
         connection.set_progress_handler(step, 100)
         for statement in asked.statements(DIALECTS["sqlite"], "t"):
@@ -120,7 +119,16 @@ def steps_for(number: int, asked: Asked) -> int:
 @pytest.mark.parametrize("status", ["completed", "failed", "in_progress", "pending"])
 def test_runs_in_a_state_are_found_in_time_that_grows_with_their_number(status):
     asked = Asked("runs", {"status": status})
-    assert steps_for(2000, asked) < 3 * steps_for(1000, asked)
+    runs = [("failed", None, None), ("completed", None, None)]
+    assert steps_for(runs * 1000, asked) < 3 * steps_for(runs * 500, asked)
+
+
+@pytest.mark.parametrize("later", [("completed", None, None), ("completed", "skipped: nothing new", "matched")])
+@pytest.mark.parametrize("wrong", [("completed", None, "mismatched"), ("failed", None, None)])
+def test_what_needs_attention_is_found_in_time_that_grows_with_the_number_of_runs(wrong, later):
+    asked = Asked("attention")
+    one, two = (steps_for([wrong] * number + [later] * 5 * number, asked) for number in (200, 400))
+    assert two < 3 * one
 
 
 def test_whether_a_later_run_has_completed_is_found_in_an_index():
@@ -132,9 +140,11 @@ def test_whether_a_later_run_has_completed_is_found_in_an_index():
         for statement in asked.statements(DIALECTS["sqlite"], "t"):
             plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", asked.values(DIALECTS["sqlite"])).fetchall()
             steps = [step[3] for step in plan if step[3].startswith(("SEARCH", "SCAN t", "SCAN good", "SCAN begun"))]
-            assert any(step.startswith("SEARCH good USING INDEX t_done (dag_id=? AND task_id=?") for step in steps), (
-                steps
-            )
+            for index in ("completed", "matched"):
+                found = (
+                    f"SEARCH good USING INDEX t_{index} (dag_id=? AND task_id=? AND map_index=? AND created_timestamp>?"
+                )
+                assert any(step.startswith(found) for step in steps), steps
             assert any("t_unsettled" in step for step in steps), steps
             assert not any(step.startswith(("SCAN good", "SCAN begun")) for step in steps), steps
 
