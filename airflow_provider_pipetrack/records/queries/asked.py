@@ -209,7 +209,7 @@ class Asked:
             "audit_ended": qualified(dialect.audit_ended),
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),
-            "wanted": "1 = 1" if self.filters.get("include_not_run") else "NOT {not_run}",
+            "wanted": "1 = 1" if self._wants_not_run() else "NOT {not_run}",
             "of_dag": among.format("t.dag_id"),
             "of_any_dag": among.format("COALESCE(t.dag_id, '')"),
             "filters": self._inner(),
@@ -228,6 +228,9 @@ class Asked:
             "completed_run": dialect.none_of.replace("{row}", RUN).replace("{query}", _NOT_COMPLETED),
             "page": page,
         }
+
+    def _wants_not_run(self) -> bool:
+        return bool(self.filters.get("include_not_run")) or self.filters.get("status") == "not_run"
 
     def _counted(self, dialect: QueryDialect) -> str:
         if not self._counts_keys():
@@ -273,9 +276,13 @@ class Asked:
             and name not in self.known.of_the_answer
             and value not in (None, "", [])
         ]
-        if self.filters.get("status") in _UNSETTLED_STATUS and "status" not in self.known.of_the_answer:
+        if self._is_about_unsettled():
             terms.append("{unsettled}")  # says nothing new, but lets the database use the index of such records
         return "".join(f" AND {term}" for term in terms) + self._seen()
+
+    def _is_about_unsettled(self) -> bool:
+        of_records = "status" not in self.known.of_the_answer and not self.filters.get("newest_records")
+        return of_records and self.filters.get("status") in _UNSETTLED_STATUS
 
     def _terms(self, *names: str) -> str:
         """Return the conditions of those of some filters that are given."""

@@ -91,8 +91,8 @@ NEWEST_JUDGED: Final = """([[
   SELECT * FROM (
     SELECT t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.map_index, t.retry_attempt_number, t.stage_i_details,
       t.stage_i_plus_1_details, t.transfer_unique_id, t.transfer_process_owner_name, t.transfer_status, t.decision,
-      t.error_message, t.audit_result, t.created_timestamp, t.transfer_end_timestamp, t.actual_seconds,
-      t.estimated_seconds
+      t.is_partial, t.error_message, t.audit_result, t.created_timestamp, t.transfer_start_timestamp,
+      t.transfer_end_timestamp, t.actual_seconds, t.estimated_seconds
     FROM {source} t
     WHERE 1 = 1 {unless_newer} {seen} {chosen}
     ORDER BY t.created_timestamp DESC

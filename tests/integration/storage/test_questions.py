@@ -147,6 +147,21 @@ def test_attempts_are_all_records(ask):
     assert ask("attempts", status="failed").total == 5
 
 
+@pytest.mark.parametrize(("status", "number"), [("partial", 1), ("overdue", 2), ("not_run", 3), ("in_progress", 3)])
+def test_a_part_of_a_state_is_asked_for_as_a_state_is(ask, status, number):
+    """Also where the newest records are looked at only, and where transfers that did not run are left out otherwise."""
+    assert ask("transfers", status=status).total == number
+    assert len(ask("transfers", status=status, search="scheduled", order_by="task_id").rows) == number
+    assert ask("attempts", status=status).total == number
+    slow = ["publish"] if status == "partial" else []
+    assert [row["task_id"] for row in ask("slow", status=status).rows] == slow
+    assert ask("flaky", status=status).rows == []
+
+
+def test_transfers_that_failed_are_asked_for_among_the_newest_records(ask):
+    assert shown(ask("flaky", status="failed"), "task_id", "attempts") == [("pay", 2), ("load", 3)]
+
+
 def test_attention_names_the_reason(ask):
     answer = ask("attention", include_recovered=True)
     assert sorted(shown(answer, "dag_id", "task_id", "retry_attempt_number", "reason")) == [
