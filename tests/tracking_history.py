@@ -107,6 +107,11 @@ class Run:
         change = audit_change(base, result, {"rows": 700, **evidence}, try_number=1, final=True)
         self._put(change, self.began + timedelta(minutes=after))
 
+    def fail_unbegun(self, name: str) -> None:
+        """A transfer fails before its task has said that it begins, such as by a worker that was killed."""
+        base = pending_change(self._described(name), self.key(name))
+        self._put(end_change(base, Outcome("failed"), by="callback"), self.began)
+
     def stop(self, name: str, why: str, after: float) -> None:
         """A transfer never runs."""
         base = pending_change(self._described(name), self.key(name))

@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
 from airflow_provider_pipetrack.ui.paths import from_segment, run_link
-from airflow_provider_pipetrack.ui.trend import drift, flakiness
+from airflow_provider_pipetrack.ui.trend import LAST, drift, ended, flakiness
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import audit_state, state_of
 
@@ -40,6 +40,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
     whole = {**shown.about, "dag_id": values.get("dag_id")}
     estimate = next(iter(asker.ask("estimates", **whole).rows), None)
     durations = asker.ask("durations", **whole, limit=MOST_POINTS)
+    last = ended(durations.rows, asker.ask("attempts", **whole, status="failed", limit=LAST).rows)
     latest = asker.ask("attempts", **{**shown.about, **values}, limit=_MOST_DETAILS if "run_id" in values else 1)
     return shown.page(
         "transfer.html",
@@ -47,7 +48,8 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         pipeline_id=pipeline_id,
         task_id=task_id,
         estimate=estimate,
-        flakiness=flakiness(durations.rows),
+        flakiness=flakiness(last),
+        last=last,
         drift=drift(durations.rows),
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 #: Attempts that are looked at, the newest; fewer than the second say nothing.
-_LAST, _FEWEST = 50, 5
+LAST, _FEWEST = 50, 5
 #: Completed attempts whose median is compared with that of the ones before, of which there have to be as many.
 _RECENT, _BEFORE = 10, 40
 #: A median between these parts of the one before is much the same.
@@ -50,12 +50,22 @@ class Drift:
         return "about as long" if _SAME[0] < times < _SAME[1] else f"{times:.1f} times as long"
 
 
+def ended(durations: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the last attempts that ended, the newest first.
+
+    :param durations: those that took a time.
+    :param failed: the last :data:`LAST` that failed; what fails before it begins takes none.
+    """
+    completed = [row for row in durations if row["transfer_status"] == "completed"]
+    return sorted([*completed, *failed], key=lambda row: row["created_timestamp"], reverse=True)
+
+
 def flakiness(attempts: Sequence[Mapping[str, Any]]) -> Flakiness | None:
     """Return how the last attempts ended, or None where there are too few.
 
     :param attempts: ended attempts, the newest first.
     """
-    last = attempts[:_LAST]
+    last = attempts[:LAST]
     if len(last) < _FEWEST:
         return None
     failed = sum(row["transfer_status"] == "failed" for row in last)

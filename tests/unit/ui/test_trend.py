@@ -93,3 +93,17 @@ def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path
         (link,) = [link for link in page.links if "status=failed" in link and "since=" in link]
         assert " 5 CSV" in read(client, link.replace("../../../", "").split("#")[0]).text
         assert "Of its last" not in read(client, "p/orders/t/publish").text
+
+
+def test_attempts_that_failed_before_they_began_count(visitor, tmp_path, read):
+    runs = [Run("orders", f"r{day:02}", NOW - timedelta(days=day)) for day in range(10)]
+    for run in runs:
+        run.end("load") if run.run_id > "r03" else run.fail_unbegun("load")
+        run.fail_unbegun("clean")
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        page = read(client, "p/orders/t/load")
+        assert "Of its last 10 attempts 4 failed, none were retries." in page.text
+        (link,) = [link for link in page.links if "status=failed" in link and "since=" in link]
+        assert " 4 CSV" in read(client, link.replace("../../../", "").split("#")[0]).text
+        assert "Of its last 10 attempts 10 failed, none were retries." in read(client, "p/orders/t/clean").text
