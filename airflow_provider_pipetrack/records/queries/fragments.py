@@ -56,7 +56,8 @@ STANDING = " AND ".join(
         (MATCHED, "t.transfer_status NOT IN ('failed', 'in_progress')"),
     )
 )
-#: How a run stands, from what does not simply say completed; see the state of ``run_columns``.
+#: How a run stands, from what does not simply say completed; see the state of ``run_columns``. Of several pipelines in
+#: one Dag that are asked for alone each stands as its own records do.
 UNSETTLED_STATES = """
   SELECT u.dag_id, u.run_id,
     CASE
@@ -65,6 +66,7 @@ UNSETTLED_STATES = """
       WHEN NOT EXISTS (
         SELECT 1 FROM {tracking} t
         WHERE t.dag_id = u.dag_id AND t.run_id = u.run_id AND t.transfer_status = 'completed' AND {latest}
+          {of_that_pipeline}
       ) THEN 'pending'
       WHEN u.pending > 0 THEN 'in_progress'
       ELSE 'completed'
@@ -77,7 +79,7 @@ UNSETTLED_STATES = """
       SUM(CASE WHEN {audit_failed} THEN 1 ELSE 0 END) AS audits_failed,
       SUM(CASE WHEN {audit_waiting} THEN 1 ELSE 0 END) AS audits_waiting
     FROM {tracking} t
-    WHERE {unsettled} AND {latest}
+    WHERE {unsettled} AND {latest} {of_that_pipeline}
     GROUP BY t.dag_id, t.run_id
   ) u"""
 #: A run, and those runs that stand in a certain state, from what does not simply say completed.
@@ -144,6 +146,8 @@ FRAGMENTS = {
     "audits_waiting": "SUM(CASE WHEN t.is_latest = 1 AND t.audit_waiting = 1 THEN 1 ELSE 0 END)",
     "failed": "SUM(CASE WHEN t.is_latest = 1 AND t.transfer_status = 'failed' THEN 1 ELSE 0 END)",
 }
+#: The pipeline that is asked for, where records are found by another index than that of pipelines.
+OF_THAT_PIPELINE = "AND COALESCE(t.pipeline_id, '') = :pipeline_id"
 TERMS = {
     "status": "t.transfer_status = :status",
     "owner": "t.transfer_process_owner_name = :owner",

@@ -123,6 +123,17 @@ def test_a_run_stands_as_its_audits_end(ask, store):
     assert (pipeline["state"], pipeline["audits_failed"], pipeline["audits_waiting"]) == ("failed", 1, 0)
 
 
+def test_of_two_pipelines_in_one_dag_each_is_found_by_its_own_state(ask, store):
+    statuses = {"a": "completed", "b": "failed", "c": "pending", "d": "in_progress"}
+    ends = [stored("shared", 0, name, status, pipeline_id=name) for name, status in statuses.items()]
+    store.legs[0].call(lambda adapter: adapter.apply(ends), 60)
+    for pipeline_id, state in statuses.items():
+        for status in statuses.values():
+            found = shown(ask("runs", pipeline_id=pipeline_id, status=status), "pipeline_id", "state")
+            assert found == ([(pipeline_id, state)] if status == state else [])
+    assert shown(ask("runs", dag_id="shared", status="in_progress"), "state") == [("in_progress",)]
+
+
 def test_transfers_are_the_latest_attempts_of_what_was_meant_to_run(ask):
     answer = ask("transfers", dag_id="orders", run_id="scheduled__2", order_by="task_id")
     assert answer.total == 3
