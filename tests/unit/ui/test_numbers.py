@@ -90,6 +90,18 @@ def test_each_number_of_a_run_leads_to_just_its_transfers(client, read):
             assert len(rows(client, link, "transfers")) == int(words.split()[0]), (words, link)
 
 
+def test_audits_that_failed_lead_to_why_the_run_stopped(visitor, tmp_path):
+    run = Run("orders", "one", LONG_AGO)
+    for name in ("load", "clean"):
+        run.end(name)
+        run.audit(name, "mismatched", 2)
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        (link,) = [link for link, words in linked(client, "p/orders/r/one", "head") if words == "2 audits failed"]
+        section = client.get(link).text.split(f'id="{link.split("#")[1]}" ')[1].split("</section>")[0]
+        assert section.count("<li>") == 2
+
+
 #: A cell that counts transfers, be they in several states; numbers of records are greater.
 COUNTS = re.compile(r"\d{1,2}|\d+ [a-z ]+(, \d+ [a-z ]+)*")
 
