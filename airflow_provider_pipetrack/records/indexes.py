@@ -10,7 +10,8 @@ from airflow_provider_pipetrack.records.skips import SKIPPED
 
 #: How an audit ended where its result alone does not say so, as each database reads it from the metadata.
 AUDIT_ENDS: Final[Mapping[str, str]] = {
-    "sqlite": f"json_extract(audit_metadata, '$.{AUDIT_ENDED}')",
+    # An index that evaluates a text which somebody wrote by hand, and which is no JSON, would refuse it.
+    "sqlite": f"(CASE WHEN json_valid(audit_metadata) THEN json_extract(audit_metadata, '$.{AUDIT_ENDED}') END)",
     "postgres": f"(audit_metadata ->> '{AUDIT_ENDED}')",
     "snowflake": f"CAST(audit_metadata['{AUDIT_ENDED}'] AS VARCHAR)",
 }

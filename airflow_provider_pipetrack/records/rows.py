@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN
+from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN, Column
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.json_text import text_of, value_of
 from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY
@@ -17,7 +18,7 @@ _JSON = tuple(column.name for column in COLUMNS if column.kind == "json")
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 _NOTHING: dict[str, Any] = dict.fromkeys(BY_NAME)
 #: Columns whose values a driver may give in another form than a record has.
-_CONVERTED = tuple((c.name, c.kind) for c in COLUMNS if c.kind in {"json", "timestamp", "boolean"})
+_CONVERTED = tuple(column for column in COLUMNS if column.kind in {"json", "timestamp", "boolean"})
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
@@ -79,9 +80,9 @@ def config_from_row(row: Mapping[str, Any]) -> ConfigVersion:
 def record_from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record from a row as a driver gives it."""
     record = {name: row.get(name) for name in BY_NAME}
-    for name, kind in _CONVERTED:
+    for name, read in _readers():
         if record[name] is not None:
-            record[name] = read_value(kind, record[name])
+            record[name] = read(record[name])
     return record
 
 
@@ -113,6 +114,24 @@ def read_value(kind: str, value: Any) -> Any:
             return moment
         return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     return value
+
+
+def column_reader(column: Column) -> Callable[[Any], Any]:
+    """Return what makes a value of a record's column from what a driver gives for it."""
+    return _read_evidence if column.name == "audit_metadata" else functools.partial(read_value, column.kind)
+
+
+@functools.cache
+def _readers() -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    return [(column.name, column_reader(column)) for column in _CONVERTED]
+
+
+def _read_evidence(value: Any) -> Any:
+    """Return what an audit left; what somebody wrote by hand and is no JSON stays the text that it is."""
+    try:
+        return read_value("json", value)
+    except ValueError:
+        return value
 
 
 def _bound(kind: str, value: Any, native_times: bool) -> Any:  # noqa: FBT001  private, one caller's choice

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
 from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS
-from airflow_provider_pipetrack.records.rows import read_value
+from airflow_provider_pipetrack.records.rows import column_reader, read_value
 
 #: Kinds of what the templates compute; what is not named is a number or a text.
 _KINDS = {
@@ -157,7 +157,7 @@ def _reader(name: str) -> Callable[[Any], Any] | None:
     if kind == "text":
         return None
     if kind in ("timestamp", "boolean", "json"):
-        return functools.partial(read_value, kind)
+        return column_reader(BY_NAME[name]) if name in BY_NAME else functools.partial(read_value, kind)
     return _number
 
 

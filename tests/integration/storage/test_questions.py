@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -132,6 +134,21 @@ def test_of_two_pipelines_in_one_dag_each_is_found_by_its_own_state(ask, store):
             found = shown(ask("runs", pipeline_id=pipeline_id, status=status), "pipeline_id", "state")
             assert found == ([(pipeline_id, state)] if status == state else [])
     assert shown(ask("runs", dag_id="shared", status="in_progress"), "state") == [("in_progress",)]
+
+
+def test_evidence_that_somebody_wrote_by_hand_hides_nothing(tmp_path):
+    file = tmp_path / "tracking.db"
+    with TrackingStore([f"sqlite||{file}||t"], journal_dir=tmp_path / "journal") as store:
+        audits = [stored("audited", n, "load", "completed", audit_result="pending") for n in range(2)]
+        store.legs[0].call(lambda adapter: adapter.apply(audits), 60)
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute("UPDATE t SET audit_metadata = 'asked Ada' WHERE run_id = 'scheduled__0'")
+        questions = Questions(store)
+        for question in ("runs", "transfers", "audit_trail"):
+            answer = questions.ask(question)
+            assert (answer.total, answer.unreachable) == (2, {}), question
+        assert answer.rows[1]["audit_metadata"] == "asked Ada"
+        assert [r["audit_metadata"] for r in store.read_tracking_records("audited")] == ["asked Ada", None]
 
 
 def test_transfers_are_the_latest_attempts_of_what_was_meant_to_run(ask):
