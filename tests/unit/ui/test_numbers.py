@@ -94,7 +94,7 @@ def test_audits_that_failed_lead_to_why_the_run_stopped(visitor, tmp_path):
     run = Run("orders", "one", LONG_AGO)
     for name in ("load", "clean"):
         run.end(name)
-        run.audit(name, "mismatched", 2)
+        run.audit(name, "mismatched", 2, audit_ended="failed")
     with filled_store(tmp_path, [run]) as store:
         client = visitor(store, "orders")
         (link,) = [link for link, words in linked(client, "p/orders/r/one", "head") if words == "2 audits failed"]
