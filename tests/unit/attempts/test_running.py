@@ -36,7 +36,6 @@ from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
 from tests.airflow_versions import AIRFLOW
-from tests.unit.tracking.site import largest_file
 
 
 def test_a_function_gets_what_it_asks_for_by_name():
@@ -344,14 +343,18 @@ def test_strict_lets_no_transfer_start_whose_record_can_be_kept_nowhere(tmp_path
     monkeypatch.setenv("AIRFLOW__PIPETRACK__STRICT", "True")
     monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/shut/t.db")
     calls = []
-    with DAG("d", schedule=None) as made:
-        load = TrackedOperator(task_id="a", python_callable=lambda: calls.append(1), transfer={})
-    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
-    given = {"ti": ti, "dag": made, "run_id": "r"}
-    with largest_file(1), pytest.raises(TrackingUnavailableError, match="strict is on, and neither the local journal"):
-        load.execute(given)
+
+    def run(journal):
+        monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(journal))
+        with DAG("d", schedule=None) as made:
+            load = TrackedOperator(task_id="a", python_callable=lambda: calls.append(1), transfer={})
+        ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
+        load.execute({"ti": ti, "dag": made, "run_id": "r"})
+
+    with pytest.raises(TrackingUnavailableError, match="strict is on, and neither the local journal"):
+        run(tmp_path / "shut" / "journal")
     assert calls == []
-    load.execute(given)
+    run(tmp_path / "journal")
     assert calls == [1]
 
 
