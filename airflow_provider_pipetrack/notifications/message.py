@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import AUDIT_ENDED
 from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _audit(record: Mapping[str, Any]) -> str | None:
     if not result:
         return None
     evidence = without_named_secrets(record.get("audit_metadata") or {})
+    if isinstance(evidence, Mapping):
+        evidence = {name: value for name, value in evidence.items() if name != AUDIT_ENDED}
     return f"{result} {json.dumps(evidence, default=str, ensure_ascii=False)}"
 
 

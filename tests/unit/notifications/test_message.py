@@ -156,8 +156,8 @@ def test_what_is_endless_is_cut():
     assert len(message.text) < 10_000
 
 
-def test_evidence_is_told_without_secrets():
-    evidence = {"rows": 7, "db_password": "hunter2"}
+def test_evidence_is_told_without_secrets_and_own_notes():
+    evidence = {"rows": 7, "db_password": "hunter2", "audit_ended": "failed"}
     message = compose(AlertKind.MISMATCHED, {**RECORD, "audit_result": "mismatched", "audit_metadata": evidence})
     assert '{"rows": 7, "db_password": "***"}' in message.text
     assert "hunter2" not in message.html
