@@ -9,7 +9,6 @@ from airflow_provider_pipetrack.settings import host_name
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.integration.storage.conftest import USERS
-from tests.postgres_server import postgres  # noqa: F401  a fixture
 
 RECORD = {
     "pipeline_id": "orders",
