@@ -42,3 +42,4 @@ def test_who_runs_a_pipeline_looks_on_until_it_ends(tmp_path):
     looked = tmp_path / "looked"
     waiting = ["sh", "-c", f"until [ -e {looked} ]; do sleep 0.1; done"]
     _run(waiting, {**os.environ}, tmp_path / "log", 60.0, "wait", looked.touch)
+    assert looked.exists()

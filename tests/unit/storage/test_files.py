@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import signal
-from contextlib import contextmanager
 
 import pytest
 
@@ -15,6 +12,7 @@ from airflow_provider_pipetrack.storage import local_file
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.testing.events import attempt
+from tests.unit.tracking.site import largest_file
 
 
 def made(text: str):
@@ -27,19 +25,6 @@ def change(name: str = "t1", **columns):
 
 def names(adapter) -> list[str]:
     return [record["transfer_unique_id"] for record in adapter.read_tracking_records("orders")]
-
-
-@contextmanager
-def largest_file(size: int):
-    """No file may grow beyond ``size`` bytes, as on a full disk."""
-    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old_limit[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
-        signal.signal(signal.SIGXFSZ, old_handler)
 
 
 @pytest.fixture
