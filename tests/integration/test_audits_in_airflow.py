@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_pipetrack import TrackingStore, build_dag, settings
 from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.tracking.questions import Questions
+from tests.airflow_versions import AIRFLOW
 
 MAPPED = """
 from airflow.sdk import DAG
@@ -152,7 +153,8 @@ def test_the_record_tells_whether_an_audit_stopped_the_run(airflow_home, tmp_pat
         "unchecked": ("pending", "passed"),
     }
     assert found["error"]["audit_metadata"]["error"] == "ValueError: the source is gone"
-    assert "Sensor has timed out" in found["late"]["audit_metadata"]["error"]
+    if AIRFLOW >= (3, 2):  # in 3.1 dag.test(), unlike a real task, gives callbacks no exception
+        assert "Sensor has timed out" in found["late"]["audit_metadata"]["error"]
     assert found["late"]["audit_metadata"]["rows"] == 7
     assert (row["state"], row["failed"], row["failed_transfers"]) == ("failed", 0, sorted(failed))
     assert attention == {
