@@ -136,7 +136,12 @@ def facts(row):
 
 
 def has_recovered(row, rows) -> bool:
-    """Whether a later run has completed what failed in this one, with a matching audit where that is what failed."""
+    """Whether a later run has completed what failed in this one, with a matching audit where that is what failed.
+
+    What still runs has not failed, whatever is written about it; none of these has run for too long.
+    """
+    if row["transfer_status"] == "in_progress":
+        return False
     begun = defaultdict(lambda: row["created_timestamp"])
     for other in rows:
         if other["retry_attempt_number"] == 0:
@@ -144,7 +149,7 @@ def has_recovered(row, rows) -> bool:
     return any(
         transfer_of(other)[:3] == transfer_of(row)[:3]
         and other["transfer_status"] == "completed"
-        and (row["transfer_status"] in ("failed", "in_progress") or other["audit_result"] == "matched")
+        and (row["transfer_status"] == "failed" or other["audit_result"] == "matched")
         and min(other["created_timestamp"], begun[transfer_of(other)]) > row["created_timestamp"]
         for other in rows
     )
