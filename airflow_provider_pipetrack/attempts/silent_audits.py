@@ -71,10 +71,11 @@ def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str
     :param cut_off: whether Airflow has skipped what still ran, since the run took too long.
     """
     said = evidence_of(record)
-    if state == "failed" and _is_without_a_word(record):
-        _close_failed(spec, base, record, audit, _KILLED)
+    has_failed = state == "failed" or (state == "skipped" and cut_off)
+    if has_failed and _is_without_a_word(record):
+        _close_failed(spec, base, record, audit, _KILLED if state == "failed" else _CUT_OFF)
     elif awaits_audit(record):
-        if state == "failed" or (state == "skipped" and cut_off):
+        if has_failed:
             why = _STOPPED if state == "failed" else _CUT_OFF
             _close_failed(spec, base, record, audit, said.get("error") or why)
         else:

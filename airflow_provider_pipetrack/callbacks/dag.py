@@ -27,13 +27,17 @@ def close_run(dag: DAG, context: Mapping[str, Any]) -> None:
         return
     try:
         from airflow_provider_pipetrack.attempts.closing import close_open_records
+        from airflow_provider_pipetrack.attempts.declare import complete_binding
         from airflow_provider_pipetrack.attempts.silent_audits import close_silent_audits
         from airflow_provider_pipetrack.records.openness import awaits_audit, has_failed_audit
 
         run_id, reason = context["run_id"], context.get("reason")
         records = close_open_records(dag, run_id, reason)
-        # An audit that somebody set to success by hand asks again or has failed, as far as its record knows.
-        if reason != "success" or any(awaits_audit(record) or has_failed_audit(record) for record in records):
+        binding = complete_binding(dag)
+        # An audit that somebody set to success by hand asks again or has failed, as far as its record knows. Records of
+        # what this Dag only audits are not among these.
+        untracked = set(binding.audits) - set(binding.specs)
+        if reason != "success" or untracked or any(awaits_audit(r) or has_failed_audit(r) for r in records):
             close_silent_audits(dag, run_id, reason)
     except Exception:
         log.exception("pipetrack could not close the records of run %s", context.get("run_id"))

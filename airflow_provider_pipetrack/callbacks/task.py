@@ -72,6 +72,7 @@ def record_success(context: Mapping[str, Any]) -> None:
 def record_skip(context: Mapping[str, Any]) -> None:
     """Record a skip that was decided outside ``execute``."""
     _record_end(context, COMPLETED, decision=SKIPPED)
+    finish()
 
 
 def finish() -> None:

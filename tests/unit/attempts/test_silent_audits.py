@@ -133,8 +133,9 @@ def test_an_audit_that_the_runs_timeout_cut_off_has_failed(dag, mocker):
     result, waited = audit_of(dag, "waited")
     assert (result, waited["audit_ended"], waited["rows"]) == ("pending", "failed", 3)
     assert waited["error"] == "the audit did not end: the run exceeded its dagrun_timeout"
-    assert {alert["record"]["task_id"] for alert in alerts()} >= {"waited", "by_hand"}
-    assert audit_of(dag, "matched") == (None, {})
+    result, silent = audit_of(dag, "killed")
+    assert (result, silent["audit_ended"], silent["error"]) == ("pending", "failed", waited["error"])
+    assert {alert["record"]["task_id"] for alert in alerts()} >= {"waited", "by_hand", "killed"}
 
 
 def test_an_audit_that_failed_and_was_set_to_success_by_hand_stops_its_run_no_more(dag, mocker):
@@ -154,6 +155,20 @@ def test_an_audit_that_failed_and_was_set_to_success_by_hand_stops_its_run_no_mo
         assert found["warning"] == "Airflow says success; the audit itself had failed"
     says("mismatched", 2, audit_task="matched__audit", audit_ended="failed")
     assert audit_of(dag, "matched")[1]["audit_ended"] == "failed", "it was cleared and has run again"
+
+
+def test_an_audit_of_what_this_dag_does_not_track_may_be_set_to_success_by_hand(tmp_path, monkeypatch, mocker):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value={"own": "success"})
+    with DAG("by_hand") as by_hand:
+        AuditSensor(task_id="own", transfer={"stage_i_plus_1_details": "orders"})
+    key, spec = RecordKey("by_hand", "r", "own"), by_hand.get_task("own").pipetrack_spec
+    base = announced(spec, {"dag": by_hand, "run_id": "r"}, key)
+    failed = {"audit_task": "own", "audit_ended": "failed"}
+    store_for(spec).submit([audit_change(base, "mismatched", failed, try_number=1, final=True)], durable=True)
+    store_for(spec).flush()
+    close_run(by_hand, {"dag": by_hand, "run_id": "r", "reason": "success"})
+    assert store_for(spec).read_record(key.record_id)["audit_metadata"]["audit_ended"] == "passed"
 
 
 def test_what_another_audit_of_the_transfer_found_is_not_overruled(dag, mocker):
