@@ -142,7 +142,11 @@ def compare(
 
 def _command(location: str, arguments: Sequence[str]) -> None:
     with redirect_stdout(io.StringIO()):
-        main([*arguments, "--location", location], standalone_mode=False)
+        try:
+            main([*arguments, "--location", location], standalone_mode=False)
+        except SystemExit as ended:
+            if ended.code:
+                raise
 
 
 def _sql_of(adapter: Any, heard: list[Asked]) -> Callable[[], None]:
