@@ -102,6 +102,7 @@ def fill_sqlite(adapter: Any, count: int) -> None:
         connection.execute("PRAGMA cache_size = -200000")
         rows = (record_row(r, (), native_times=False) for r in records(count))
         connection.executemany(f"INSERT INTO {adapter.statements.name} ({', '.join(NAMES)}) VALUES ({places})", rows)
+    adapter.tidy()  # as each reconcile does
     adapter.close()  # a new connection has the cache that those of tasks and pages have
 
 

@@ -7,7 +7,7 @@ import functools
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,15 @@ class SqliteAdapter(SqlAdapter):
                 self._create(path)
         except (OSError, sqlite3.Error) as error:
             raise self._explained(error) from error
+
+    def tidy(self) -> None:
+        """Let SQLite look at how its table has grown; for want of that it reads every record for some questions."""
+        with self._transaction() as connection:
+            if self._columns(connection, self.statements.table):
+                # Some milliseconds, whatever the size of the table; where it may not be written, all goes on without.
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA analysis_limit = 1000")
+                    connection.execute(f"ANALYZE {self.statements.name}")
 
     def is_here(self) -> bool:
         """Return whether the file is on this host."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage import local_file
@@ -222,3 +225,17 @@ def test_sqlite_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path):
     adapter.apply([change("t2")])
     assert names(adapter) == ["t1", "t2"]
     adapter.close()
+
+
+def test_a_reconcile_lets_sqlite_look_at_how_its_table_has_grown(tmp_path):
+    path = tmp_path / "t.db"
+    with TrackingStore([f"sqlite||{path}||t"], journal_dir=tmp_path / "journal") as store:
+        assert store.write_tracking_record({"pipeline_id": "orders", "transfer_unique_id": "a"})
+        assert not store.reconcile().unreachable
+        with closing(sqlite3.connect(path)) as database:
+            looked_at = {name for (name,) in database.execute("SELECT DISTINCT tbl FROM sqlite_stat1")}
+            assert looked_at == {"t"}
+            database.execute("BEGIN IMMEDIATE")  # somebody else writes: statistics may wait
+            store.legs[0].adapter.time_limit = 0.1
+            store.legs[0].adapter.close()
+            store.legs[0].adapter.tidy()
