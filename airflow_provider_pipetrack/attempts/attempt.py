@@ -118,8 +118,9 @@ class Attempt:
         if settings.strict() and not self._went_on:
             self._insist()
         if self._is_async:
-            with tracking_step("deliver the start record"):
+            with tracking_step("leave the event loop alone"):
                 self.store.flush()
+                self.store.hold_connections()
         with tracking_step("do more while the transfer runs"):
             self._plan_for_later()
 
@@ -209,7 +210,8 @@ class Attempt:
         self, error: BaseException, ended: datetime, counts: counting.Counts, verdict: counting.Verdict | None
     ) -> None:
         running = None if self._is_orphan() else self.rollback.is_running()
-        if running is False or (running is None and self._is_cut_off()):
+        # Without an answer: told to stop, or without a supervisor, this process speaks for the attempt no more.
+        if running is False or (running is None and (self._killed or self._is_orphan())):
             log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
             self.left_open = True
             return
@@ -374,6 +376,8 @@ class Attempt:
     def _user_code_is_over(self) -> None:
         """Stop what watches the time: what follows is ours and has its own limits."""
         disarm_timeout(self.task)
+        if self._is_async:
+            self.store.release_connections()
         for later in self._later:
             later.stop()
 
@@ -388,10 +392,6 @@ class Attempt:
     def _is_async(self) -> bool:
         """Whether its code talks to Airflow in an event loop, and fails where a thread is asking for a connection."""
         return bool(getattr(self.task, "is_async", False))
-
-    def _is_cut_off(self) -> bool:
-        """Return whether this process speaks for the attempt no more: told to stop, or without a supervisor."""
-        return self._killed or self._is_orphan()
 
     def _is_orphan(self) -> bool:
         return os.getppid() != self._parent

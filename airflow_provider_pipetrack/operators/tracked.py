@@ -25,8 +25,10 @@ from airflow_provider_pipetrack.attempts.declare import (
     spec_from,
     whole_task_id,
 )
+from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
+from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, inherited_arguments, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import record_skip, record_success
@@ -141,7 +143,7 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
 
     def prepare_for_execution(self) -> Any:
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
-        return _told_of_its_end(super().prepare_for_execution())
+        return _prepared(super().prepare_for_execution())
 
     def execute(self, context: Any) -> Any:
         """Run the operator, between the record's start and its end."""
@@ -246,10 +248,16 @@ def tracked(operator: type[BaseOperator]) -> type[Any]:
     return _tracked(operator)
 
 
-def _told_of_its_end(task: Any) -> Any:
-    """Return a task of this process with the callbacks for ends that ``execute`` does not see."""
+def _prepared(task: Any) -> Any:
+    """Return a task of this process with the callbacks for ends that ``execute`` does not see.
+
+    Airflow has questions of its own before it comes to ``execute``; meanwhile the storage is made ready.
+    """
     task.on_skipped_callback = [*as_list(task.on_skipped_callback), record_skip]
     task.on_success_callback = [*as_list(task.on_success_callback), record_success]
+    if not getattr(task, "reschedule", False):  # a sensor that only looks again has nothing to write
+        with tracking_step("make the tracking's storage ready"):
+            store_for(task.pipetrack_spec).make_ready()
     return task
 
 
@@ -317,7 +325,7 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
         operator.__init__(self, **with_task_callbacks(kwargs, inherited))
         if is_unmapping(kwargs):
             # Airflow has prepared the mapped task for execution, and does not do so for its index.
-            _told_of_its_end(self)
+            _prepared(self)
         elif self._pipetrack_name is None:
             self._declare_asset(self.pipetrack_spec.transfer)
 

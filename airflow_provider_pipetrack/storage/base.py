@@ -79,6 +79,10 @@ class StorageAdapter:
     time_limit: ClassVar[float] = 5.0
     #: Seconds that the first answer may take where all is well, the login included; less is no sign of an outage.
     cold_start: ClassVar[float] = 0.5
+    #: The Airflow connection that it asks for.
+    conn_id: str | None = None
+    #: Gives that connection where Airflow was asked for it beforehand, or raises what it said.
+    held: Callable[[], Any] | None = None
     #: Makes a client of the user's own, which replaces the hook's where it returns one.
     connect: Callable[[], Any] | None = None
 
@@ -99,6 +103,12 @@ class StorageAdapter:
 
     def load(self) -> None:
         """Import what the storage needs. Its time is not counted as a failure to answer."""
+
+    def make_ready(self) -> None:
+        """Connect, so that the first call need not; no record is read or written.
+
+        :raises StorageError: when that fails; the next call tries again.
+        """
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes into the stored records; applying them again, or in another order, gives the same.

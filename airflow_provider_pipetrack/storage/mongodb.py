@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
-from airflow_provider_pipetrack.storage.clients import import_client
+from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.mongodb_errors import UNAUTHORIZED, explained, only_duplicates
 
@@ -72,13 +72,18 @@ class MongoAdapter(MergingAdapter):
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         super().__init__(location.name)
         self.database, self.collection = location.parts
-        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._client: Any = None
         self._has_indexes = False
 
     def load(self) -> None:
         """Import the hook and the driver."""
         import_client(self, "MongoDB", "mongo", "pymongo", "airflow.providers.mongo.hooks.mongo")
+
+    def make_ready(self) -> None:
+        """Connect."""
+        with self._explaining():
+            self._make_indexes()
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes: each column group by one guarded update."""
@@ -303,7 +308,7 @@ class MongoAdapter(MergingAdapter):
     def _connected(self) -> Any:
         from airflow.providers.mongo.hooks.mongo import MongoHook
 
-        hook = MongoHook(mongo_conn_id=self.conn_id)
+        hook = hook_of(self, MongoHook)(mongo_conn_id=self.conn_id)
         hook.extras = {**OPTIONS, **hook.extras}
         return hook.get_conn()
 

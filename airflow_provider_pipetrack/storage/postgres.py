@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.statements import POSTGRES, quoted, statements_of
 from airflow_provider_pipetrack.storage.base import Record
-from airflow_provider_pipetrack.storage.clients import import_client
+from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -69,7 +69,7 @@ class PostgresAdapter(SqlAdapter):
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         self.database, schema, table = location.parts
         super().__init__(location.name, statements_of(POSTGRES, table, schema))
-        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._connection: Any = None
         self._given_up = False
         self._limits_each_transaction = False
@@ -220,7 +220,7 @@ class PostgresAdapter(SqlAdapter):
     def _hook(self, session: str) -> Any:
         from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-        connection = PostgresHook.get_connection(self.conn_id)
+        connection = hook_of(self, PostgresHook).get_connection(self.conn_id)
         extra = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "pipetrack", **connection.extra_dejson}
         extra["options"] = f"{extra.get('options', '')} {session}".strip()
         if not extra["options"]:

@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
-from airflow_provider_pipetrack.storage.clients import import_client
+from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
 from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
@@ -50,13 +50,18 @@ class S3Adapter(MergingAdapter):
         super().__init__(location.name)
         name, _, prefix = location.parts[0].removeprefix("s3://").partition("/")
         self.bucket = Bucket(name, f"{prefix}v1/", self._connect)
-        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._must_exist = conn_id is not None
         self._marked: set[str] = set()
 
     def load(self) -> None:
         """Import the hook and the driver."""
         import_client(self, "Amazon", "amazon", "boto3", "airflow.providers.amazon.aws.hooks.s3")
+
+    def make_ready(self) -> None:
+        """Make the client, which takes longer than to import it."""
+        with self._explaining():
+            self.bucket.make_ready()
 
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Write one object for each run that the changes belong to."""
@@ -330,8 +335,8 @@ class S3Adapter(MergingAdapter):
 
         if self._must_exist:
             # The hook alone would go on without the connection, as whoever the machine happens to be.
-            S3Hook.get_connection(self.conn_id)
-        hook = S3Hook(aws_conn_id=self.conn_id)
+            hook_of(self, S3Hook).get_connection(self.conn_id)
+        hook = hook_of(self, S3Hook)(aws_conn_id=self.conn_id)
         # As `hook.get_client_type` does; that takes more than twice as long, since it looks through the source files of
         # all modules for who has called it, to name that in each request.
         return hook.get_session().client(

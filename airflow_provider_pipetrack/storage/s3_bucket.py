@@ -45,6 +45,10 @@ class Bucket:
         self._threads: set[int] = set()
         self._given_up = False
 
+    def make_ready(self) -> None:
+        """Make the client."""
+        self._open()
+
     def get(self, name: str) -> dict[str, Any] | None:
         """Return what is known of an object, its ``Content`` included, or None when there is none."""
         try:

@@ -16,7 +16,7 @@ from airflow_provider_pipetrack.records.folding import FoldingStatements
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.rows import history_row
 from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter
-from airflow_provider_pipetrack.storage.clients import import_client
+from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.snowflake_errors import explained, is_missing, lacks_schema
 from airflow_provider_pipetrack.storage.sockets import shut_sockets_of
@@ -49,7 +49,7 @@ class SnowflakeAdapter(SqlAdapter):
 
     def __init__(self, location: Location, conn_id: str | None = None) -> None:
         super().__init__(location.name, FoldingStatements.of(*location.parts))
-        self.conn_id = conn_id or DEFAULT_CONN_ID
+        self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._connection: Any = None
         self._thread = 0
 
@@ -194,7 +194,8 @@ class SnowflakeAdapter(SqlAdapter):
 
         from airflow_provider_pipetrack.compat import snowflake_parameters
 
-        parameters = snowflake_parameters(SnowflakeHook(snowflake_conn_id=self.conn_id, log_sql=False))
+        hook = hook_of(self, SnowflakeHook)(snowflake_conn_id=self.conn_id, log_sql=False)
+        parameters = snowflake_parameters(hook)
         connection = connect(**{**parameters, **LIMITS, "paramstyle": "qmark", "autocommit": True})
         # The driver would say goodbye when the process ends, and wait for a server that hangs.
         goodbye = getattr(connection, "_close_at_exit", None)

@@ -77,6 +77,11 @@ class SqlAdapter(MergingAdapter):
         """Make the texts of the statements; once in a process, or before it is forked."""
         _ = self.statements.upsert, self.statements.remember
 
+    def make_ready(self) -> None:
+        """Connect."""
+        with self._transaction():
+            pass
+
     def apply(self, changes: Sequence[Change], *, owed: Sequence[str] = ()) -> None:
         """Merge changes in one transaction, together with their history."""
         records = [record_row(fold(g), owed, native_times=self._native_times) for g in grouped(changes).values()]

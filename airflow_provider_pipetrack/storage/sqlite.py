@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.statements import SQLITE, statements_of
 from airflow_provider_pipetrack.storage.base import file_is_here
+from airflow_provider_pipetrack.storage.clients import hook_of
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -39,7 +40,7 @@ class SqliteAdapter(SqlAdapter):
         table = location.parts[1] if len(location.parts) > 1 else DEFAULT_TABLE
         super().__init__(location.name, statements_of(SQLITE, table))
         self.path = Path(location.parts[0])
-        self._conn_id = conn_id
+        self.conn_id = conn_id
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[Path, tuple[int, int] | None] = (self.path, None)
         self._flush = True
@@ -141,11 +142,11 @@ class SqliteAdapter(SqlAdapter):
         return _identity(path) == identity
 
     def _file(self) -> Path:
-        if self._conn_id is None:
+        if self.conn_id is None:
             return self.path
         from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 
-        return Path(SqliteHook.get_connection(self._conn_id).host or self.path)
+        return Path(hook_of(self, SqliteHook).get_connection(self.conn_id).host or self.path)
 
     def _is_missing_table(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and "no such table" in str(error)

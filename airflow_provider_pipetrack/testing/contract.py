@@ -96,6 +96,14 @@ class StorageContract:
         adapter.prepare()
         adapter.prepare()
 
+    def test_it_may_be_made_ready_at_any_time_and_nothing_comes_of_it(self, adapter: StorageAdapter) -> None:
+        adapter.make_ready()
+        assert stored(adapter) == {}
+        adapter.apply(attempt())
+        before = stored(adapter)
+        adapter.make_ready()
+        assert stored(adapter) == before != {}
+
     def test_records_are_found_by_pipeline_by_run_and_by_id(self, adapter: StorageAdapter) -> None:
         adapter.apply([*attempt(1), *attempt(2), *attempt(1, run_id="manual__2")])
         ids = ["orders_dag/manual__1/load/1/1", "orders_dag/manual__1/load/2/1", "orders_dag/manual__2/load/1/1"]

@@ -42,6 +42,10 @@ class Breaker:
         until, failures = self._state()
         return failures > 0 and time.time() < until
 
+    def has_failed(self) -> bool:
+        """Return whether the location has not answered since it last failed."""
+        return self._state()[1] > 0
+
     def may_try(self) -> bool:
         """Return whether this process may try the location now; it must report how that went."""
         until, failures = self._state()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.errors import JournalError, PipetrackError, StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.storage.locations import masked
-from airflow_provider_pipetrack.tracking.delivery import Delivered, deliver
+from airflow_provider_pipetrack.tracking.along import Delivered, deliver
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.shared import (

@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.storage.clients import ask_once
 from airflow_provider_pipetrack.storage.locations import Location, masked
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.tracking.breaker import Breaker
@@ -60,6 +62,7 @@ class Leg:
         self._adapters = adapters
         self._breaker = Breaker(breakers, self.name)
         self._adapter: StorageAdapter | None = None
+        self._held: Callable[[], Any] | None = None
         self._answered = False
         self._lock = threading.Lock()
 
@@ -82,6 +85,7 @@ class Leg:
                 adapters=self._adapters,
                 functions=functions_of(self._adapters),
             )
+            self._adapter.held = self._held
         return self._adapter
 
     @property
@@ -166,6 +170,33 @@ class Leg:
             limit = min(limit, adapter.time_limit / _PROBE_PART)
         return self._judged(adapter, work, limit, patient=patient, large=large, until=until)
 
+    def make_ready(self, limit: float, *, until: Callable[[], float] | None = None) -> None:
+        """Load the location's client and connect, unless the location has failed lately.
+
+        That it works is no sign of life, since some clients connect later; that it does not, is a failure like any.
+
+        :param limit: seconds, and ``until``, as for :meth:`call`.
+        :raises StorageError: when it failed, took too long, or is not tried.
+        """
+        if self._breaker.has_failed():
+            raise self._left_alone()
+        adapter = self._ready()
+        self._judged(adapter, lambda adapter: adapter.make_ready(), limit, patient=False, until=until, proves=False)
+
+    def hold_connection(self) -> None:
+        """Ask Airflow for the location's connection in this thread; who calls the location later need not ask."""
+        with suppress(StorageError):  # what is wrong with a location is said where it is called
+            self._hold(ask_once(self.adapter.conn_id) if self.adapter.conn_id else None)
+
+    def release_connection(self) -> None:
+        """Forget what Airflow has answered."""
+        self._hold(None)
+
+    def _hold(self, held: Callable[[], Any] | None) -> None:
+        self._held = held
+        if self._adapter is not None:
+            self._adapter.held = held
+
     def knock(self, *, writing: bool = False) -> None:
         """Ask a location for a sign of life even if it is left alone, so that all on this host know how it is.
 
@@ -186,7 +217,12 @@ class Leg:
         patient: bool,
         large: bool = False,
         until: Callable[[], float] | None = None,
+        proves: bool = True,
     ) -> T:
+        """Return ``work(adapter)``, and tell the breaker what that says of the location.
+
+        :param proves: whether it answers when the work is done.
+        """
         try:
             result = self._bounded(adapter, work, limit, patient=patient, until=until)
         except _SilentError as error:
@@ -204,8 +240,9 @@ class Leg:
         except Exception as error:
             self._breaker.succeeded()
             raise self._failed(adapter, "failed", error) from error
-        self._breaker.succeeded()
-        self._answered = True
+        if proves:
+            self._breaker.succeeded()
+            self._answered = True
         return result
 
     def _lives(self) -> bool:

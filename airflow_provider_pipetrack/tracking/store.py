@@ -18,7 +18,8 @@ from airflow_provider_pipetrack.records.handmade import change_from_record, chan
 from airflow_provider_pipetrack.storage.base import Record, StorageAdapter
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
 from airflow_provider_pipetrack.storage.registry import types_of
-from airflow_provider_pipetrack.tracking.delivery import Batch, Delivered, Delivery
+from airflow_provider_pipetrack.tracking.along import Delivered
+from airflow_provider_pipetrack.tracking.delivery import Batch, Delivery
 from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
@@ -225,6 +226,21 @@ class TrackingStore:
         if summary is None or summary.waiting or summary.still_owed:
             note_waiting(self.journal_folder)
         return summary
+
+    def make_ready(self) -> None:
+        """Connect in the delivery thread to where the next change will go, before there is one; return at once."""
+        self._start_anew_in_child()
+        self._delivery.make_ready()
+
+    def hold_connections(self) -> None:
+        """Ask Airflow for the connections of the whole chain, in the thread that calls, and keep its answers."""
+        for leg in self.legs:
+            leg.hold_connection()
+
+    def release_connections(self) -> None:
+        """Ask Airflow for a connection each time that it is needed, as at first."""
+        for leg in self.legs:
+            leg.release_connection()
 
     def submit(self, changes: Sequence[Change], *, durable: bool) -> bool:
         """Put changes into the journal and hand them to the delivery thread; return at once and never raise.

@@ -17,6 +17,8 @@ from airflow_provider_pipetrack.storage.memory import answer_from_records
 from airflow_provider_pipetrack.storage.registry import _BUILT_IN
 from airflow_provider_pipetrack.testing import StorageContract
 from airflow_provider_pipetrack.testing.events import attempt, facts
+from airflow_provider_pipetrack.tracking.journal import undelivered
+from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.integration.storage.conftest import BUILT_IN, KINDS
 from tests.integration.storage.users_adapter import JsonFileAdapter
 
@@ -92,6 +94,25 @@ def test_any_table_or_file_name_is_only_a_name(place_of, kind, table):
     assert adapter.owed_records() == []
     assert len(adapter.history(record["record_id"])) == (5 if adapter.keeps_history else 0)
     adapter.close()
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mongodb", "aws_s3", "snowflake"])
+def test_a_connection_that_is_held_is_not_asked_for_until_it_is_released(place_of, kind, tmp_path, monkeypatch):
+    def is_delivered(name):
+        record = {"pipeline_id": "orders", "transfer_unique_id": name, "transfer_status": "in_progress"}
+        assert store.write_tracking_record(record)
+        return store.flush() and not list(undelivered(store.journal_folder))
+
+    with TrackingStore([place_of(kind).text], journal_dir=tmp_path / "journal", deadline=20.0) as store:
+        store.hold_connections()
+        for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
+            monkeypatch.delenv(name)
+        assert is_delivered("t1")
+        store.close_legs()
+        assert is_delivered("t2"), "a new adapter asks again"
+        store.release_connections()
+        store.close_legs()
+        assert not is_delivered("t3")
 
 
 @pytest.mark.parametrize("kind", ["aws_s3", "mongodb"])

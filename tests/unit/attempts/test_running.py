@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sqlite3
 import threading
@@ -12,9 +13,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, BaseOperator, Connection, task, task_group
+from airflow.sdk import DAG, BaseHook, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, settings, tracked
@@ -35,6 +35,7 @@ from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import is_skipped
+from airflow_provider_pipetrack.tracking.describe import stop_event
 from tests.airflow_versions import AIRFLOW
 
 
@@ -372,30 +373,44 @@ class Awaits(BaseOperator):
 
 
 @pytest.mark.parametrize("kind", ["operator", *(["function"] if AIRFLOW >= (3, 2) else [])])
-def test_what_runs_in_an_event_loop_begins_when_no_thread_asks_airflow_for_a_connection(tmp_path, monkeypatch, kind):
+def test_beside_an_event_loop_no_thread_asks_airflow_for_a_connection(tmp_path, monkeypatch, kind):
     asked = []
-    monkeypatch.setattr(
-        SqliteHook,
-        "get_connection",
-        lambda conn_id: asked.append(conn_id) or Connection(conn_id=conn_id, host=f"{tmp_path}/t.db"),
-    )
-    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
-    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", "sqlite@tracking||/nowhere||t")
 
-    async def what_is_known():
-        with closing_of(sqlite3.connect(tmp_path / "t.db")) as database:
-            return database.execute("SELECT transfer_status FROM t").fetchall(), list(asked)
+    def get_connection(cls, conn_id):
+        asked.append((conn_id, threading.current_thread() is threading.main_thread()))
+        return Connection(conn_id=conn_id, host=f"{tmp_path}/{conn_id}/t.db")
+
+    monkeypatch.setattr(BaseHook, "get_connection", classmethod(get_connection))
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    chain = ["sqlite@one||/nowhere||t", "sqlite@two||/nowhere||t"]
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", json.dumps(chain))
+
+    def statuses(name):
+        with closing_of(sqlite3.connect(tmp_path / name / "t.db")) as database:
+            return database.execute("SELECT transfer_status FROM t").fetchall()
+
+    async def while_the_first_location_goes_away():
+        found, before = statuses("one"), list(asked)
+        (tmp_path / "one").rename(tmp_path / "away")
+        (tmp_path / "one").write_text("in the way")
+        attempt = load._pipetrack_attempt
+        attempt.store.submit([stop_event(attempt._start)], durable=True)
+        assert await asyncio.to_thread(attempt.store.flush)
+        return found, statuses("two"), before, list(asked)
 
     with DAG("d", schedule=None) as made:
         if kind == "operator":
-            load = TrackedOperator(task_id="a", operator=Awaits, function=what_is_known, transfer={})
+            load = TrackedOperator(
+                task_id="a", operator=Awaits, function=while_the_first_location_goes_away, transfer={}
+            )
         else:
-            load = task.tracked(task_id="a", transfer={})(what_is_known)().operator
+            load = task.tracked(task_id="a", transfer={})(while_the_first_location_goes_away)().operator
     ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
-    found, asked_before = load.execute({"ti": ti, "dag": made, "run_id": "r", "outlet_events": {}})
-    assert found == [("in_progress",)]
-    assert set(asked) == {"tracking"}
-    assert asked == asked_before, "what it needs of Airflow is there for the end, too"
+    first, second, before, after = load.execute({"ti": ti, "dag": made, "run_id": "r", "outlet_events": {}})
+    assert (first, second) == ([("in_progress",)], [("in_progress",)])
+    assert after == before
+    assert {("one", True), ("two", True)} <= set(before)
+    assert [leg.adapter.held for leg in load._pipetrack_attempt.store.legs] == [None, None]
 
 
 def test_what_runs_in_an_event_loop_is_told_to_be_overdue_when_it_is_over(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
@@ -15,7 +16,7 @@ from airflow_provider_pipetrack.tracking import delivery as delivery_module
 from airflow_provider_pipetrack.tracking.breaker import Breaker
 from tests.unit.tracking.site import RECORD, RECORD_ID, fork_seconds
 
-DEADLINE = 0.8
+DEADLINE = 2.4
 
 
 class Cold(StorageAdapter):
@@ -29,10 +30,11 @@ class Cold(StorageAdapter):
     away: threading.Event
 
     def apply(self, changes, *, owed=()):
+        taken = self.taken  # what wakes up when its test is over must not be seen by the next
         if self not in self.logins:
             self.logins.append(self)
             self.away.wait(self.login)
-        self.taken.append([change.record_id for change in changes])
+        taken.append([change.record_id for change in changes])
 
     def read_tracking_records(self, pipeline_id):
         return []
@@ -103,6 +105,84 @@ def test_a_background_delivery_holds_up_one_fork_and_no_second(site, chain, monk
 
     assert fork_seconds() >= 0.4
     assert fork_seconds() < 0.4
+
+
+class Ready(Cold):
+    """Takes its time to connect."""
+
+    connected: threading.Event
+    fails = False
+
+    def make_ready(self):
+        self.connected.set()
+        self.away.wait(self.login)
+        if self.fails:
+            raise StorageError("cold", "refused")
+
+
+@pytest.fixture
+def ready(monkeypatch):
+    monkeypatch.setattr(Ready, "connected", threading.Event(), raising=False)
+    monkeypatch.setattr(Ready, "taken", [])
+    return Ready
+
+
+def test_a_location_connects_before_there_is_anything_to_bring_and_only_once(site, ready):
+    store = site.store("cold||x", "b", adapters={"cold": ready})
+    store.make_ready()
+    assert ready.connected.wait(10)
+    ready.connected.clear()
+    store.make_ready()
+    assert store.flush() is True
+    assert (ready.taken, ready.connected.is_set(), site.ids("b")) == ([], False, [])
+    store.submit([change("t1")], durable=True)
+    assert store.flush() is True
+    assert ready.taken == [[RECORD_ID]]
+
+
+def test_an_end_waits_no_longer_for_a_connection_that_hangs_than_for_itself(site, ready, monkeypatch, caplog):
+    monkeypatch.setattr(Cold, "login", 60.0)
+    store = site.store("cold||x", "b", adapters={"cold": ready}, deadline=DEADLINE)
+    store.make_ready()
+    assert ready.connected.wait(10)
+    store.submit([change("t1")], durable=True)
+    started = time.monotonic()
+    assert store.flush() is True
+    assert time.monotonic() - started < DEADLINE + 0.5
+    assert site.ids("b") == [RECORD_ID]
+    assert "LOST" not in caplog.text
+
+
+def test_a_connection_that_is_refused_leaves_the_location_alone_and_is_no_loss(site, ready, monkeypatch, caplog):
+    monkeypatch.setattr(Cold, "login", 0.0)
+    monkeypatch.setattr(ready, "fails", True)
+    store = site.store("cold||x", "b", adapters={"cold": ready})
+    store.make_ready()
+    assert store.flush() is True
+    store.submit([change("t1")], durable=True)
+    assert store.flush() is True
+    assert store.legs[0].is_left_alone
+    assert (ready.taken, site.ids("b")) == ([], [RECORD_ID])
+    assert "refused" in caplog.text
+    assert "LOST" not in caplog.text
+
+
+def test_that_a_client_could_be_made_is_no_sign_of_life(site, ready, monkeypatch):
+    monkeypatch.setattr(Cold, "login", 0.0)
+    store = site.store("cold||x", adapters={"cold": ready})
+    breaker = Breaker(store.journal_folder / "breakers", store.legs[0].name)
+    breaker.silent(3.0, 5.0)
+    state = json.loads(breaker.path.read_text())
+    breaker.path.write_text(json.dumps({**state, "last": state["last"] - 3.0}))
+    store.make_ready()
+    assert store.flush() is True
+    breaker.silent(3.0, 5.0)
+    assert breaker.is_open(), "the silence before it was forgotten"
+    breaker.path.write_text(json.dumps({**json.loads(breaker.path.read_text()), "until": 0.0}))
+    ready.connected.clear()
+    site.store("cold||x", adapters={"cold": ready}).make_ready()
+    assert site.stores[-1].flush() is True
+    assert not ready.connected.is_set(), "to try again is for who has something to bring"
 
 
 @pytest.mark.parametrize(("pause", "opens"), [(0.0, True), (100.0, False)])
