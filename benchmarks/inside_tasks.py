@@ -54,9 +54,12 @@ def work(seconds, rounds, what=None, *arguments):
 
 def timed(operator):
     class Timed(operator):
-        def execute(self, context):
+        def prepare_for_execution(self):
             if {alone}:
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+            return super().prepare_for_execution()
+
+        def execute(self, context):
             begin, cpu = time.perf_counter(), time.process_time()
             super().execute(context)
             wall, cpu = time.perf_counter() - begin - users, time.process_time() - cpu
