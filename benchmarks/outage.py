@@ -64,6 +64,7 @@ def _write(folder: Path, number: int) -> float:
 
     started = time.perf_counter()
     store = TrackingStore(_locations(folder), journal_dir=folder / "journal", deadline=DEADLINE)
+    store.make_ready()  # as a task does
     assert store.write_tracking_record({"pipeline_id": "p", "transfer_unique_id": str(number)})
     return time.perf_counter() - started
 

@@ -85,11 +85,11 @@ def make_ready(legs: Sequence[Leg], mode: str, deadline: Callable[[], float | No
     for position, leg in enumerate(legs):
         turn = _Turn(legs, position, deadline, patient=False)
         try:
-            leg.make_ready(turn.limit, until=turn.until)
+            is_ready = leg.make_ready(turn.limit, until=turn.until)
         except StorageError as error:
             log.warning("pipetrack: %s", error)
             continue
-        if mode != "mirror":
+        if is_ready and mode != "mirror":
             return
 
 

@@ -170,18 +170,20 @@ class Leg:
             limit = min(limit, adapter.time_limit / _PROBE_PART)
         return self._judged(adapter, work, limit, patient=patient, large=large, until=until)
 
-    def make_ready(self, limit: float, *, until: Callable[[], float] | None = None) -> None:
+    def make_ready(self, limit: float, *, until: Callable[[], float] | None = None) -> bool:
         """Load the location's client and connect, unless the location has failed lately.
 
         That it works is no sign of life, since some clients connect later; that it does not, is a failure like any.
 
         :param limit: seconds, and ``until``, as for :meth:`call`.
-        :raises StorageError: when it failed, took too long, or is not tried.
+        :return: False when it has failed lately: to try again is for who has something to bring.
+        :raises StorageError: when it failed or took too long.
         """
         if self._breaker.has_failed():
-            raise self._left_alone()
+            return False
         adapter = self._ready()
         self._judged(adapter, lambda adapter: adapter.make_ready(), limit, patient=False, until=until, proves=False)
+        return True
 
     def hold_connection(self) -> None:
         """Ask Airflow for the location's connection in this thread; who calls the location later need not ask."""

@@ -20,9 +20,11 @@ DEADLINE = 3.0
 WRITER = """
 import sys, time
 from airflow_provider_pipetrack.tracking.store import TrackingStore
-first, second, journal, number = sys.argv[1:]
+first, second, journal, number, early = sys.argv[1:]
 with TrackingStore([first, second], journal_dir=journal, deadline=3.0) as store:
     started = time.monotonic()
+    if early == "True":
+        store.make_ready()
     safe = store.write_tracking_record({"pipeline_id": "orders", "transfer_unique_id": number})
     print("wrote", safe, time.monotonic() - started)
 """
@@ -70,11 +72,12 @@ def test_a_refused_location_gives_way_at_once(black_hole, tmp_path, monkeypatch,
         assert len(store.read_tracking_records("orders")) == 1
 
 
-def test_twenty_processes_one_after_another_lose_one_deadline_in_all(hung, tmp_path):
+@pytest.mark.parametrize("early", [False, True])
+def test_twenty_processes_one_after_another_lose_one_deadline_in_all(hung, tmp_path, early):
     second = f"sqlite||{tmp_path}/b.db"
     waited = []
     for number in range(20):
-        command = [sys.executable, "-c", WRITER, hung, second, str(tmp_path / "j"), str(number)]
+        command = [sys.executable, "-c", WRITER, hung, second, str(tmp_path / "j"), str(number), str(early)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         # Airflow's own logging may speak before and after.
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("wrote ")]
