@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
-from airflow_provider_pipetrack.storage.clients import hook_of, import_client
+from airflow_provider_pipetrack.storage.clients import collector_paused, hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
 from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
@@ -339,12 +339,13 @@ class S3Adapter(MergingAdapter):
         hook = hook_of(self, S3Hook)(aws_conn_id=self.conn_id)
         # As `hook.get_client_type` does; that takes more than twice as long, since it looks through the source files of
         # all modules for who has called it, to name that in each request.
-        return hook.get_session().client(
-            "s3",
-            endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
-            config=Config(**LIMITS).merge(hook.config),
-            verify=hook.verify,
-        )
+        with collector_paused():
+            return hook.get_session().client(
+                "s3",
+                endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
+                config=Config(**LIMITS).merge(hook.config),
+                verify=hook.verify,
+            )
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:

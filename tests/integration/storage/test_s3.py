@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,20 @@ def at_once(monkeypatch):
 
 def names(adapter) -> list[str]:
     return adapter.bucket.names("")
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_pythons_collector_rests_while_the_client_is_made_and_is_then_as_it_was(adapter, was_on):
+    adapter.load()
+    try:
+        (gc.enable if was_on else gc.disable)()
+        before = [generation["collections"] for generation in gc.get_stats()]
+        adapter.make_ready()
+        passes = sum(generation["collections"] for generation in gc.get_stats()) - sum(before)
+        assert passes <= 20, "the making of a client sets off more than fifty"
+        assert gc.isenabled() is was_on
+    finally:
+        gc.enable()
 
 
 def test_a_run_that_is_over_becomes_one_object_with_all_of_its_history(adapter, place, at_once):
