@@ -1,4 +1,4 @@
-"""Where an attempt begins, and when it did, if it goes on after a deferral or a reschedule."""
+"""Where an attempt begins, what is done before, and when it began if it goes on after a deferral or a reschedule."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
-from airflow_provider_pipetrack.attempts.stores import pipeline_ids
+from airflow_provider_pipetrack.attempts.errors import tracking_step
+from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.compat import keeps_first_start
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+
+def make_ready(task: Any) -> None:
+    """Let the storage of a task's transfer connect while Airflow, which has questions of its own, prepares the task.
+
+    A sensor that is rescheduled mostly looks again and has nothing to write.
+    """
+    if not getattr(task, "reschedule", False):
+        with tracking_step("make the tracking's storage ready"):
+            store_for(task.pipetrack_spec).make_ready()
 
 
 def goes_on(

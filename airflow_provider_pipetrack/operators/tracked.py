@@ -25,10 +25,9 @@ from airflow_provider_pipetrack.attempts.declare import (
     spec_from,
     whole_task_id,
 )
-from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
-from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, inherited_arguments, with_task_callbacks
 from airflow_provider_pipetrack.callbacks.task import record_skip, record_success
@@ -249,15 +248,10 @@ def tracked(operator: type[BaseOperator]) -> type[Any]:
 
 
 def _prepared(task: Any) -> Any:
-    """Return a task of this process with the callbacks for ends that ``execute`` does not see.
-
-    Airflow has questions of its own before it comes to ``execute``; meanwhile the storage is made ready.
-    """
+    """Return a task of this process with its storage under way and callbacks for ends that ``execute`` does not see."""
     task.on_skipped_callback = [*as_list(task.on_skipped_callback), record_skip]
     task.on_success_callback = [*as_list(task.on_success_callback), record_success]
-    if not getattr(task, "reschedule", False):  # a sensor that only looks again has nothing to write
-        with tracking_step("make the tracking's storage ready"):
-            store_for(task.pipetrack_spec).make_ready()
+    make_ready(task)
     return task
 
 

@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.attempts.declare import declare, spec_from
 from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
+from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
@@ -103,7 +104,7 @@ class AuditSensor(BaseSensorOperator):
         if self.get_dag() is not None:
             self._bind(self.dag)
         if is_index(self):
-            _told_of_its_end(self)
+            _prepared(self)
 
     @property
     def dag(self) -> DAG:
@@ -141,7 +142,7 @@ class AuditSensor(BaseSensorOperator):
 
     def prepare_for_execution(self) -> Any:
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
-        return _told_of_its_end(super().prepare_for_execution())
+        return _prepared(super().prepare_for_execution())
 
     def audited_records(self, context: Any) -> Iterable[Mapping[str, Any]]:
         """Yield the record of each attempt whose data is audited, as far as it is known."""
@@ -327,8 +328,9 @@ def _error_text(error: BaseException) -> str:
     return redact(f"{type(error).__name__}: {error}")[:2000]
 
 
-def _told_of_its_end(audit: Any) -> Any:
-    """Return an audit of this process with the callbacks that tell people how it ended."""
+def _prepared(audit: Any) -> Any:
+    """Return an audit of this process with its storage under way, and callbacks that tell people how it ended."""
     for name in ("on_success_callback", "on_failure_callback"):
         setattr(audit, name, [*as_list(getattr(audit, name)), tell_audit])
+    make_ready(audit)
     return audit

@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.sdk import DAG, BaseOperator, TaskGroup, task
 
-from airflow_provider_pipetrack import TrackedOperator, tracked
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.callbacks.task import record_failure
@@ -194,7 +194,7 @@ def test_a_transfer_that_the_dag_does_not_have_is_named_at_once():
         TrackedOperator(task_id="a", operator=BashOperator, bash_command="x", transfer="nope")
 
 
-@pytest.mark.parametrize("kind", ["task", "index", "sensor that looks again"])
+@pytest.mark.parametrize("kind", ["task", "index", "audit", "sensor that looks again"])
 def test_the_storage_is_made_ready_before_the_transfer_begins(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/t.db")
@@ -204,10 +204,9 @@ def test_the_storage_is_made_ready_before_the_transfer_begins(tmp_path, monkeypa
         waits = TrackedOperator(
             task_id="waits", operator=PythonSensor, python_callable=bool, mode="reschedule", transfer={}
         )
+        audit = AuditSensor(task_id="audit", transfer="one")
+    tasks = {"task": one, "audit": audit, "sensor that looks again": waits}
     assert not (tmp_path / "t.db").exists()
-    if kind == "index":
-        prepared = each.unmap({"bash_command": "x"})
-    else:
-        prepared = (one if kind == "task" else waits).prepare_for_execution()
+    prepared = tasks[kind].prepare_for_execution() if kind in tasks else each.unmap({"bash_command": "x"})
     assert store_for(prepared.pipetrack_spec).flush() is True
     assert (tmp_path / "t.db").exists() is (kind != "sensor that looks again")
