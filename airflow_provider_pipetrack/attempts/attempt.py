@@ -26,7 +26,7 @@ from airflow_provider_pipetrack.attempts.errors import (
 )
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
 from airflow_provider_pipetrack.attempts.later import Later
-from airflow_provider_pipetrack.attempts.outlets import own_asset, say_ready, sum_of
+from airflow_provider_pipetrack.attempts.outlets import own_asset, say_stage_ready, sum_of
 from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.starting import first_start, goes_on
@@ -264,7 +264,7 @@ class Attempt:
         asset = own_asset(self.task, self.spec.transfer)
         if asset is not None:
             moved = sum_of([vars(outcome)])
-            say_ready(self.task, self.context, {"record_id": self.key.record_id, **moved}, only=asset)
+            say_stage_ready(self.task, self.context, asset, {"record_id": self.key.record_id, **moved})
 
     def _tell_downstream(self, outcome: Outcome) -> None:
         counted = outcome.records_succeeded is not None or outcome.records_failed is not None

@@ -49,7 +49,7 @@ class Binding:
     :param specs: transfers by task id, disabled ones included.
     :param upstreams: for a pipeline file, the transfers each transfer really depends on.
     :param audits: task id of the audit of a transfer, by the transfer's task id.
-    :param assets: URI of the asset that a transfer's own task declares, by the task's id.
+    :param assets: URI of the asset that a transfer's own task says is ready, declared or not, by the task's id.
     """
 
     pipeline: PipelineConfig | None = None

@@ -9,19 +9,32 @@ from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.config.transfer import NO_ASSET
 
 if TYPE_CHECKING:
+    from airflow.sdk import Asset
+
     from airflow_provider_pipetrack.config import StageTransfer
 
 
-def say_ready(task: Any, context: Mapping[str, Any], extra: Mapping[str, Any], *, only: str | None = None) -> None:
-    """Put what is known about the data into the events of a task's assets.
-
-    :param only: URI of the asset that is meant; all of the task's outlets when None.
-    """
+def say_ready(task: Any, context: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+    """Put what is known about the data into the events of all assets that a task declares."""
     from airflow.sdk import Asset
 
     for asset in task.outlets:
-        if isinstance(asset, Asset) and only in (None, asset.uri):
-            context["outlet_events"][asset].extra = {**context["outlet_events"][asset].extra, **extra}
+        if isinstance(asset, Asset):
+            _add(context, asset, extra)
+
+
+def say_stage_ready(task: Any, context: Mapping[str, Any], uri: str, extra: Mapping[str, Any]) -> None:
+    """Put what is known about the data into the event of one asset.
+
+    The task need not have declared it: Airflow takes the outlets from the process that has run the task, and emits the
+    event where some Dag is scheduled on the asset.
+    """
+    from airflow.sdk import Asset
+
+    asset = Asset(uri)
+    _add(context, asset, extra)
+    if asset not in task.outlets:
+        task.outlets = [*task.outlets, asset]
 
 
 def say_nothing(task: Any) -> None:
@@ -30,7 +43,7 @@ def say_nothing(task: Any) -> None:
 
 
 def own_asset(task: Any, transfer: StageTransfer) -> str | None:
-    """Return the URI of the asset that a task declares because of its transfer, or None."""
+    """Return the URI of the asset of which a task says that it is ready, because of its transfer, or None."""
     return binding_of(task.dag).assets.get(task.task_id) or named_asset(transfer)
 
 
@@ -47,6 +60,11 @@ def sum_of(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "records_failed": _sum(row.get("records_failed") for row in rows),
         "is_partial": any(row.get("is_partial") for row in rows),
     }
+
+
+def _add(context: Mapping[str, Any], asset: Asset, extra: Mapping[str, Any]) -> None:
+    event = context["outlet_events"][asset]
+    event.extra = {**event.extra, **extra}
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.content import plain_text
-from airflow_provider_pipetrack.dag.assets import assets_of
+from airflow_provider_pipetrack.dag.assets import StageAsset, assets_of
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, overtaking, plan_graph
 
 
@@ -45,7 +45,7 @@ def _text(config: PipelineConfig, graph: Graph) -> str:
     return "\n".join(lines)
 
 
-def _transfer_lines(transfer: StageTransfer, graph: Graph, asset: str | None) -> Iterator[str]:
+def _transfer_lines(transfer: StageTransfer, graph: Graph, asset: StageAsset | None) -> Iterator[str]:
     waits = ", ".join(graph.upstream[transfer.name]) or "nothing"
     yield f"│  ├─ {transfer.name}: {_stage(transfer.stage_i_details)} → {_stage(transfer.stage_i_plus_1_details)}"
     yield f"│  │    runs {_runs(transfer)}, {transfer.max_retry_attempts} retries, waits for {waits}"
@@ -53,7 +53,7 @@ def _transfer_lines(transfer: StageTransfer, graph: Graph, asset: str | None) ->
         function = transfer.audit.function if transfer.audit else None
         yield f"│  │    then audit: {function or 'execute_audit of user_functions, if there is one'}"
     if asset:
-        yield f"│  │    {'when it matched' if transfer.audit_enabled else 'when it is done'}, Airflow asset {asset}"
+        yield f"│  │    {'when it matched' if transfer.audit_enabled else 'when it is done'}, Airflow asset {asset.uri}"
     if transfer.rollback:
         yield f"│  │    rollback: {transfer.rollback} (it must be harmless to run it twice)"
 
@@ -75,7 +75,7 @@ def _json(config: PipelineConfig, graph: Graph) -> str:
             "levels": graph.levels,
             "disabled": graph.disabled,
             "warnings": graph.warnings,
-            "assets": assets_of(config),
+            "assets": {name: asset.uri for name, asset in assets_of(config).items()},
             "tasks": {
                 node.task_id: {
                     "kind": node.kind.value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
@@ -15,12 +16,27 @@ _LONGEST = 1500
 _READABLE = "|/ :@,+=()~"
 
 
-def assets_of(config: PipelineConfig) -> dict[str, str]:
-    """Return the asset of each transfer that has one, as its URI, by the transfer's name.
+@dataclass(frozen=True)
+class StageAsset:
+    """The asset of a transfer's target stage.
+
+    :param uri: its URI.
+    :param is_declared: whether the task declares it as an outlet, so that Airflow knows it before the first event.
+    """
+
+    uri: str
+    is_declared: bool
+
+
+def assets_of(config: PipelineConfig) -> dict[str, StageAsset]:
+    """Return the asset of each transfer that has one, by the transfer's name.
 
     A transfer's own ``asset`` counts. Else the target stage is the asset, when its text is literal and no other
-    transfer fills it too, and when the data is audited or leaves the pipeline there. A mapped or continuous transfer
-    without an audit has no single end, and so no asset.
+    transfer fills it too. A mapped or continuous transfer without an audit has no single end, and so no asset.
+
+    Declared are those that the file names or audits, and those with which the data leaves the pipeline. Of the others,
+    a task speaks only when it has succeeded: every outlet is part of the serialized Dag, and one for each transfer
+    would double that.
     """
     enabled = [transfer for transfer in config.stage_transfers if transfer.transfer_enabled]
     targets = [_literal(transfer.stage_i_plus_1_details) for transfer in enabled]
@@ -28,11 +44,11 @@ def assets_of(config: PipelineConfig) -> dict[str, str]:
     read = {_literal(transfer.stage_i_details) for transfer in enabled}
     found = {}
     for transfer, stage in zip(enabled, targets, strict=True):
-        is_end = transfer.audit_enabled or stage not in read
-        is_stage = is_end and filled[stage] == 1 and bool(stage.strip())
+        is_stage = filled[stage] == 1 and bool(stage.strip())
         uri = _asset(config.dag_id, transfer, stage) if is_stage or transfer.asset else None
         if uri is not None:
-            found[transfer.name] = uri
+            is_inner = stage in read and not (transfer.audit_enabled or transfer.asset)
+            found[transfer.name] = StageAsset(uri, is_declared=not is_inner)
     return found
 
 

@@ -168,9 +168,11 @@ class _Factory:
         mapped = self._mapped_arguments(transfer) if transfer.expand else {}
         if mapped:
             return tracked(operator).partial(**arguments).expand(**mapped)
-        if transfer.name in self.assets and not transfer.audit_enabled:
-            binding_of(self.dag).assets[transfer.name] = self.assets[transfer.name]
-            arguments["outlets"] = [Asset(self.assets[transfer.name])]
+        asset = self.assets.get(transfer.name)
+        if asset is not None and not transfer.audit_enabled:
+            binding_of(self.dag).assets[transfer.name] = asset.uri
+            if asset.is_declared:
+                arguments["outlets"] = [Asset(asset.uri)]
         return tracked(operator)(**arguments)
 
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
@@ -198,7 +200,7 @@ class _Factory:
         if transfer.transfer_process_owner_name:
             arguments["owner"] = transfer.transfer_process_owner_name
         if transfer.name in self.assets:
-            arguments["outlets"] = [Asset(self.assets[transfer.name])]
+            arguments["outlets"] = [Asset(self.assets[transfer.name].uri)]
         return AuditSensor(task_id=task_id, transfer=transfer.name, dag=self.dag, **arguments)
 
 

@@ -18,6 +18,10 @@ stage_transfers:
   - {name: last, stage_i_plus_1_details: last, audit_enabled: false, python_callable: partly}
   - {name: skipped, stage_i_plus_1_details: skipped, audit_enabled: false, python_callable: skip}
   - {name: named, stage_i_plus_1_details: x, audit_enabled: false, asset: "s3://bucket/named"}
+  - {name: inner, stage_i_plus_1_details: inner, audit_enabled: false}
+  - {name: unread, stage_i_plus_1_details: unread, audit_enabled: false}
+  - {name: beyond, stage_i_details: inner, audit_enabled: false, asset: none}
+  - {name: further, stage_i_details: unread, audit_enabled: false, asset: none}
   - {name: silent, stage_i_plus_1_details: y, audit_enabled: false, asset: none}
   - name: mapped
     stage_i_plus_1_details: mapped
@@ -47,13 +51,14 @@ FOLLOWERS = """
 from airflow.sdk import DAG, Asset, task
 from airflow_provider_pipetrack import TransferReadySensor
 
-ORDERS = Asset("pipetrack://ready_data/mart||orders")
+ORDERS, INNER = Asset("pipetrack://ready_data/mart||orders"), Asset("pipetrack://ready_data/inner")
 
-with DAG("ready_follower", schedule=[ORDERS]):
-    @task
-    def said(triggering_asset_events=None):
-        return [event.extra for event in triggering_asset_events[ORDERS]]
-    said()
+for dag_id, asset in (("ready_follower", ORDERS), ("ready_inner_follower", INNER)):
+    with DAG(dag_id, schedule=[asset]):
+        @task
+        def said(uri, triggering_asset_events=None):
+            return [event.extra for event in triggering_asset_events[Asset(uri)]]
+        said(asset.uri)
 
 with DAG("ready_waiters", schedule=None):
     for stage, name, more in (
@@ -77,7 +82,7 @@ def runs(airflow_stack) -> tuple[str, str]:
     (folder / "ready_functions.py").write_text(FUNCTIONS)
     (folder / "ready_data.yaml").write_text(PIPELINE)
     (stack.dags / "ready_followers.py").write_text(FOLLOWERS)
-    for dag_id in ("ready_data", "ready_follower", "ready_waiters"):
+    for dag_id in ("ready_data", "ready_follower", "ready_inner_follower", "ready_waiters"):
         stack.wait_dag(dag_id, timeout=120)
         stack.unpause(dag_id)
     waiters = stack.trigger("ready_waiters", logical_date=DATE)
@@ -101,8 +106,9 @@ def returned(stack, dag_id: str, run_id: str, task_id: str):
 def test_an_event_is_emitted_for_ready_data_and_for_nothing_else(airflow_stack, runs):
     answer = airflow_stack._request("GET", "/api/v2/assets/events?source_dag_id=ready_data&limit=100").json()
     events = {event["uri"]: event for event in answer["asset_events"]}
-    assert set(events) == {"pipetrack://ready_data/mart||orders", "pipetrack://ready_data/last", "s3://bucket/named"}
-    assert answer["total_entries"] == 3
+    stages = {f"pipetrack://ready_data/{stage}" for stage in ("mart||orders", "last", "inner")}
+    assert set(events) == {*stages, "s3://bucket/named"}, "nobody is scheduled on the inner stage that is unread"
+    assert answer["total_entries"] == 4
     audited = events["pipetrack://ready_data/mart||orders"]
     assert audited["source_task_id"] == "matched__audit"
     wanted = {"records_succeeded": 5, "records_failed": 0, "is_partial": False, "audit_result": "matched"}
@@ -110,16 +116,26 @@ def test_an_event_is_emitted_for_ready_data_and_for_nothing_else(airflow_stack, 
     partial = events["pipetrack://ready_data/last"]["extra"]
     assert partial.items() >= {"records_succeeded": 3, "records_failed": 1, "is_partial": True}.items()
     assert partial["record_id"] == f"ready_data/{runs[0]}/last/-1/1"
+    inner = events["pipetrack://ready_data/inner"]
+    assert (inner["source_task_id"], inner["source_run_id"]) == ("inner", runs[0])
+    assert inner["extra"]["record_id"] == f"ready_data/{runs[0]}/inner/-1/1"
 
 
-def test_a_dag_that_is_scheduled_on_an_audited_stage_runs_with_what_the_event_says(airflow_stack, runs):
+def test_an_inner_stage_that_nobody_is_scheduled_on_leaves_no_trace(airflow_stack, runs):
+    assert state(airflow_stack, "ready_data", runs[0], "unread") == "success"
+    known = airflow_stack._request("GET", "/api/v2/assets?only_active=false&limit=100").json()["assets"]
+    assert "pipetrack://ready_data/unread" not in {asset["uri"] for asset in known}
+
+
+@pytest.mark.parametrize("dag_id", ["ready_follower", "ready_inner_follower"])
+def test_a_dag_that_is_scheduled_on_a_stage_runs_with_what_the_event_says(airflow_stack, runs, dag_id):
     def follower():
-        found = airflow_stack._request("GET", "/api/v2/dags/ready_follower/dagRuns").json()["dag_runs"]
+        found = airflow_stack._request("GET", f"/api/v2/dags/{dag_id}/dagRuns").json()["dag_runs"]
         return [run["dag_run_id"] for run in found]
 
     (run_id,) = airflow_stack._wait("the follower's run", follower, 60)
-    assert airflow_stack.wait_run("ready_follower", run_id, timeout=120) == "success"
-    (extra,) = returned(airflow_stack, "ready_follower", run_id, "said")
+    assert airflow_stack.wait_run(dag_id, run_id, timeout=120) == "success"
+    (extra,) = returned(airflow_stack, dag_id, run_id, "said")
     assert extra["records_succeeded"] == 5
 
 

@@ -9,7 +9,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, Asset
 
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
-from airflow_provider_pipetrack.dag.assets import assets_of, stage_uri
+from airflow_provider_pipetrack.dag.assets import StageAsset, assets_of, stage_uri
 from airflow_provider_pipetrack.errors import ConfigError
 
 ROW = {"stage_i_details": "raw", "stage_i_plus_1_details": "mart"}
@@ -20,6 +20,10 @@ def config(*rows, **more) -> PipelineConfig:
     return PipelineConfig.from_text(json.dumps({"stage_transfers": named, **more}), "orders.json")
 
 
+def uris(pipeline: PipelineConfig) -> dict[str, str]:
+    return {name: asset.uri for name, asset in assets_of(pipeline).items()}
+
+
 def outlets(pipeline: PipelineConfig) -> dict[str, list[str]]:
     return {task.task_id: [asset.uri for asset in task.outlets] for task in build_dag(pipeline).tasks if task.outlets}
 
@@ -28,10 +32,41 @@ def test_an_audited_stage_is_the_asset_of_its_audit():
     assert outlets(config({})) == {"t0__audit": ["pipetrack://orders/mart"]}
 
 
-def test_an_unaudited_stage_is_an_asset_where_the_data_leaves_the_pipeline():
+def test_of_unaudited_stages_those_are_declared_where_the_data_leaves_the_pipeline():
     plain = {"audit_enabled": False}
-    found = outlets(config({**plain, "stage_i_plus_1_details": "clean"}, {**plain, "stage_i_details": "clean"}))
-    assert found == {"t1": ["pipetrack://orders/mart"]}
+    pipeline = config({**plain, "stage_i_plus_1_details": "clean"}, {**plain, "stage_i_details": "clean"})
+    assert assets_of(pipeline) == {
+        "t0": StageAsset("pipetrack://orders/clean", is_declared=False),
+        "t1": StageAsset("pipetrack://orders/mart", is_declared=True),
+    }
+    assert outlets(pipeline) == {"t1": ["pipetrack://orders/mart"]}
+
+
+@pytest.mark.parametrize("row", [{"asset": "s3://bucket/clean"}, {"audit_enabled": True}], ids=str)
+def test_an_inner_stage_that_is_named_or_audited_is_declared(row):
+    plain = {"audit_enabled": False}
+    pipeline = config({**plain, "stage_i_plus_1_details": "clean", **row}, {**plain, "stage_i_details": "clean"})
+    assert assets_of(pipeline)["t0"].is_declared
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"asset": "none"},
+        {"estimated_duration": "continuous"},
+        {"operator": "airflow.providers.standard.operators.bash.BashOperator", "expand": {"bash_command": ["a"]}},
+    ],
+    ids=str,
+)
+def test_some_inner_stages_are_no_assets(row):
+    plain = {"audit_enabled": False}
+    pipeline = config({**plain, "stage_i_plus_1_details": "clean", **row}, {**plain, "stage_i_details": "clean"})
+    assert list(assets_of(pipeline)) == ["t1"]
+
+
+def test_an_inner_stage_that_two_transfers_fill_is_no_asset():
+    plain, filled = {"audit_enabled": False}, {"audit_enabled": False, "stage_i_plus_1_details": "clean"}
+    assert list(assets_of(config(filled, filled, {**plain, "stage_i_details": "clean"}))) == ["t2"]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +87,8 @@ def test_some_stages_are_no_assets(row):
 
 def test_a_stage_that_several_transfers_fill_is_ready_with_none_of_them():
     assert assets_of(config({}, {"stage_i_details": "other"})) == {}
-    assert assets_of(config({}, {"transfer_enabled": False})) == {"t0": "pipetrack://orders/mart"}
-    assert assets_of(config({"asset": "s3://b/k"}, {})) == {"t0": "s3://b/k"}
+    assert uris(config({}, {"transfer_enabled": False})) == {"t0": "pipetrack://orders/mart"}
+    assert uris(config({"asset": "s3://b/k"}, {})) == {"t0": "s3://b/k"}
 
 
 def test_a_mapped_transfer_is_ready_with_its_audit_only():

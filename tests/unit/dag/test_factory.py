@@ -489,7 +489,8 @@ def test_an_operator_argument_enters_the_serialized_dag_only_through_airflows_te
 
 def test_a_serialized_dag_comes_back_and_is_little_larger_than_a_hand_written_one():
     rows = "".join(
-        f"  - {{name: t{i}, transfer_order_number: {i}, max_retry_attempts: 2, transfer_process_owner_name: team}}\n"
+        f"  - {{name: t{i}, transfer_order_number: {i}, max_retry_attempts: 2, transfer_process_owner_name: team, "
+        f"stage_i_details: stage_{i}, stage_i_plus_1_details: stage_{i + 1}}}\n"
         for i in range(500)
     )
     ours = dag_of(f"defaults: {{audit_enabled: false}}\nstage_transfers:\n{rows}")
