@@ -87,6 +87,12 @@ def _options() -> dict[str, Any]:
         "strict": _option(
             "boolean", "False", "Whether a transfer may only start when its tracking can be kept somewhere."
         ),
+        "inner_stage_events": _option(
+            "boolean",
+            "True",
+            "Whether a transfer without an audit emits the event of its target stage where another transfer of the "
+            "file reads that. Airflow's API server logs a warning each time that no Dag is scheduled on the stage.",
+        ),
         "smtp_conn_id": _option(
             "string", "smtp_default", "Airflow connection of the mail server that sends the alerts."
         ),

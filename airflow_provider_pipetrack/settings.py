@@ -102,6 +102,11 @@ def strict() -> bool:
     return _option("strict", "False").strip().lower() in _TRUE
 
 
+def inner_stage_events() -> bool:
+    """Return whether transfers say that a stage is ready which the Dag does not declare as an asset."""
+    return _option("inner_stage_events", "True").strip().lower() in _TRUE
+
+
 def preload() -> list[str]:
     """Return the types of location whose clients are imported early; ``["True"]`` for those of the chain."""
     names = [name.strip() for name in _option("preload", "False").split(",") if name.strip()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.config.transfer import NO_ASSET
 
@@ -27,14 +28,17 @@ def say_stage_ready(task: Any, context: Mapping[str, Any], uri: str, extra: Mapp
     """Put what is known about the data into the event of one asset.
 
     The task need not have declared it: Airflow takes the outlets from the process that has run the task, and emits the
-    event where some Dag is scheduled on the asset.
+    event where some Dag is scheduled on the asset. Else its API server logs a warning, which ``[pipetrack]
+    inner_stage_events`` can spare it.
     """
     from airflow.sdk import Asset
 
     asset = Asset(uri)
-    _add(context, asset, extra)
     if asset not in task.outlets:
+        if not settings.inner_stage_events():
+            return
         task.outlets = [*task.outlets, asset]
+    _add(context, asset, extra)
 
 
 def say_nothing(task: Any) -> None:

@@ -42,5 +42,6 @@ def test_defaults_are_those_of_the_readers(monkeypatch):
     assert settings.tracking_location() == []
     assert settings.also_shown() == []
     assert settings.strict() is False
+    assert settings.inner_stage_events() is True
     assert settings.smtp_conn_id() == options["smtp_conn_id"]["default"]
     assert settings.mask_fields() == []

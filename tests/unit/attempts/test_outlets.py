@@ -84,6 +84,14 @@ def test_an_asset_that_is_declared_is_not_said_twice():
     assert events[Asset("kinds://named")].extra["records_succeeded"] == 5
 
 
+def test_a_deployment_can_do_without_what_is_not_declared(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__INNER_STAGE_EVENTS", "False")
+    inner, named = first_of(load_all), first_of(load_all, asset="kinds://named")
+    run(inner)
+    assert inner.outlets == []
+    assert run(named)[Asset("kinds://named")].extra["records_succeeded"] == 5
+
+
 @pytest.mark.parametrize(
     ("function", "row"),
     [(skip, {}), (fail, {}), (load_some, {"can_partial_data_be_collected": False})],
