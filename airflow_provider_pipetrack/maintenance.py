@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack import metrics
 from airflow_provider_pipetrack.attempts.closing import AskStates, close_stale, states_in_parts
+from airflow_provider_pipetrack.attempts.dead import close_dead_of_host
 from airflow_provider_pipetrack.attempts.telling import tell_by_record
 from airflow_provider_pipetrack.attempts.verdicts import state_of
 from airflow_provider_pipetrack.compat import states_of_runs
@@ -49,7 +50,8 @@ def run_maintenance() -> dict[str, Any]:
         # Every pass looks at the same journal; what the first one has set aside is gone from it.
         done["waiting"], done["dead"] = summary.waiting, max(done["dead"], summary.dead)
         unreachable.update(summary.unreachable)
-    done["closed"] = close_stale(stores, states_of_runs, unreachable=unreachable)
+    done["closed"] = close_dead_of_host(stores, states_of_runs)
+    done["closed"] += close_stale(stores, states_of_runs, unreachable=unreachable)
     done["overdue"] = tell_overdue(stores, states_of_runs, unreachable)
     done["alerts"] = vars(retry_alerts())
     done["unreachable"] = unreachable

@@ -25,7 +25,7 @@ from airflow_provider_pipetrack.attempts.errors import (
     tracking_step,
 )
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
-from airflow_provider_pipetrack.attempts.later import Later
+from airflow_provider_pipetrack.attempts.meanwhile import Meanwhile
 from airflow_provider_pipetrack.attempts.outlets import own_asset, say_stage_ready, sum_of
 from airflow_provider_pipetrack.attempts.past import past_reason
 from airflow_provider_pipetrack.attempts.rollback import Rollback
@@ -48,14 +48,12 @@ from airflow_provider_pipetrack.tracking.describe import (
     start_change,
     stop_event,
 )
+from airflow_provider_pipetrack.tracking.marks import Mark, set_mark
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 #: How long a user's ``counts`` function may take before the attempt ends without counts, in seconds.
 COUNTS_LIMIT = 60.0
-#: A transfer that runs for longer looks after what others of its run left open, in seconds. A short one does not: its
-#: end would have to wait for the location to answer.
-LEFTOVERS_AFTER = 30.0
 
 
 def key_of(ti: Any) -> RecordKey:
@@ -93,7 +91,8 @@ class Attempt:
             self._went_on = goes_on(task, context, self.store, spec, self.key, resumed=resumed)
         self._parent = os.getppid()
         self._killed = False
-        self._later: list[Later] = []
+        self._mark: Mark | None = None
+        self._meanwhile = Meanwhile(self.store, spec, self.key, is_async=self._is_async)
         self._began = monotonic()
         self._overhead = 0.0
 
@@ -113,6 +112,9 @@ class Attempt:
             self._decline_past()
         with tracking_step("write the start record"):
             self._start = self._make_start()
+            self._mark = set_mark(
+                self.store.journal_folder, self.key, pipeline_ids(self.spec, self.key.dag_id), self.store.chain()
+            )
             if not self._went_on:
                 self.store.submit([*self._ends_before(), self._start], durable=False)
         if settings.strict() and not self._went_on:
@@ -122,7 +124,7 @@ class Attempt:
                 self.store.flush()
                 self.store.hold_connections()
         with tracking_step("do more while the transfer runs"):
-            self._plan_for_later()
+            self._meanwhile.begin(self._start, seconds_between(self._started) or 0.0, goes_on=self._went_on)
 
     def user_code_begins(self) -> None:
         """Note how long it took to come this far, which does not count as the transfer's own time."""
@@ -178,6 +180,12 @@ class Attempt:
         counting.keep(self.context, self.key.attempt, went_on=self._went_on)
         with tracking_step("deliver the start record"):
             self.store.flush()
+        self.is_over()
+
+    def is_over(self) -> None:
+        """Note that no process has to be looked for: the attempt's end is written, or it waits for another process."""
+        if self._mark is not None:
+            self._mark.remove()
 
     @property
     def is_first_leg(self) -> bool:
@@ -214,6 +222,7 @@ class Attempt:
         if running is False or (running is None and (self._killed or self._is_orphan())):
             log.warning("pipetrack leaves %s open: Airflow no longer runs this attempt here", self.key.record_id)
             self.left_open = True
+            self._leave_mark()
             return
         reasons = [verdict.decision if verdict else None, self._undo(running=running)]
         self._finish(
@@ -245,12 +254,14 @@ class Attempt:
         with tracking_step("write the end record"):
             if self._is_orphan():
                 log.warning("pipetrack does not end %s: its supervisor is gone", self.key.record_id)
+                self._leave_mark()
                 return
             start = self._start or self._make_start()
             seconds = seconds_between(self._started, outcome.ended)
             outcome = replace(outcome, seconds=None if seconds is None else max(0.0, seconds - self._overhead))
             self.end = end_change(start, outcome, by="task", sequence=1)
             self.store.submit([self.end], durable=True)
+            self.is_over()
         if delivered:
             with tracking_step("tell later tasks how it ended"):
                 self._tell_downstream(outcome)
@@ -259,6 +270,7 @@ class Attempt:
                 self.store.bring_home()
             elif self.end is not None:
                 tell(self.spec, "undelivered", self.end.columns)
+        self._meanwhile.finish()
 
     def _say_ready(self, outcome: Outcome) -> None:
         asset = own_asset(self.task, self.spec.transfer)
@@ -349,37 +361,16 @@ class Attempt:
             self.store.flush()
         raise AirflowSkipException(f"{self.task.task_id}: {reason}")
 
-    def _plan_for_later(self) -> None:
-        estimate, elapsed = self.spec.transfer.estimated_seconds, seconds_between(self._started) or 0.0
-        if estimate is not None:
-            self._later.append(Later(estimate - elapsed, self._tell_overdue))
-        if not self._went_on and not self._is_async:
-            self._later.append(Later(LEFTOVERS_AFTER, self._close_leftovers))
-
-    def _close_leftovers(self) -> None:
-        from airflow_provider_pipetrack.attempts.closing import close_leftovers
-
-        with tracking_step("close what other attempts of the run left open"):
-            close_leftovers(self.store, self.key, pipeline_ids(self.spec, self.key.dag_id))
-
-    def _tell_overdue(self) -> None:
-        if self._start is not None and self.end is None:
-            log.warning(
-                "%s takes longer than the estimated %s", self.key.record_id, self.spec.transfer.estimated_duration
-            )
-            if self._is_async:
-                from airflow_provider_pipetrack.notifications.alerts import hold_alerts
-
-                hold_alerts()
-            tell(self.spec, "overdue", self._start.columns)
-
     def _user_code_is_over(self) -> None:
         """Stop what watches the time: what follows is ours and has its own limits."""
         disarm_timeout(self.task)
         if self._is_async:
             self.store.release_connections()
-        for later in self._later:
-            later.stop()
+        self._meanwhile.stop()
+
+    def _leave_mark(self) -> None:
+        if self._mark is not None:
+            self._mark.let_go()
 
     def _insist(self) -> None:
         if not self.store.keeps():

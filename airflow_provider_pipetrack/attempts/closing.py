@@ -38,10 +38,12 @@ from airflow_provider_pipetrack.tracking.describe import (
     verdict_change,
     with_log,
 )
+from airflow_provider_pipetrack.tracking.marks import forget_run
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.reading import silent_among
 
 if TYPE_CHECKING:
+    from airflow_provider_pipetrack.tracking.reading import Reading
     from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 log = logging.getLogger("airflow_provider_pipetrack.closing")
@@ -107,6 +109,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
     """
     binding = complete_binding(dag)
     before: list[Mapping[str, Any]] = []
+    silent: dict[str, str] = {}
     states: Mapping[str, str | None] | None = None
     for store, task_ids in _stores(binding):
         known = {i for name in task_ids for i in pipeline_ids(binding.specs[name], dag.dag_id)}
@@ -114,6 +117,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         reading = store.read_run(dag.dag_id, run_id, known)
         records = [r for r in reading.records if r["task_id"] in task_ids]
         before += records
+        silent.update(silent_among(store.legs, reading.unreachable))
         missing = task_ids - {r["task_id"] for r in records}
         mapped = [name for name in sorted(task_ids) if is_counted_at_the_end(binding.specs[name], dag, name)]
         if not missing and not mapped and not any(map(is_open, records)):
@@ -137,6 +141,9 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         store.submit([*changes, *found, *counted], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])
+    if not silent:
+        for folder in {store.journal_folder for store, _ in _stores(binding)}:
+            forget_run(folder, dag.dag_id, run_id)
     finish_alerts()
     return before
 
@@ -232,16 +239,29 @@ def _close_run(
     if not any(True for _ in closing_changes(still_open, states, by="reconcile", run_ended=False)):
         return 0
     known = dict.fromkeys(name for r in still_open for name in (r["pipeline_id"], dag_id) if name)
-    reading = store.read_run(dag_id, run_id, known)
-    closed = closing_changes(
-        reading.records,
-        states,
-        by="reconcile",
-        run_ended=False,
-        is_whole=not reading.unreachable,
-        owes_rollback=partial(_owes_rollback, store),
+    return keep_closed(store, closed_by_airflow(store, store.read_run(dag_id, run_id, known), states))
+
+
+def closed_by_airflow(store: TrackingStore, reading: Reading, states: Mapping[str, str | None]) -> list[Change]:
+    """Return the ends of the attempts of a run that still goes on, of which Airflow has decided.
+
+    :param reading: the records of the run.
+    :param states: Airflow's states of its tasks.
+    """
+    return list(
+        closing_changes(
+            reading.records,
+            states,
+            by="reconcile",
+            run_ended=False,
+            is_whole=not reading.unreachable,
+            owes_rollback=partial(_owes_rollback, store),
+        )
     )
-    changes = list(closed)
+
+
+def keep_closed(store: TrackingStore, changes: Sequence[Change]) -> int:
+    """Write ends that Airflow has decided, tell of the failures among them, and return how many there are."""
     store.submit(changes, durable=True)
     for change in changes:
         columns = change.columns

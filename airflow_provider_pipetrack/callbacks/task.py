@@ -130,7 +130,7 @@ def _write(
         # It has begun, so that there is something to undo, and Airflow may fail it without an error.
         owed = ROLLBACK_OWED if attempt.rollback.is_owed else None
         decision, message = "; ".join(filter(None, (decision, owed))) or None, message or _GIVEN_UP
-    return close_attempt(
+    closed = close_attempt(
         spec,
         {name: context[name] for name in _ASKS_NOTHING if name in context} if by_airflow else context,
         key,
@@ -139,6 +139,9 @@ def _write(
         authority=Authority.AIRFLOW if by_airflow else Authority.TASK,
         log_url=getattr(ti, "log_url", None),
     )
+    if attempt is not None:
+        attempt.is_over()
+    return closed
 
 
 def error_of(context: Mapping[str, Any]) -> str | None:

@@ -115,7 +115,7 @@ def reconcile(
         while True:
             with _stores(locations) as stores:
                 summary = _reconciled(stores, adopt, output, full=full)
-                closed = _closed(stores, airflow, summary.unreachable)
+                closed = _closed(stores, airflow, summary.unreachable, whole_host=not locations)
                 silent = _silent(stores, summary)
             alerts = None if locations else _alerted()
             _print_summary(summary, closed, alerts, output, quiet=watch or bool(silent))
@@ -210,21 +210,27 @@ def _silent(stores: Sequence[TrackingStore], summary: Summary) -> dict[str, str]
     return silent_among((leg for store in stores for leg in store.legs), failures)
 
 
-def _closed(stores: Sequence[TrackingStore], airflow: AirflowRest | None, unreachable: dict[str, str]) -> int | None:
+def _closed(
+    stores: Sequence[TrackingStore], airflow: AirflowRest | None, unreachable: dict[str, str], *, whole_host: bool
+) -> int | None:
     """Close what Airflow has decided about, and return how much that was; None when it was not asked.
 
     An Airflow that does not answer keeps that in mind itself.
+
+    :param whole_host: whether to look after all that processes of this host have left, along whichever chain.
     """
     if airflow is None:
         return None
     from airflow_provider_pipetrack.attempts.closing import close_stale
+    from airflow_provider_pipetrack.attempts.dead import close_dead_of_host
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
 
     try:
         airflow.log_in()
     except AirflowUnreachableError:
         return None
-    return close_stale(stores, airflow.states, unreachable=unreachable)
+    dead = close_dead_of_host(stores, airflow.states) if whole_host else 0
+    return dead + close_stale(stores, airflow.states, unreachable=unreachable)
 
 
 def _alerted() -> dict[str, int]:

@@ -6,7 +6,6 @@ lock can be had has no living owner. Slots are emptied, never removed, so a lock
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from airflow_provider_pipetrack.errors import JournalError
 from airflow_provider_pipetrack.tracking.frames import Entry, Found, ack_frame, entry_frame, recover, torn_frame
+from airflow_provider_pipetrack.tracking.locks import take_lock
 
 #: A slot above this size, in bytes, is emptied as soon as everything in it is acknowledged; while something in it
 #: waits, it is left to whoever drains, so that a new process need not read it.
@@ -345,26 +345,13 @@ def _size(path: Path) -> int:
 
 def _lock(path: Path, *, create: bool) -> int | None:
     """Return the slot's descriptor with its lock, or None when it has a living owner or is another user's."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
-    except PermissionError:
-        if not path.exists():
-            raise
-        return None
+        return take_lock(path)
     except FileNotFoundError:
         if not create:
             return None
-        descriptor = os.open(path, flags | os.O_CREAT, 0o660)
-        _sync_folder(path.parent)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError:
-        os.close(descriptor)
-        raise
+    descriptor = take_lock(path, create=True)
+    _sync_folder(path.parent)
     return descriptor
 
 

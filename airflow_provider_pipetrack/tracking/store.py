@@ -24,6 +24,7 @@ from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
 from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES, forget_unnoted, log_unnoted, unnoted_by
+from airflow_provider_pipetrack.tracking.marks import forget_old
 from airflow_provider_pipetrack.tracking.reading import Reading, read_history, read_merged, read_named, read_one
 from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, bring_home
 from airflow_provider_pipetrack.tracking.shared import (
@@ -198,6 +199,7 @@ class TrackingStore:
             *([folder_of_host(self.journal_folder.parent, adopt_host)] if adopt_host else []),
         ]
         self.flush()
+        forget_old(self.journal_folder)
         until = None if limit is None else time.monotonic() + limit
         journal = self._journal_if_any()
         forget_waiting(self.journal_folder)

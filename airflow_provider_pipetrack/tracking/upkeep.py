@@ -64,7 +64,7 @@ def shown_stores(*, own_code: bool, most: int | None = MOST_CHAINS) -> tuple[lis
             continue
         places.add(_places(own))
         try:
-            stores.append(_store_of(own, remember=False))
+            stores.append(store_of_chain(own))
         except PipetrackError as error:
             left_out[masked(chain["locations"][0])] = _unusable(chain, error, own_code=own_code)
     if not named and len(stores) > 1 and not stores[0].legs[0].is_here:
@@ -85,18 +85,22 @@ def _all_stores() -> Iterator[TrackingStore]:
         log.error("pipetrack: %s", error)  # noqa: TRY400  it says what to do; a traceback does not
     for chain in known_chains():
         try:
-            yield _store_of(chain, remember=False)
+            yield store_of_chain(chain)
         except PipetrackError as error:
             log.warning("pipetrack leaves out a chain that was used on this host: %s", error)
 
 
-def _store_of(chain: Mapping[str, Any], *, remember: bool) -> TrackingStore:
+def store_of_chain(chain: Mapping[str, Any]) -> TrackingStore:
+    """Return this process's store of a chain, as :meth:`TrackingStore.chain` describes it.
+
+    :raises PipetrackError: when this process cannot use it.
+    """
     return get_store(
         tuple(chain["locations"]),
         mode=chain["mode"],
         connections=chain["connections"],
         adapters=chain["adapters"],
-        remember=remember,
+        remember=False,
     )
 
 
