@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from fastapi import HTTPException, Request
 
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
+from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, airflow_of, compared
 from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of
 
@@ -92,6 +94,7 @@ class Asker:
     :param reader: who asks; only rows of their Dags are answered and counted.
     :param now: the moment that everything on the page is measured at.
     :param unreachable: why a location could not be asked, by its name; filled by the questions.
+    :param airflow: asks Airflow about a run's tasks; None where that is not possible.
     """
 
     desk: Desk
@@ -99,10 +102,14 @@ class Asker:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     unreachable: dict[str, str] = field(default_factory=dict)
     limit: float = field(default_factory=lambda: PAGE_LIMIT)
+    airflow: AskAirflow | None = None
     _ends: float = field(init=False)
+    _airflow: AskAirflow | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._ends = time.monotonic() + self.limit
+        # Several tables of a page may be about one run.
+        self._airflow = functools.cache(self.airflow) if self.airflow is not None else None
 
     @property
     def questions(self) -> Questions:
@@ -121,6 +128,10 @@ class Asker:
         # The first reason says most: who has not answered is left alone for a while.
         self.unreachable.update({**answer.unreachable, **self.unreachable})
         return answer
+
+    def compared(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return records of one run; those that are open although Airflow has decided are marked as stale."""
+        return compared(rows, self._airflow, self.now)
 
     def configured(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Configured]:
         """Return what is known of the configurations that the rows were made by, by their hashes."""
@@ -159,6 +170,6 @@ def asker_of(request: Request) -> Iterator[Asker]:
     desk: Desk = request.app.state.desk
     turns = desk.turn()
     try:
-        yield Asker(desk, reader_of(request))
+        yield Asker(desk, reader_of(request), airflow=airflow_of(request))
     finally:
         turns.release()

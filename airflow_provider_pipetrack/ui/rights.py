@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,15 @@ class Reader:
 
 
 def remember_user(login: Any) -> Any:
-    """Return a dependency that lets in whom ``login`` lets in, and keeps the user for :func:`reader_of`."""
+    """Return a dependency that lets in whom ``login`` lets in, and keeps the user for :func:`reader_of`.
+
+    Beside the user it keeps the server's loop, in which Airflow can be asked for them.
+    """
     from fastapi import Depends
 
     async def remember(request: Request, user: Any = Depends(login)) -> None:
         request.state.pipetrack_user = user
+        request.state.pipetrack_loop = asyncio.get_running_loop()
 
     return remember
 

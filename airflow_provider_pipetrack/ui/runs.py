@@ -37,13 +37,14 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     wanted = {**shown.filters.values, **shown.about}
     found = asker.ask("attempts", **wanted, limit=_MOST_ATTEMPTS, order_by="transfer_order_number")
     summary = asker.ask("runs", **wanted).rows
-    axis = axis_of(found.rows, asker.now)
-    lines = _with_pools(_lines(found.rows, axis, asker, shown.root), asker)
+    rows = asker.compared(found.rows)
+    axis = axis_of(rows, asker.now)
+    lines = _with_pools(_lines(rows, axis, asker, shown.root), asker)
     stops = stops_of(asker, shown.root, wanted)
     drawn = lines[:_MOST_LINES]
     return shown.page(
         "run.html",
-        status=200 if found.rows or asker.unreachable else 404,
+        status=200 if rows or asker.unreachable else 404,
         pipeline_id=pipeline_id,
         run_id=run_id,
         summary=summary,

@@ -169,16 +169,18 @@ def show(
     answer, turn = _page(table, asker, turn, filters)
     offset = (turn.page - 1) * table.size
     more = offset + len(answer.rows) < answer.total
+    of_run = "run_id" in filters and table.question in ("attempts", "transfers")
+    rows = asker.compared(answer.rows) if of_run else answer.rows
     if beside is not None:
-        context = beside(context, answer.rows)
+        context = beside(context, rows)
     return Shown(
         table=table,
         heads=[_head(column, table.key, turn, asked) for column in table.columns],
-        rows=[[column.cell(row, context) for column in table.columns] for row in answer.rows],
-        keys=[row_key(row) for row in answer.rows],
-        records=answer.rows,
+        rows=[[column.cell(row, context) for column in table.columns] for row in rows],
+        keys=[row_key(row) for row in rows],
+        records=rows,
         total=answer.total,
-        first=offset + 1 if answer.rows else 0,
+        first=offset + 1 if rows else 0,
         last=offset + len(answer.rows),
         previous=address(asked, **{f"{table.key}.page": turn.page - 1}) if turn.page > 1 else None,
         following=address(asked, **{f"{table.key}.page": turn.page + 1}) if more else None,

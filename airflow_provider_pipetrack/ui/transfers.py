@@ -42,6 +42,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
     durations = asker.ask("durations", **whole, limit=MOST_POINTS)
     last = ended(durations.rows, asker.ask("attempts", **whole, status="failed", limit=LAST).rows)
     latest = asker.ask("attempts", **{**shown.about, **values}, limit=_MOST_DETAILS if "run_id" in values else 1)
+    details = asker.compared(latest.rows)
     return shown.page(
         "transfer.html",
         status=200 if latest.rows or asker.unreachable else 404,
@@ -53,7 +54,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         drift=drift(durations.rows),
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),
-        details=latest.rows,
+        details=details,
         of_run="run_id" in values,
         run_link=run_link,
         state_of=state_of,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, evidence_of, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
+from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS
 
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
 
@@ -78,7 +79,9 @@ _REASONS: Final[Mapping[str, State]] = {
 
 
 def state_of(row: Mapping[str, Any], now: datetime) -> State:
-    """Return the state of an attempt: its status, or what its decision and its estimate say more exactly."""
+    """Return the state of an attempt: its status, or what its decision, its estimate or Airflow say more exactly."""
+    if row.get(AIRFLOW_SAYS):
+        return STALE
     status = row["transfer_status"]
     if status == "pending" and row.get("decision"):
         return NOT_RUN
