@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
     from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
+    from airflow_provider_pipetrack.config.by_hand import HandWrittenPipeline
 
 _ATTRIBUTE = "_pipetrack_binding"
 
@@ -50,6 +51,7 @@ class Binding:
     :param upstreams: for a pipeline file, the transfers each transfer really depends on.
     :param audits: task id of the audit of a transfer, by the transfer's task id.
     :param assets: URI of the asset that a transfer's own task says is ready, declared or not, by the task's id.
+    :param by_hand: what a hand-written Dag says of each of its pipelines, by the pipeline's id, once it was asked for.
     """
 
     pipeline: PipelineConfig | None = None
@@ -57,6 +59,7 @@ class Binding:
     upstreams: Mapping[str, tuple[str, ...]] | None = None
     audits: dict[str, str] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)
+    by_hand: dict[str, HandWrittenPipeline | None] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Binding:
         return self

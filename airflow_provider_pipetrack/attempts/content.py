@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.bounded import call_within
+from airflow_provider_pipetrack.attempts.configuration import configuration_of
 from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.compat import redact
@@ -162,16 +163,15 @@ def _limit(context: Mapping[str, Any]) -> float:
 
 
 def _described(spec: Spec, context: Mapping[str, Any], content: Content) -> Described:
-    pipeline = spec.pipeline
-    logical_date = context.get("logical_date")
+    configuration = configuration_of(spec, context["dag"])
     return Described(
         transfer=spec.transfer,
         content=content,
         locations=store_for(spec).shown_locations,
         facts={
-            "logical_date": logical_date,
-            "pipeline_version": pipeline.pipeline_version if pipeline else None,
-            "config_hash": pipeline.config_hash if pipeline else None,
+            "logical_date": context.get("logical_date"),
+            "pipeline_version": configuration.pipeline_version if configuration else None,
+            "config_hash": configuration.config_hash if configuration else None,
         },
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.attempts.binding import is_root
+from airflow_provider_pipetrack.attempts.configuration import configuration_of
 from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.config.by_hand import HandWrittenPipeline
 from airflow_provider_pipetrack.config.content import plain_text
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.configs import ConfigVersion, changed_stages
@@ -30,17 +33,15 @@ class StagesChangedError(AirflowFailException):
 def check_version(task: Any, spec: Spec, store: TrackingStore) -> str | None:
     """Keep the configuration of a run, and report stages that changed under an unchanged id and version.
 
-    Done by the run's first tasks, once per host and configuration; with ``on_schema_change: fail`` again until a
-    configuration is accepted.
+    Done by the pipeline's first tasks of a run, once per host and configuration; with ``on_schema_change: fail`` again
+    until a configuration is accepted.
 
     :return: what changed, for the record's decision, the first time that it is seen.
     :raises StagesChangedError: when the pipeline asks for it; the attempt is not retried.
     """
-    config = spec.pipeline
-    if config is None or not is_root(task.dag, task.task_id):
-        return None
     try:
-        return _checked(config, store)
+        config = configuration_of(spec, task.dag)
+        return _checked(config, store) if config is not None and _begins_with(config, task) else None
     except StagesChangedError:
         raise
     except Exception as error:  # noqa: BLE001  tracking never fails a transfer
@@ -48,8 +49,8 @@ def check_version(task: Any, spec: Spec, store: TrackingStore) -> str | None:
         return None
 
 
-def version_of(config: PipelineConfig) -> ConfigVersion:
-    """Return the version that a pipeline file is, without secrets."""
+def version_of(config: PipelineConfig | HandWrittenPipeline) -> ConfigVersion:
+    """Return the version that a pipeline file is, or a pipeline in a hand-written Dag, without secrets."""
     return ConfigVersion(
         config_hash=config.config_hash,
         pipeline_id=config.pipeline_id,
@@ -61,7 +62,14 @@ def version_of(config: PipelineConfig) -> ConfigVersion:
     )
 
 
-def _checked(config: PipelineConfig, store: TrackingStore) -> str | None:
+def _begins_with(config: PipelineConfig | HandWrittenPipeline, task: Any) -> bool:
+    """Return whether a task is among the first of its pipeline; a hand-written Dag may have several pipelines."""
+    if isinstance(config, HandWrittenPipeline):
+        return task.task_id in config.first_tasks
+    return is_root(task.dag, task.task_id)
+
+
+def _checked(config: PipelineConfig | HandWrittenPipeline, store: TrackingStore) -> str | None:
     marker = _marker(store, config.config_hash)
     if marker.exists():
         return None
@@ -70,7 +78,7 @@ def _checked(config: PipelineConfig, store: TrackingStore) -> str | None:
     for name, reason in kept.unreachable.items():
         log.warning("pipetrack could not keep the configuration in %s: %s", name, reason)
     seen = any(other.config_hash == version.config_hash for other in kept.before)
-    changed = changed_stages(version, kept.before)
+    changed = changed_stages(version, _comparable(config, kept.before))
     if changed and config.on_schema_change == "fail":
         raise StagesChangedError(_sentence(config, changed))
     if kept.settled:
@@ -81,12 +89,23 @@ def _checked(config: PipelineConfig, store: TrackingStore) -> str | None:
     return f"stages changed under an unchanged version: {changed}"
 
 
-def _sentence(config: PipelineConfig, changed: str) -> str:
+def _comparable(config: PipelineConfig | HandWrittenPipeline, known: Iterable[ConfigVersion]) -> list[ConfigVersion]:
+    """Return the configurations that should have the same stages: several hand-written Dags may share a pipeline."""
+    by_hand = isinstance(config, HandWrittenPipeline)
+    return [version for version in known if not by_hand or version.dag_id == config.dag_id]
+
+
+def _sentence(config: PipelineConfig | HandWrittenPipeline, changed: str) -> str:
     version = f"pipeline_version {config.pipeline_version!r}" if config.pipeline_version else "no pipeline_version"
     return (
         f"the stages of pipeline {config.pipeline_id!r} are others than when it was first run with {version}: "
-        f"{changed}; give the file a new pipeline_version, or a new pipeline_id to track it apart"
+        f"{changed}; {_advice(config)} a new pipeline_id to track it apart"
     )
+
+
+def _advice(config: PipelineConfig | HandWrittenPipeline) -> str:
+    by_hand = isinstance(config, HandWrittenPipeline)
+    return "give its tasks" if by_hand else "give the file a new pipeline_version, or"
 
 
 def _text(content: Any) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConfigVersion:
-    """What a pipeline file said.
+    """What a pipeline file said, or a hand-written Dag of one of its pipelines.
 
     :param config_hash: SHA-256 of the configuration, as the records carry it.
-    :param pipeline_id: as it stands in the file.
+    :param pipeline_id: as it stands there.
     :param stages: source and target of each transfer, in the order of the file; see :func:`changed_stages`.
     :param config: the configuration with defaults filled in, without secrets.
     :param first_used_at: when a run first used it, UTC.

@@ -18,6 +18,7 @@ from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, 
 from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.users import find_function
+from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
 from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag
 from airflow_provider_pipetrack.callbacks.audit import tell_audit
@@ -126,6 +127,9 @@ class AuditSensor(BaseSensorOperator):
 
     def execute(self, context: Any) -> Any:
         """Ask until there is an answer; with ``on_mismatch="warn"``, go on without one when the time is over."""
+        if self._pipetrack_name not in binding_of(self.dag).specs:
+            # Nobody runs the transfer here who would do so.
+            check_version(self, self.pipetrack_spec, store_for(self.pipetrack_spec))
         try:
             return super().execute(context)
         except AirflowSensorTimeout:

@@ -121,7 +121,8 @@ def read_configured(config: Mapping[str, Any]) -> Configured:
     """Return what pages say of a stored configuration; what another version wrote otherwise is left out."""
     try:
         dag = config.get("dag") or {}
-        schedule: str | None = dag.get("schedule") or None
+        # A hand-written Dag does not say it there.
+        schedule: str | None = dag.get("schedule", _UNKNOWN) or None
         begins, ends = (_moment(dag.get(name)) for name in ("start_date", "end_date"))
         return Configured(
             schedule=schedule if schedule is None else str(schedule),
@@ -137,7 +138,11 @@ def read_configured(config: Mapping[str, Any]) -> Configured:
 def read_upstreams(config: Mapping[str, Any]) -> Upstreams:
     """Return which transfers of a stored configuration wait for which; none where it cannot be read."""
     try:
-        return plan_graph([*map(StageTransfer.model_validate, config.get("stage_transfers") or ())]).upstreams
+        rows = config.get("stage_transfers") or ()
+        others: Upstreams | None = config.get("other_tasks")
+        if others is not None:  # of a hand-written Dag, which says it task by task
+            return {**others, **{row["name"]: row["depends_on"] for row in rows}}
+        return plan_graph([*map(StageTransfer.model_validate, rows)]).upstreams
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         log.debug("the transfers of a stored configuration cannot be read: %r", error)
         return {}

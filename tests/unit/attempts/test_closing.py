@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import ClassVar
 
 import pytest
+from airflow.sdk import DAG, TaskGroup
 
-from airflow_provider_pipetrack import maintenance, settings
+from airflow_provider_pipetrack import TrackedOperator, maintenance, settings
 from airflow_provider_pipetrack.attempts import closing
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.closing import close_stale
+from airflow_provider_pipetrack.attempts.configuration import configuration_of
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.versions import version_of
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
@@ -461,6 +463,31 @@ def test_notifiers_are_told_of_what_is_late(store, kept):
     assert maintenance.tell_overdue([store], airflow(load="deferred")) == 1
     notifier = ["tests.integration.test_alerts.Notifier"]
     assert raised == [("overdue", "load", ("a@example.com",), notifier)]
+
+
+def test_what_a_hand_written_dag_owes_is_said_under_the_ids_of_its_tasks(store, kept, monkeypatch):
+    with DAG("d", schedule=None) as dag, TaskGroup("shop"):
+        fields = {
+            "name": "load_orders",
+            "rollback": "shutil.rmtree",
+            "transfer_process_email_alerts": ["a@example.com"],
+        }
+        load = TrackedOperator(task_id="load", transfer=fields)
+        keep = TrackedOperator(task_id="keep", transfer={})
+    made = configuration_of(load.pipetrack_spec, dag)
+    keep_config(store, version_of(made))
+    for task in (load, keep):
+        described = Described(task.pipetrack_spec.transfer, Content("d"), facts={"config_hash": made.config_hash})
+        key = RecordKey("d", "r", task.task_id)
+        write(store, start_change(described, key, started=utc_now(), operator="x.Y", log_url=None))
+    assert close_stale([store], airflow(**{"shop.load": "failed", "shop.keep": "failed"}), grace=NOW) == 2
+    assert the(store, "shop.load")["decision"] == "rollback owed: the attempt ended before it could be rolled back"
+    assert the(store, "shop.keep")["decision"] is None
+    assert sorted(kept[1]) == [
+        ("failed", "shop.keep", (), []),
+        ("failed", "shop.load", ("a@example.com",), []),
+        ("rollback_owed", "shop.load", ("a@example.com",), []),
+    ]
 
 
 def test_a_store_that_does_not_say_the_configuration_leaves_the_addresses(store, kept, monkeypatch):

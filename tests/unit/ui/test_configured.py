@@ -6,8 +6,12 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
 from click.testing import CliRunner
 
+from airflow_provider_pipetrack import TrackedOperator
+from airflow_provider_pipetrack.attempts.configuration import configuration_of
 from airflow_provider_pipetrack.attempts.versions import version_of
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config import PipelineConfig
@@ -87,7 +91,7 @@ def test_a_schedule_ends():
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"dag": None, "stage_transfers": None}],
+    [{"dag": {"schedule": None}}, {"dag": {"schedule": ""}, "stage_transfers": None}],
 )
 def test_a_configuration_without_a_schedule_has_none(config):
     assert next_run(read_configured(config), NOON, NOON) == Next("no schedule")
@@ -96,6 +100,8 @@ def test_a_configuration_without_a_schedule_has_none(config):
 @pytest.mark.parametrize(
     "config",
     [
+        {},
+        {"dag": {"dag_id": "by_hand"}},
         {"dag": "nonsense"},
         {"dag": {"schedule": "61 * * * *"}},
         {"dag": {"schedule": 7}},
@@ -197,6 +203,19 @@ def test_what_waits_is_followed_to_its_end_and_remembered(kept, monkeypatch):
     found = known.upstreams([store], rows)
     monkeypatch.setattr(configured, "configs_among", lambda *given: pytest.fail("it is known"))
     assert known.upstreams([store], rows) == found != {}
+
+
+def test_a_hand_written_dag_says_task_by_task_what_waits():
+    with DAG("by_hand", schedule=None) as dag:
+        stream = TrackedOperator(task_id="stream", transfer={"estimated_duration": "continuous"}, pool="crm")
+        load = TrackedOperator(task_id="load", transfer={"name": "another", "transfer_order_number": 7})
+        stream >> EmptyOperator(task_id="join") >> load
+    config = version_of(configuration_of(load.pipetrack_spec, dag)).config
+    edges = read_upstreams(config)
+    assert edges == {"stream": [], "join": ["stream"], "load": ["join"]}
+    assert "load" in stops._behind({"stream"}, edges)
+    assert read_configured(config) == Configured("?", pools={"stream": "crm"})
+    assert next_run(read_configured(config), NOON, NOON) is None
 
 
 def test_a_configuration_is_asked_for_once_and_a_missing_one_again_after_a_while(kept, monkeypatch):
