@@ -8,6 +8,7 @@ import re
 import runpy
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -125,17 +126,21 @@ with DAG("audit_ends", schedule=None) as dag:
 """
 
 
-def test_the_record_tells_whether_an_audit_stopped_the_run(airflow_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
-    location = f"sqlite||{tmp_path}/tracking.db"
-    path = airflow_home / "dags" / "audit_ends.py"
-    path.write_text(ENDS.format(location=location))
+def run_of(path: Path, text: str):
+    """Run the Dag of a file with this text, and return its run."""
+    path.write_text(text)
     dag = runpy.run_path(str(path))["dag"]
     logging.disable(logging.INFO)
     try:
-        run = dag.test()
+        return dag.test()
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_the_record_tells_whether_an_audit_stopped_the_run(airflow_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    location = f"sqlite||{tmp_path}/tracking.db"
+    run = run_of(airflow_home / "dags" / "audit_ends.py", ENDS.format(location=location))
     failed = {ti.task_id.removesuffix("_audit") for ti in run.get_task_instances() if str(ti.state) == "failed"}
     with TrackingStore([location], journal_dir=tmp_path / "journal") as store:
         questions = Questions(store)
@@ -170,28 +175,16 @@ def alerts() -> list[tuple[str, str, str]]:
 
 def test_a_mismatch_of_a_mapped_audit_is_told_with_the_log_of_the_audit(airflow_home, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
-    path = airflow_home / "dags" / "mapped_audit.py"
-    path.write_text(MAPPED.format(location=f"sqlite||{tmp_path}/tracking.db"))
-    dag = runpy.run_path(str(path))["dag"]
-    logging.disable(logging.INFO)
-    try:
-        dag.test()
-    finally:
-        logging.disable(logging.NOTSET)
+    run_of(airflow_home / "dags" / "mapped_audit.py", MAPPED.format(location=f"sqlite||{tmp_path}/tracking.db"))
     (alert,) = alerts()
     assert alert[:2] == ("mismatched", "load"), "one for its record, whichever index found it"
     assert re.fullmatch(r"mapped/mapped/[01]\?try_number=1", alert[2])
 
 
 def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path):
-    path = airflow_home / "dags" / "audits_among_defaults.py"
-    path.write_text(DAG.format(location=f"sqlite||{tmp_path}/tracking.db"))
-    dag = runpy.run_path(str(path))["dag"]
-    logging.disable(logging.INFO)
-    try:
-        run = dag.test()
-    finally:
-        logging.disable(logging.NOTSET)
+    run = run_of(
+        airflow_home / "dags" / "audits_among_defaults.py", DAG.format(location=f"sqlite||{tmp_path}/tracking.db")
+    )
     states = {f"{ti.task_id} {ti.map_index}": str(ti.state) for ti in run.get_task_instances()}
     assert states == {
         "other -1": "skipped",

@@ -35,6 +35,7 @@ from tests.integration.storage.worlds import world
 from tests.postgres_server import CONN_ID, DATABASE
 from tests.postgres_server import postgres as postgres  # a fixture
 from tests.terminals import read_all
+from tests.unit.tracking.test_users_storages import Storage
 
 RECORD = {"pipeline_id": "orders", "dag_id": "orders", "run_id": "r1", "task_id": "load"}
 RECORD_ID = "orders/r1/load/-1/1"
@@ -342,17 +343,8 @@ def test_reconcile_says_when_a_location_did_not_answer_although_nothing_is_left(
     assert (none_yet.exit_code, none_yet.stdout) == (0, "nothing to do\n")
 
 
-class Simple(StorageAdapter):
+class Simple(Storage, StorageAdapter):
     """A storage with no more than the three methods."""
-
-    def write_tracking_record(self, record):
-        return True
-
-    def read_tracking_records(self, pipeline_id):
-        return []
-
-    def update_tracking_record(self, transfer_id, updates):
-        return True
 
 
 def test_a_storage_that_can_list_nothing_is_no_failure_of_a_full_pass(home):
