@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from airflow_provider_pipetrack.records.json_text import readable_text_of
 from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def plural(number: int, word: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print a value for programs; moments become ISO 8601 text."""
-    click.echo(json.dumps(value, indent=2, default=_as_text, ensure_ascii=False))
+    click.echo(readable_text_of(value, _as_text))
 
 
 def print_table(title: str, columns: Mapping[str, Callable[[Any], Any]], rows: Iterable[Any]) -> None:
