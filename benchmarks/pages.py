@@ -1,4 +1,4 @@
-"""Pages, and `pipetrack status`, over a million records, against the bare SQL of the questions that they ask."""
+"""Pages, and `pipetrack status`, over a million records, against all statements that they need and nothing else."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fastapi import FastAPI
 
 from airflow_provider_pipetrack.cli.main import main
-from airflow_provider_pipetrack.records.queries import DIALECTS, Asked
 from airflow_provider_pipetrack.tracking.questions import Questions
-from airflow_provider_pipetrack.tracking.sources import Source
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from airflow_provider_pipetrack.ui import rights
 from airflow_provider_pipetrack.ui.app import build_app
@@ -61,16 +59,17 @@ COMMANDS = {
 }
 
 
-def listen() -> list[Asked]:
-    """Return a list of the questions that locations are asked from now on, whoever asks them."""
-    heard: list[Asked] = []
-    plain = Source.ask
+def listen(adapter: Any) -> list[tuple[str, Any]]:
+    """Return a list of the queries that databases of this kind are sent from now on, with their values."""
+    heard: list[tuple[str, Any]] = []
+    kind = type(adapter)
+    plain = kind._query
 
-    def ask(self: Source, asked: Asked) -> tuple[Any, int]:
-        heard.append(asked)
-        return plain(self, asked)
+    def query(self: Any, connection: Any, statement: str, values: Any) -> Any:
+        heard.append((statement, values))
+        return plain(self, connection, statement, values)
 
-    Source.ask = ask  # type: ignore[method-assign]
+    kind._query = query
     return heard
 
 
@@ -116,11 +115,11 @@ def compare(
     location: str, fill: Callable[[Any, int], None], count: int, runs: int
 ) -> Iterator[tuple[str, float, float]]:
     """Yield for each page the seconds of the bare SQL of its questions, and of the page."""
-    heard = listen()
     os.environ["AIRFLOW__PIPETRACK__JOURNAL_DIR"] = tempfile.mkdtemp(prefix="bench-journal-")
     with TrackingStore([location]) as store:
         adapter: Any = store.legs[0].adapter
         fill(adapter, count)
+        heard = listen(adapter)
         dags = {f"dag_{number}" for number in range(max(1, count // 5000))}
         rights.readable_dags = lambda user: dags  # type: ignore[assignment]
         rights.may_see_health = lambda user: True  # type: ignore[assignment]
@@ -129,8 +128,9 @@ def compare(
         asking = {name: partial(door.get, path) for name, path in PAGES.items()}
         asking |= {name: partial(_command, location, arguments) for name, arguments in COMMANDS.items()}
         for name, ask in asking.items():
-            heard.clear()
             try:
+                ask()
+                heard.clear()  # the first time it is asked for what is then known for a while
                 ask()
                 bare = _sql_of(adapter, list(heard))
                 pairs = [(seconds_of(bare), seconds_of(ask)) for _ in range(runs)]
@@ -149,18 +149,15 @@ def _command(location: str, arguments: Sequence[str]) -> None:
                 raise
 
 
-def _sql_of(adapter: Any, heard: list[Asked]) -> Callable[[], None]:
-    """Return what runs the bare SQL of questions."""
-    dialect = DIALECTS[adapter._query_dialect]
-    written = [(asked, asked.statements(dialect, adapter.statements.name), asked.values(dialect)) for asked in heard]
+def _sql_of(adapter: Any, heard: Sequence[tuple[str, Any]]) -> Callable[[], None]:
+    """Return what sends queries once more, on an open connection, and fetches what they find."""
 
     def run() -> None:
-        for asked, statements, values in written:
-            with adapter._transaction() as connection:
-                if dialect.native_times:  # PostgreSQL, whose session has a limit meant for writes
-                    connection.execute("SET LOCAL statement_timeout = 0")
-                if asked.total(adapter._query(connection, statements[0], values)) is None:
-                    adapter._query(connection, statements[1], values)
+        with adapter._transaction() as connection:
+            if adapter._native_times:  # PostgreSQL, whose session has a limit meant for writes
+                connection.execute("SET LOCAL statement_timeout = 0")
+            for statement, values in heard:
+                connection.execute(statement, values).fetchall()
 
     return run
 
