@@ -102,7 +102,7 @@ class Questions:
         :raises QuestionError: for a question, filter or column that does not exist.
         """
         given = {name: value for name, value in filters.items() if value is not None}
-        seen = None if dag_ids is None else sorted({*dag_ids} & {given.get("dag_id", dag) for dag in dag_ids})
+        seen = None if dag_ids is None else _seen(dag_ids, given.get("dag_id"))
         plain = Asked(question, given, seen, order_by, descending, limit, offset)
         if seen == []:
             return Answer([], 0)
@@ -206,6 +206,13 @@ class Questions:
                 if part is not None and place not in one.sources:
                     one.row = run_together(one.row, part)
                     one.sources.add(place)
+
+
+def _seen(dag_ids: Collection[str], dag_id: str | None) -> list[str]:
+    """Return the Dags that a question looks at: of those that may be read the one that it names, or all."""
+    if dag_id is None:
+        return sorted(dag_ids)
+    return [dag_id] if dag_id in dag_ids else []
 
 
 def _widened(asked: Asked) -> Asked:
