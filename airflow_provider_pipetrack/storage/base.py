@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow_provider_pipetrack.errors import StorageError
@@ -371,14 +370,6 @@ def grouped(changes: Iterable[Change]) -> dict[str, list[Change]]:
     for change in changes:
         groups.setdefault(change.record_id, []).append(change)
     return dict(sorted(groups.items()))
-
-
-def file_is_here(path: Path) -> bool:
-    """Return whether this host has a file; also when something stands in its way, which whoever opens it will say."""
-    try:
-        return path.exists() or not next(folder for folder in path.parents if folder.exists()).is_dir()
-    except OSError:
-        return True
 
 
 def listed(record: Record) -> Listed:

@@ -17,7 +17,8 @@ from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_of_record
 from airflow_provider_pipetrack.records.merge import merge, record_of
-from airflow_provider_pipetrack.storage.base import Listed, MergingAdapter, Record, file_is_here, listed
+from airflow_provider_pipetrack.storage.base import Listed, MergingAdapter, Record, listed
+from airflow_provider_pipetrack.storage.files import file_is_here
 from airflow_provider_pipetrack.storage.locations import Location
 
 #: A file is folded to one line per record whenever it grows beyond a multiple of this size, in bytes.

@@ -14,8 +14,8 @@ from typing import Any
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.statements import SQLITE, statements_of
-from airflow_provider_pipetrack.storage.base import file_is_here
 from airflow_provider_pipetrack.storage.clients import hook_of
+from airflow_provider_pipetrack.storage.files import file_is_here
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.storage.clients import ask_once
 from airflow_provider_pipetrack.storage.locations import Location, masked
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.tracking.breaker import Breaker
@@ -187,6 +186,8 @@ class Leg:
 
     def hold_connection(self) -> None:
         """Ask Airflow for the location's connection in this thread; who calls the location later need not ask."""
+        from airflow_provider_pipetrack.storage.clients import ask_once  # seldom needed
+
         with suppress(StorageError):  # what is wrong with a location is said where it is called
             self._hold(ask_once(self.adapter.conn_id) if self.adapter.conn_id else None)
 
