@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LOCATION_TABLE = {
     "location": lambda row: row.name,
     "state": lambda row: row.state.value,
+    "down since": lambda row: row.since,
     "owed to others": lambda row: row.owed or "",
     "only on this host": lambda row: row.host_local,
     "reason": lambda row: row.reason,

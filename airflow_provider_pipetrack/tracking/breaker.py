@@ -9,15 +9,32 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 #: Seconds for which a location is left alone after its first failure; doubled with each further one.
 FIRST_PAUSE = 15.0
 LONGEST_PAUSE = 60.0
+
+
+class _State(NamedTuple):
+    """What is known of a location.
+
+    :param until: until when it is left alone, in seconds since 1970.
+    :param failures: how often it has failed, one after another.
+    :param since: when the first of these was, in seconds since 1970; 0 when that is not known.
+    """
+
+    until: float = 0.0
+    failures: int = 0
+    since: float = 0.0
 
 
 class Breaker:
@@ -39,8 +56,14 @@ class Breaker:
 
     def is_open(self) -> bool:
         """Return whether the location is left alone for now, so that its client need not even be loaded."""
-        until, failures = self._state()
-        return failures > 0 and time.time() < until
+        state = self._state()
+        return state.failures > 0 and time.time() < state.until
+
+    @property
+    def down_since(self) -> datetime | None:
+        """When the location failed first, with no answer to anybody on this host since; None when it answers."""
+        state = self._state()
+        return datetime.fromtimestamp(state.since, timezone.utc) if state.failures and state.since else None
 
     def has_failed(self) -> bool:
         """Return whether the location has not answered since it last failed."""
@@ -48,53 +71,55 @@ class Breaker:
 
     def may_try(self) -> bool:
         """Return whether this process may try the location now; it must report how that went."""
-        until, failures = self._state()
-        if failures == 0:
+        state = self._state()
+        if state.failures == 0:
             return True
-        if time.time() < until:
+        if time.time() < state.until:
             return False
         return self._take_probe()
 
     def succeeded(self) -> None:
         """Report that the location answered."""
-        if self._state()[1] or self._silence()[0]:
-            self._write(0.0, 0)
+        if self._state().failures or self._silence()[0]:
+            self._write(_State())
         self._release()
 
     def failed(self) -> None:
         """Report that the location did not answer."""
-        until, failures = self._state()
-        if failures and not self.is_probing and time.time() < until:
+        known, now = self._state(), time.time()
+        if known.failures and not self.is_probing and now < known.until:
             return  # somebody was faster; many that fail together are one failure
-        failures += 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
-        self._write(time.time() + pause, failures)
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(known.failures, 10))
+        since = known.since if known.failures and known.since else now
+        self._write(_State(now + pause, known.failures + 1, since))
         self._release()
 
-    def _state(self) -> tuple[float, int]:
-        until, failures = self._read("until", "failures")
-        # A clock that was set back must not keep a location shut for ever.
-        return (until if until <= time.time() + LONGEST_PAUSE else 0.0), int(failures)
+    def _state(self) -> _State:
+        until, failures, since, last = self._read("until", "failures", "since", "last")
+        now = time.time()
+        # A clock that was set back must not keep a location shut for ever. An earlier version noted the last failure
+        # alone: by then it was down.
+        return _State(until if until <= now + LONGEST_PAUSE else 0.0, int(failures), min(since or last, now))
 
     def _silence(self) -> tuple[float, float]:
         """Return for how many seconds the location was silent when it was tried, and when that was last so."""
         silent, last = self._read("silent", "last")
         return (silent, last) if 0.0 <= time.time() - last < LONGEST_PAUSE else (0.0, 0.0)
 
-    def _read(self, *names: str) -> tuple[float, float]:
+    def _read(self, *names: str) -> Sequence[float]:
         try:
             data = json.loads(self.path.read_text())
-            first, second = (float(data.get(name, 0.0)) for name in names)
+            values = [float(data.get(name, 0.0)) for name in names]
         except (OSError, ValueError, TypeError, AttributeError):
-            return 0.0, 0.0
-        return first, second
+            return [0.0] * len(names)
+        return values if all(map(math.isfinite, values)) else [0.0] * len(names)
 
-    def _write(self, until: float, failures: int, silent: float = 0.0) -> None:
+    def _write(self, state: _State, silent: float = 0.0) -> None:
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")
-        state = {"until": until, "failures": failures, "silent": silent, "last": time.time()}
+        written = {**state._asdict(), "silent": silent, "last": time.time()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
-            fresh.write_text(json.dumps(state))
+            fresh.write_text(json.dumps(written))
             fresh.replace(self.path)
         except OSError:
             with suppress(OSError):
@@ -132,7 +157,7 @@ class Breaker:
         if total >= enough:
             self.failed()
         else:
-            self._write(*self._state(), total)
+            self._write(self._state(), total)
             self._release()
 
     def forget_after_fork(self) -> None:

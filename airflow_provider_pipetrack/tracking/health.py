@@ -51,6 +51,7 @@ class LocationHealth:
     :param reason: why it is not up; empty when it is.
     :param host_local: whether only this host can see what is stored.
     :param owed: how many records it holds that another location lacks; None when it cannot say.
+    :param since: since when nobody on this host has had an answer; None when it answers, or answers that it cannot.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LocationHealth:
     reason: str
     host_local: bool
     owed: int | None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -266,5 +268,5 @@ def _location(chain: int, leg: Leg, *, writing: bool) -> LocationHealth:
             leg.call(lambda adapter: adapter.check_writing(), ASK_LIMIT)
         owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT) if leg.keeps_owed else None
     except StorageError as error:
-        return LocationHealth(leg.name, chain, state, error.message, leg.host_local, owed)
+        return LocationHealth(leg.name, chain, state, error.message, leg.host_local, owed, leg.down_since)
     return LocationHealth(leg.name, chain, LocationState.UP, "", leg.host_local, owed)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,6 +137,11 @@ class Leg:
     def is_left_alone(self) -> bool:
         """Whether nobody on this host tries the location for now."""
         return self._breaker.is_open()
+
+    @property
+    def down_since(self) -> datetime | None:
+        """Since when nobody on this host has had an answer of the location; None when it answered last."""
+        return self._breaker.down_since
 
     def call(
         self,

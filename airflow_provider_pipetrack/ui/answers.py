@@ -140,6 +140,7 @@ class Location(BaseModel):
     state: LocationState
     reason: str
     host_local: bool
+    since: datetime | None = Field(description="Since when it has not answered; None where it does.")
     owed: int | None = Field(description="Records it holds that another place lacks; None when it cannot say.")
 
 

@@ -52,6 +52,7 @@ _WORDS = (
     "duration",
     "exact",
     "first_line",
+    "location_words",
     "number",
     "of_newest",
     "plural",

@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, evidence_of
 from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS
 
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
 
 
@@ -130,6 +131,18 @@ def location_state(word: str) -> State:
     return State(word, "failed", "✗") if word == "down" else State(word, "warned", "◔")
 
 
+def location_words(word: str, since: datetime | None, now: datetime) -> str:
+    """Return how a location is, and for how long it has not answered: ``down 4 min``.
+
+    :param word: up, down, left alone or not visible here.
+    :param since: since when it has not answered; None where it does, or where that is not known.
+    """
+    if since is None:
+        return word
+    told = word if word == "down" else f"{word}, down"
+    return f"{told} {_in_one_unit(max((now - since).total_seconds(), 0.0))}"
+
+
 def reason_state(reason: str) -> State:
     """Return why something needs attention."""
     return _REASONS.get(reason, FAILED)
@@ -145,7 +158,7 @@ def duration(seconds: float | None) -> str:
         return f"{max(seconds, 0.0):.2f}".rstrip("0").rstrip(".") + " s"
     left = round(seconds)
     parts: list[tuple[int, str]] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+    for size, unit in _UNITS:
         amount, left = divmod(left, size)
         if amount or parts:
             parts.append((amount, unit))
@@ -165,12 +178,15 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return ""
     seconds = (now - moment).total_seconds()
-    size = abs(seconds)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if size >= length:
-            text = f"{int(size // length)} {unit}"
-            return f"in {text}" if seconds < 0 else f"{text} ago"
-    return "just now"
+    if abs(seconds) < 60:
+        return "just now"
+    text = _in_one_unit(abs(seconds))
+    return f"in {text}" if seconds < 0 else f"{text} ago"
+
+
+def _in_one_unit(seconds: float) -> str:
+    length, unit = next(((size, name) for size, name in _UNITS if seconds >= size), _UNITS[-1])
+    return f"{int(seconds // length)} {unit}"
 
 
 @functools.lru_cache(maxsize=4096)

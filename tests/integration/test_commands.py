@@ -403,6 +403,17 @@ def test_doctor_says_what_holds(filled):
     assert "there is no such Airflow connection" in down.output
 
 
+def test_doctor_says_since_when_a_location_is_down(filled, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_DEFAULT", "postgres://nobody:nothing@127.0.0.1:1/db")
+    places = ("--location", "postgres||a||b||c", "--location", f"sqlite||{filled}/t.db||t")
+    run("doctor", *places)
+    shown = run("doctor", *places)
+    assert "down since" in shown.output
+    first, second = json.loads(run("doctor", "--output", "json", *places).output)["locations"]
+    assert datetime.now(timezone.utc) - datetime.fromisoformat(first["since"]) < timedelta(minutes=1)
+    assert second["since"] is None
+
+
 def test_doctor_says_which_file_counts_what_was_lost_and_when_it_may_go(filled):
     with TrackingStore.from_settings() as store:
         counter = store.journal_folder / "lost"

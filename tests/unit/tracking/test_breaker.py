@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 
 import pytest
 
@@ -99,7 +100,18 @@ def test_a_killed_prober_does_not_keep_others_away(folder):
     assert one.may_try()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"until": "x", "failures": 1}', b'{"until": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"until": "x", "failures": 1}',
+        b'{"until": 1}',
+        b'{"until": 1, "failures": NaN}',
+    ],
+)
 def test_a_damaged_state_counts_as_none(folder, content):
     one = Breaker(folder, "a")
     one.failed()
@@ -114,6 +126,58 @@ def test_a_clock_that_was_set_back_does_not_shut_a_location_for_ever(folder):
     assert not one.is_open()
     assert one.may_try()
     assert not Breaker(folder, "a").may_try(), "one at a time"
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def test_since_when_a_location_is_down_is_known_to_all_processes_until_it_answers(folder):
+    one, other = Breaker(folder, "a"), Breaker(folder, "a")
+    assert one.down_since is None
+    begun = moment(time.time())
+    one.failed()
+    first = other.down_since
+    assert begun <= first <= moment(time.time())
+    over(one)
+    assert other.may_try()
+    other.silent(0.1, 5.0)
+    over(one)
+    assert other.may_try()
+    other.failed()
+    assert state(one)["failures"] == 2
+    assert Breaker(folder, "a").down_since == first
+    other.succeeded()
+    assert one.down_since is None
+    one.failed()
+    assert other.down_since > first
+
+
+def test_silence_alone_is_no_failure(folder):
+    one = Breaker(folder, "a")
+    one.silent(0.1, 5.0)
+    assert one.down_since is None
+
+
+def test_a_state_of_an_earlier_version_knows_the_last_failure_and_keeps_it(folder):
+    one = Breaker(folder, "a")
+    one.failed()
+    earlier = {"until": time.time() - 1, "failures": 3, "silent": 0.0, "last": time.time() - 30}
+    one.path.write_text(json.dumps(earlier))
+    assert one.down_since == moment(earlier["last"])
+    assert one.may_try()
+    one.failed()
+    assert one.down_since == moment(earlier["last"])
+    one.path.write_text(json.dumps({"until": time.time() + 10, "failures": 1}))
+    assert one.is_open()
+    assert one.down_since is None
+
+
+def test_a_location_is_never_down_since_the_future(folder):
+    one = Breaker(folder, "a")
+    one.failed()
+    one.path.write_text(json.dumps({**state(one), "since": time.time() + 10**6}))
+    assert one.down_since <= moment(time.time())
 
 
 def test_on_a_disk_without_locks_a_location_is_tried_again_all_the_same(folder, monkeypatch):

@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import health as health_module
 from airflow_provider_pipetrack.tracking.health import LocationState, file_system, guarantees, health
@@ -73,10 +74,14 @@ def test_a_location_that_is_left_alone_and_one_of_another_host_are_said_to_be_so
     store = site.store("away||x", "b", adapters={"away": Away})
     found = health(store)
     assert [one.state for one in found.locations] == [LocationState.DOWN, LocationState.NOT_VISIBLE]
+    assert [one.since for one in found.locations] == [None, None], "it answers that it cannot"
+    begun = utc_now()
     store.write_tracking_record(RECORD)
     first, second = health(store).locations
     assert (first.state, second.state) == (LocationState.LEFT_ALONE, LocationState.UP)
     assert first.reason == "did not answer a moment ago and is left alone for a while"
+    assert begun <= first.since <= utc_now()
+    assert second.since is None
 
 
 def test_a_location_that_can_be_read_and_not_written_is_up_only_for_who_does_not_write(site):

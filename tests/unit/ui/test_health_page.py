@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from datetime import datetime, timezone
 
 from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.notifications.outbox import Alert, Outbox
+from airflow_provider_pipetrack.tracking.breaker import Breaker
 from tests.tracking_history import NOW, good_run
 
 
@@ -23,6 +27,24 @@ def test_a_place_that_is_down_and_what_waits_for_it_is_said(visitor, tmp_path, r
     assert "cannot be a folder" in page.text
     assert "Undelivered" in page.text
     assert "Tracking: ✓sqlite up · " in overview.text
+
+
+def test_for_how_long_a_place_is_down_is_said(visitor, tmp_path, read):
+    places = ["postgres||a||b||c", f"sqlite||{tmp_path}/t.db||t"]
+    with TrackingStore(places, journal_dir=tmp_path / "journal") as store:
+        store.submit(good_run("orders", "one", NOW).changes, durable=True)
+        assert store.flush(20)
+        breaker = Breaker(store.journal_folder / "breakers", store.legs[0].name)
+        breaker.failed()
+        state = json.loads(breaker.path.read_text())
+        breaker.path.write_text(json.dumps({**state, "since": time.time() - 250}))
+        client = visitor(store, "orders")
+        assert "postgres left alone, down 4 min · ✓sqlite up" in read(client, "").text
+        page = read(client, "health").text
+        assert re.search(r"left alone, no answer since \S+ \S+ UTC \(4 min ago\) · postgres", page)
+        (postgres, sqlite) = client.get("api/v1/health").json()["locations"]
+    assert 250 <= (datetime.now(timezone.utc) - datetime.fromisoformat(postgres["since"])).total_seconds() < 300
+    assert sqlite["since"] is None
 
 
 def test_a_tracking_that_is_well_says_so(client, read):

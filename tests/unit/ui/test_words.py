@@ -23,6 +23,7 @@ from airflow_provider_pipetrack.ui.words import (
     duration,
     evidence_words,
     first_line,
+    location_words,
     natural,
     number,
     plural,
@@ -69,6 +70,21 @@ def test_durations_have_two_units_at_most(seconds, text):
 )
 def test_moments_are_told_by_their_distance(back, text):
     assert ago(NOW - timedelta(seconds=back), NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds", "text"),
+    [
+        ("up", None, "up"),
+        ("down", None, "down"),
+        ("down", 0.4, "down 0 s"),
+        ("down", 252, "down 4 min"),
+        ("left alone", 7300, "left alone, down 2 h"),
+        ("down", -3, "down 0 s"),
+    ],
+)
+def test_a_location_that_is_down_is_so_for_a_time(word, seconds, text):
+    assert location_words(word, None if seconds is None else NOW - timedelta(seconds=seconds), NOW) == text
 
 
 def test_numbers_have_their_thousands_apart():
