@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from airflow_provider_pipetrack.ui import cells
-from airflow_provider_pipetrack.ui.tables import (
-    Column,
-    Table,
-    duration_cell,
-    moment_cell,
-    number_cell,
-    text_cell,
-)
+from airflow_provider_pipetrack.ui.tables import Cell, Column, Context, Row, Table, moment_cell, text_cell
+from airflow_provider_pipetrack.ui.words import duration, number, percent, times
 
 _STAGES = (
     Column("From", text_cell("stage_i_details", 40), "stage_i_details"),
     Column("To", text_cell("stage_i_plus_1_details", 40), "stage_i_plus_1_details"),
 )
 _MATCHED = cells.of_stage("audits_matched", audit_result="matched")
-_LONGER = cells.of_attempts("over_estimate", status="completed", **{"attempts.sort": "-actual_seconds"})
+
+
+def _compared(name: str, written: Callable[[Any], str] = number) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number about attempts that were compared with their estimates, leading to those."""
+    return cells.of_attempts(name, written, status="compared", **{"attempts.sort": "-actual_seconds"})
+
+
 _OWNER = Column("Owner", text_cell("transfer_process_owner_name", 40), "transfer_process_owner_name")
 
 PIPELINES = Table(
@@ -131,7 +133,7 @@ READINESS = Table(
         Column("Data of", cells.data_date, "data_date"),
         Column("Pipeline", cells.pipeline, "pipeline_id"),
         Column("Run", cells.run, "run_id"),
-        Column("Transfers", cells.of_stage("transfers"), "transfers", numeric=True),
+        Column("Transfers", cells.of_stage("transfers", status="enabled"), "transfers", numeric=True),
         Column("Completed", cells.of_stage("completed", status="completed"), "completed", numeric=True),
         Column("Partial", cells.of_stage("partial", zero="", status="partial"), "partial", numeric=True),
         Column("Audits matched", _MATCHED, "audits_matched", numeric=True),
@@ -166,10 +168,14 @@ FLAKY = Table(
     "flaky",
     (
         Column("Transfer", cells.transfer, "task_id"),
-        Column("Attempts that failed", cells.failed_share, "failed_share", numeric=True),
+        Column(
+            "Attempts that failed",
+            cells.of_attempts("failed_share", percent, status="ended", **{"attempts.sort": "-transfer_status"}),
+            "failed_share",
+            numeric=True,
+        ),
         Column("Failed", cells.of_attempts("failed", status="failed"), "failed", numeric=True),
-        Column("Attempts", number_cell("attempts"), "attempts", numeric=True),
-        Column("Runs", number_cell("runs"), "runs", numeric=True),
+        Column("Attempts", cells.of_attempts("attempts", status="ended"), "attempts", numeric=True),
         Column("Last failed", moment_cell("last_failed_at"), "last_failed_at"),
         _OWNER,
     ),
@@ -182,12 +188,14 @@ SLOW = Table(
     "slow",
     (
         Column("Transfer", cells.transfer, "task_id"),
-        Column("Takes", cells.ratio, "ratio", numeric=True),
-        Column("Longer than estimated", _LONGER, "over_estimate", numeric=True),
-        Column("Completed", cells.of_attempts("completed", status="completed"), "completed", numeric=True),
-        Column("On average", duration_cell("average_seconds"), "average_seconds", numeric=True),
-        Column("Longest", duration_cell("longest_seconds"), "longest_seconds", numeric=True),
-        Column("Estimate", duration_cell("estimated_seconds"), "estimated_seconds", numeric=True),
+        Column("Takes", _compared("ratio", times), "ratio", numeric=True),
+        Column(
+            "Longer than estimated", cells.of_attempts("over_estimate", status="late"), "over_estimate", numeric=True
+        ),
+        Column("Completed", _compared("completed"), "completed", numeric=True),
+        Column("On average", _compared("average_seconds", duration), "average_seconds", numeric=True),
+        Column("Longest", _compared("longest_seconds", duration), "longest_seconds", numeric=True),
+        Column("Estimate", _compared("estimated_seconds", duration), "estimated_seconds", numeric=True),
         _OWNER,
     ),
     "None took longer than estimated.",

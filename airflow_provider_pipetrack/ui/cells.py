@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from airflow_provider_pipetrack.ui.paths import (
     attempts_link,
+    attempts_of,
     link,
     pipeline_link,
     run_link,
     transfer_link,
     transfers_link,
 )
-from airflow_provider_pipetrack.ui.tables import Cell, Context, Row
+from airflow_provider_pipetrack.ui.tables import Cell, Context, Part, Row, parted
 from airflow_provider_pipetrack.ui.words import (
     AUDIT_FAILED,
     attempt_words,
@@ -94,15 +96,22 @@ def audit(row: Row, context: Context) -> Cell:
 
 
 def audits(row: Row, context: Context) -> Cell:
-    """How many audits matched, leading to them."""
+    """How many audits matched, and of how many, each number leading to those; the word leads to the evidence."""
     total, matched = row["audits_total"], row["audits_matched"]
     if not total:
         return Cell()
-    href = link(context.root, "audits", pipeline_id=row["pipeline_id"], dag_id=row["dag_id"], run_id=row["run_id"])
     worst = "mismatched" if row["audits_mismatched"] else "matched" if matched == total else "pending"
     failed = row["audits_failed"] and not row["audits_mismatched"]
     state = AUDIT_FAILED if failed else audit_state({"audit_result": worst, "audit_metadata": None})
-    return Cell(f"{number(matched)} of {number(total)} matched", href, state)
+    of_run = {name: row[name] for name in ("pipeline_id", "dag_id", "run_id")}
+    parts = [
+        _counted(row, context, matched, "", audit_result="matched") if matched else Part("0"),
+        Part(" of "),
+        _counted(row, context, total, "", audit_result="audited"),
+        Part(" "),
+        Part("matched", link(context.root, "audits", **of_run)),
+    ]
+    return parted(parts, state)
 
 
 def audits_of_run(row: Row, context: Context) -> Cell:
@@ -111,7 +120,7 @@ def audits_of_run(row: Row, context: Context) -> Cell:
 
 
 def counts_of_run(row: Row, context: Context) -> Cell:
-    """How many transfers of a Dag run are how far, leading to them."""
+    """How many transfers of a Dag run are how far, each number leading to those."""
     return counts(_of_run(row, context), context)
 
 
@@ -127,16 +136,24 @@ def overdue(row: Row, context: Context) -> Cell:
 
 
 def counts(row: Row, context: Context) -> Cell:
-    """How many transfers of a pipeline's run are how far, leading to them; what is not there is not said."""
-    parts = [
-        (row["completed"], "completed"),
-        (row["in_progress"], "running"),
-        (row["failed"], "failed"),
-        (row["pending"], "pending"),
-        (row["not_run"], "not run"),
+    """How many transfers of a pipeline's run are how far, each number leading to those; of none nothing is said."""
+    wanted = [
+        (row["completed"], "completed", "completed"),
+        (row["in_progress"], "running", "in_progress"),
+        (row["failed"], "failed", "failed"),
+        (row["pending"], "pending", "waiting"),
+        (row["not_run"], "not run", "not_run"),
     ]
-    text = ", ".join(f"{number(count)} {word}" for count, word in parts if count)
-    return Cell(text, transfers_link(context.root, row))
+    told = [_counted(row, context, count, f" {word}", status=status) for count, word, status in wanted if count]
+    return parted([part for one in told for part in (Part(", "), one)][1:])
+
+
+def _counted(row: Row, context: Context, count: int, words: str, **query: str) -> Part:
+    """Return a number of transfers of a run, leading to them.
+
+    :param query: the filters of those that it counts.
+    """
+    return Part(f"{number(count)}{words}", transfers_link(context.root, row, **query))
 
 
 def failed_names(row: Row, context: Context) -> Cell:
@@ -209,18 +226,19 @@ def records_of_stage(row: Row, context: Context) -> Cell:
     return cell._replace(href=transfers_link(context.root, row, target=row["stage"])) if cell.text else cell
 
 
-def of_attempts(name: str, **query: str) -> Callable[[Row, Context], Cell]:
-    """Return the cell of a number of attempts of a transfer, leading to them.
+def of_attempts(name: str, written: Callable[[Any], str] = number, **query: str) -> Callable[[Row, Context], Cell]:
+    """Return the cell of a number about attempts of a transfer, leading to those that make it up.
 
-    :param query: filters of those that it counts, and their order where they stand first.
+    :param written: what writes the number.
+    :param query: filters of those that it is about, and their order.
     """
-    return lambda row, context: Cell(number(row[name]), _attempts(row, context, **query))
+    return lambda row, context: Cell(written(row[name]), _attempts(row, context, **query))
 
 
 def _attempts(row: Row, context: Context, **query: str) -> str:
     """Return the link to the attempts of a transfer, of the time that the rows were counted in."""
     window = {name: context.asked[name] for name in ("since", "until") if name in context.asked}
-    return f"{transfer_link(context.root, row, **window, **query)}#attempts"
+    return attempts_of(context.root, row, **window, **query)
 
 
 def remark(row: Row, context: Context) -> Cell:
@@ -299,13 +317,3 @@ def data_date(row: Row, context: Context) -> Cell:
     """Return the date of the data, in full: it is asked for by date."""
     del context  # a date is the same everywhere
     return Cell(exact(row["data_date"]), moment=row["data_date"])
-
-
-def failed_share(row: Row, context: Context) -> Cell:
-    """Which share of the attempts failed, leading to them."""
-    return Cell(f"{row['failed_share'] * 100:.0f} %", _attempts(row, context, status="failed"))
-
-
-def ratio(row: Row, context: Context) -> Cell:
-    """How much longer than estimated it takes, leading to what it took."""
-    return Cell(f"{row['ratio']:.1f} times", f"{transfer_link(context.root, row)}#durations")

@@ -20,6 +20,21 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
 #: States as pipelines show them, each a state by itself; and those of transfers, of which some are a part of another.
 PIPELINE_STATES: Final = ("pending", "in_progress", "overdue", "completed", "partial", "failed")
 TRANSFER_STATES: Final = ("pending", "not_run", "in_progress", "overdue", "completed", "partial", "failed")
+ATTEMPT_STATES: Final = ("pending", "in_progress", "completed", "partial", "failed")
+#: Words that links from numbers filter by, with what they say; they are not offered otherwise.
+LINKED: Final[Mapping[str, Mapping[str, str]]] = {
+    "status": {
+        "waiting": "pending, still to run",
+        "to_run": "all but not run",
+        "enabled": "all but disabled",
+        "ended": "completed or failed",
+        "retried": "ended, after a retry",
+        "timed": "completed, with its time",
+        "compared": "completed, with time and estimate",
+        "late": "longer than estimated",
+    },
+    "audit_result": {"audited": "with an audit", "stopped": "stopped the run"},
+}
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RELATIVE: Final = re.compile(r"(\d{1,6})([mhdw])")
 _MOST_PAGES: Final = 1_000_000
@@ -57,7 +72,8 @@ def read_filters(
     """Return the filters ``names`` of an address.
 
     :param asked: the address's query.
-    :param choices: the words that a filter may have, where it may have some only.
+    :param choices: the words that a filter may have, where it may have some only; a list of states of transfers or
+        attempts may be filtered by those of links, too.
     """
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -112,6 +128,15 @@ def with_zone(text: str) -> str:
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text).replace("Z", "+00:00")
 
 
+def linked(name: str, choices: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+    """Return the words of links that a filter may have, with what they say.
+
+    :param choices: the words that filters are offered with.
+    """
+    is_of_runs = name == "status" and choices[name] not in (TRANSFER_STATES, ATTEMPT_STATES)
+    return {} if is_of_runs else LINKED.get(name, {})
+
+
 def _value(name: str, text: str, now: datetime, choices: Mapping[str, Sequence[str]]) -> Any:
     if name in ("since", "until"):
         return read_moment(text, now, end=name == "until")
@@ -123,6 +148,6 @@ def _value(name: str, text: str, now: datetime, choices: Mapping[str, Sequence[s
         if not (number.isascii() and number.isdigit() and len(number) < 10):
             raise ValueError("expected a number")
         return int(text)
-    if name in choices and text not in choices[name]:
+    if name in choices and text not in (*choices[name], *linked(name, choices)):
         raise ValueError(f"expected {', '.join(choices[name])}")
     return text

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from airflow_provider_pipetrack.ui.duration_chart import Chart, Point
 from airflow_provider_pipetrack.ui.paths import run_link, transfer_link
 from airflow_provider_pipetrack.ui.stage_graph import Box, Graph
-from airflow_provider_pipetrack.ui.tables import Cell, Head, Mark, Shown
+from airflow_provider_pipetrack.ui.tables import Cell, Head, Mark, Part, Shown
 from airflow_provider_pipetrack.ui.words import PARTIAL, State, exact
 
 #: Signs of a whole text that a browser shows beside a cut one.
@@ -67,7 +67,7 @@ def _cell(cell: Cell, opening: str) -> str:
     if not (text or cell.marks or cell.state):
         return f'{opening} blank"></td>'
     width = ""
-    if len(text) < _SHORT and (cell.state or cell.href):
+    if len(text) < _SHORT and (cell.state or cell.href or cell.parts):
         width = "whole"
     elif len(text) > _LONG:
         width = "long"
@@ -79,6 +79,8 @@ def _cell(cell: Cell, opening: str) -> str:
 
 def _content(cell: Cell) -> str:
     mark = sign(cell.state) if cell.state else ""
+    if cell.parts:
+        return mark + "".join(map(_part, cell.parts))
     text = safe(cell.text)
     if cell.moment:
         return f'{mark}<time datetime="{cell.moment.isoformat()}" title="{exact(cell.moment)}">{text}</time>'
@@ -88,6 +90,11 @@ def _content(cell: Cell) -> str:
         return f'{mark}<bdi title="{safe(cell.full[:_LONGEST_TITLE])}">{text}</bdi>'
     whole = safe(cell.full)
     return f'{mark}<details class="more"><summary><bdi>{text}</bdi></summary><pre>{whole}</pre></details>'
+
+
+def _part(part: Part) -> str:
+    text = safe(part.text)
+    return text if part.href is None else f'<a href="{safe(part.href)}">{text}</a>'
 
 
 def _strip(cell: Cell) -> str:

@@ -71,6 +71,11 @@ def transfers_link(root: str, row: Any, **query: Any) -> str:
     return link(root, "transfers", **of_run, **query)
 
 
+def attempts_of(root: str, row: Any, **query: Any) -> str:
+    """Return the link to the list of attempts of a row's transfer in its Dag, whatever their run."""
+    return link(root, "p", row["pipeline_id"], "t", row["task_id"], dag_id=row["dag_id"], **query) + "#attempts"
+
+
 def attempts_link(root: str, row: Any) -> str:
     """Return the link to what a row's transfer and map index did in its run."""
     index = None if row["map_index"] == -1 else row["map_index"]

@@ -56,6 +56,7 @@ def pipeline(request: Request, pipeline: str, asker: Asker = Depends(asker_of)) 
         slow=slow,
         flakiest=_worst(hurts, flaky),
         slowest=_worst(hurts, slow),
+        window=hurts.window,
         days=LATELY if "since" in hurts.about else None,
         looked_at=_MOST_LOOKED_AT,
         link=link,

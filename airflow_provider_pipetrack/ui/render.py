@@ -57,9 +57,10 @@ _WORDS = (
     "of_newest",
     "plural",
     "run_state",
+    "times",
     "took",
 )
-_LINKS = ("airflow_link", "link", "run_link", "transfer_link", "transfers_link")
+_LINKS = ("airflow_link", "attempts_of", "link", "run_link", "transfer_link", "transfers_link")
 
 
 def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:

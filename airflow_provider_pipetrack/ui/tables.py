@@ -16,7 +16,7 @@ from airflow_provider_pipetrack.tracking.questions import Answer
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Configured, Next
 from airflow_provider_pipetrack.ui.filters import Turn, read_turn
-from airflow_provider_pipetrack.ui.words import State, ago, duration, exact, first_line, number, of_newest
+from airflow_provider_pipetrack.ui.words import State, ago, exact, first_line, number, of_newest
 
 Row = Mapping[str, Any]
 #: Rows of one page of a table.
@@ -36,6 +36,16 @@ class Mark:
     label: str
 
 
+class Part(NamedTuple):
+    """A part of a cell's text.
+
+    :param href: where a click on it leads; None where it is only read.
+    """
+
+    text: str
+    href: str | None = None
+
+
 class Cell(NamedTuple):
     """What stands in a cell.
 
@@ -45,6 +55,7 @@ class Cell(NamedTuple):
     :param moment: a moment, to be shown exactly where the text is relative.
     :param full: the whole text where ``text`` is cut.
     :param marks: a strip of runs, the oldest first.
+    :param parts: the text once more, where its numbers lead to different lists; the state stands before the first.
     """
 
     text: str = ""
@@ -53,6 +64,12 @@ class Cell(NamedTuple):
     moment: datetime | None = None
     full: str | None = None
     marks: Sequence[Mark] = ()
+    parts: Sequence[Part] = ()
+
+
+def parted(parts: Sequence[Part], state: State | None = None) -> Cell:
+    """Return the cell of a text whose numbers lead to different lists."""
+    return Cell("".join([part.text for part in parts]), state=state, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -263,16 +280,6 @@ def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
         return Cell(shown, full=None if shown == whole else str(whole))
 
     return cell
-
-
-def number_cell(name: str) -> Callable[[Row, Context], Cell]:
-    """Return the cell of a number."""
-    return lambda row, _: Cell(number(row[name]))
-
-
-def duration_cell(name: str) -> Callable[[Row, Context], Cell]:
-    """Return the cell of a duration in seconds."""
-    return lambda row, _: Cell(duration(row[name]))
 
 
 def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any]) -> tuple[Answer, Turn]:

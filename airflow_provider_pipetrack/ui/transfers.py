@@ -14,8 +14,9 @@ from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
-from airflow_provider_pipetrack.ui.paths import from_segment, run_link
-from airflow_provider_pipetrack.ui.trend import LAST, drift, ended, flakiness
+from airflow_provider_pipetrack.ui.filters import ATTEMPT_STATES
+from airflow_provider_pipetrack.ui.paths import attempts_of, from_segment, run_link
+from airflow_provider_pipetrack.ui.trend import drift, flakiness
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import audit_state, state_of
 
@@ -31,7 +32,7 @@ _ATTEMPTS = replace(catalog.ATTEMPTS, size=25)
 def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depends(asker_of)) -> Response:
     """One transfer."""
     pipeline_id, task_id = from_segment(pipeline), from_segment(transfer)
-    shown = view(request, asker, _FILTERS, pipeline_id=pipeline_id, task_id=task_id)
+    shown = view(request, asker, _FILTERS, ATTEMPT_STATES, pipeline_id=pipeline_id, task_id=task_id)
     export = shown.export(_ATTEMPTS)
     if export is not None:
         return export
@@ -40,7 +41,6 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
     whole = {**shown.about, "dag_id": values.get("dag_id")}
     estimate = next(iter(asker.ask("estimates", **whole).rows), None)
     durations = asker.ask("durations", **whole, limit=MOST_POINTS)
-    last = ended(durations.rows, asker.ask("attempts", **whole, status="failed", limit=LAST).rows)
     latest = asker.ask("attempts", **{**shown.about, **values}, limit=_MOST_DETAILS if "run_id" in values else 1)
     details = asker.compared(latest.rows)
     return shown.page(
@@ -49,9 +49,9 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         pipeline_id=pipeline_id,
         task_id=task_id,
         estimate=estimate,
-        flakiness=flakiness(last),
-        last=last,
-        drift=drift(durations.rows),
+        flakiness=flakiness(partial(asker.ask, "attempts", **whole)),
+        drift=drift(durations.rows, is_all=len(durations.rows) < MOST_POINTS),
+        listed=partial(attempts_of, shown.root, {"dag_id": None, **whole}),
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),
         details=details,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from airflow_provider_pipetrack.tracking.questions import Answer
+
+Row = Mapping[str, Any]
 
 #: Attempts that are looked at, the newest; fewer than the second say nothing.
 LAST, _FEWEST = 50, 5
@@ -36,12 +40,15 @@ class Drift:
 
     :param recent: how many are the last ones, and ``before`` how many are compared with them.
     :param recent_seconds: their median, and ``before_seconds`` that of the others.
+    :param recent_since: when the oldest of the last ones was made, and ``before_since`` of the others.
     """
 
     recent: int
     before: int
     recent_seconds: float
     before_seconds: float
+    recent_since: datetime
+    before_since: datetime
 
     @property
     def times(self) -> str:
@@ -50,36 +57,46 @@ class Drift:
         return "about as long" if _SAME[0] < times < _SAME[1] else f"{times:.1f} times as long"
 
 
-def ended(durations: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the last attempts that ended, the newest first.
-
-    :param durations: those that took a time.
-    :param failed: the last :data:`LAST` that failed; what fails before it begins takes none.
-    """
-    completed = [row for row in durations if row["transfer_status"] == "completed"]
-    return sorted([*completed, *failed], key=lambda row: row["created_timestamp"], reverse=True)
-
-
-def flakiness(attempts: Sequence[Mapping[str, Any]]) -> Flakiness | None:
+def flakiness(ask: Callable[..., Answer]) -> Flakiness | None:
     """Return how the last attempts ended, or None where there are too few.
 
-    :param attempts: ended attempts, the newest first.
+    Those of a mapped transfer are made at one moment: of a moment all count, so that a list since then has as many.
+
+    :param ask: answers which attempts of the transfer there are, for filters and a limit; the newest first.
     """
-    last = attempts[:LAST]
+    last = ask(status="ended", limit=LAST).rows
     if len(last) < _FEWEST:
         return None
-    failed = sum(row["transfer_status"] == "failed" for row in last)
-    retries = sum(row["retry_attempt_number"] > 0 for row in last)
-    return Flakiness(len(last), failed, retries, last[-1]["created_timestamp"])
+    since = last[-1]["created_timestamp"]
+    attempts, failed, retries = (
+        ask(status=status, since=since, limit=1).total for status in ("ended", "failed", "retried")
+    )
+    return Flakiness(attempts, failed, retries, since)
 
 
-def drift(attempts: Sequence[Mapping[str, Any]]) -> Drift | None:
+def drift(attempts: Sequence[Row], *, is_all: bool) -> Drift | None:
     """Return what the last completed attempts took beside those before, or None where there are too few.
 
     :param attempts: ended attempts with ``actual_seconds``, the newest first.
+    :param is_all: whether there are no others; else some of the oldest moment may be missing.
     """
-    taken = [row["actual_seconds"] for row in attempts if row["transfer_status"] == "completed"]
-    recent, before = taken[:_RECENT], taken[_RECENT : _RECENT + _BEFORE]
-    if len(before) < _RECENT or not (median := statistics.median(before)):
+    known = [row for row in attempts if is_all or row["created_timestamp"] > attempts[-1]["created_timestamp"]]
+    taken = [row for row in known if row["transfer_status"] == "completed"]
+    recent = _of_whole_moments(taken, _RECENT)
+    before = _of_whole_moments(taken[len(recent) :], _BEFORE)
+    if len(before) < _RECENT or not (median := _median(before)):
         return None
-    return Drift(len(recent), len(before), statistics.median(recent), median)
+    oldest, oldest_before = (rows[-1]["created_timestamp"] for rows in (recent, before))
+    return Drift(len(recent), len(before), _median(recent), median, oldest, oldest_before)
+
+
+def _of_whole_moments(rows: Sequence[Row], number: int) -> Sequence[Row]:
+    """Return the first rows, and those beside them that were made when the last of these was."""
+    if len(rows) <= number:
+        return rows
+    last = rows[number - 1]["created_timestamp"]
+    return [row for row in rows if row["created_timestamp"] >= last]
+
+
+def _median(rows: Sequence[Row]) -> float:
+    return float(statistics.median(row["actual_seconds"] for row in rows))

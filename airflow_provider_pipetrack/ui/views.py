@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from airflow_provider_pipetrack.tracking.reading import NOT_HERE
 from airflow_provider_pipetrack.ui.asking import Asker
-from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, read_filters
+from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, linked, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
 from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Row, Shown, Table, exported, show
 
@@ -46,6 +46,18 @@ class View:
     def _wanted(self) -> dict[str, Any]:
         return {**self.filters.values, **self.about}
 
+    @property
+    def window(self) -> dict[str, Any]:
+        """The time that it is about, as it stands in an address."""
+        asked = self._asked_texts
+        return {name: asked[name] for name in ("since", "until") if name in asked}
+
+    @property
+    def _asked_texts(self) -> dict[str, Any]:
+        """Everything that it is filtered by, as it stands in an address."""
+        about = {name: value.date() if isinstance(value, datetime) else value for name, value in self.about.items()}
+        return {**self.filters.texts, **about}
+
     def without(self, name: str) -> View:
         """Return the same view as if the reader had not filtered by ``name``."""
         values, texts = (
@@ -59,8 +71,7 @@ class View:
 
         :param beside: gives what cells need beside their rows.
         """
-        about = {name: value.date() if isinstance(value, datetime) else value for name, value in self.about.items()}
-        context = Context(self.root, self.asker.now, {**self.filters.texts, **about})
+        context = Context(self.root, self.asker.now, self._asked_texts)
         filtered = bool(self.filters.texts)
         return show(table, self.asker, self.asked, self._wanted, context, filtered=filtered, beside=beside)
 
@@ -88,6 +99,7 @@ class View:
             now=self.asker.now,
             filters=self.filters,
             choices=self.choices,
+            linked={name: linked(name, self.choices) for name in self.choices},
             unreachable=self.asker.unreachable,
             absent=[name for name, why in self.asker.unreachable.items() if why.startswith(NOT_HERE)],
             most_exported=MOST_EXPORTED,

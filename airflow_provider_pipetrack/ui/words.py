@@ -204,6 +204,16 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
+def percent(share: float) -> str:
+    """Return a share as ``56 %``."""
+    return f"{share * 100:.0f} %"
+
+
+def times(ratio: float) -> str:
+    """Return how many times as long something takes: ``1.5 times``."""
+    return f"{ratio:.1f} times"
+
+
 def first_line(text: str | None, limit: int = 160) -> str:
     """Return the first line of a text, cut to ``limit`` signs."""
     lines = (text or "").strip().splitlines()

@@ -16,6 +16,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
     NARROWING,
     QUESTIONS,
     RECORD_FILTERS,
+    WORDS,
     Question,
     check_known,
     template,
@@ -126,7 +127,7 @@ class Asked:
     def _form(self) -> tuple[Any, ...]:
         """Return all that the text of the statements depends on; the values themselves are bound."""
         filters = (
-            (name, len(value) if name in LISTS else value if name == "status" else value in (None, "", False))
+            (name, len(value) if name in LISTS else value if name in WORDS else value in (None, "", False))
             for name, value in self.filters.items()
         )
         seen = None if self.dag_ids is None else len(self.dag_ids)

@@ -30,7 +30,8 @@ RECORD_FILTERS = (
 #: Filters that take a list, with the column that has one of its values.
 LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id"}
 
-
+#: Filters whose words have conditions of their own.
+WORDS = ("status", "audit_result")
 #: Filters that leave so little to look at that a question needs no other bound.
 NARROWING = ("pipeline_id", "pipeline_ids", "dag_id", "run_id", "task_id", "since")
 #: What bounds a question that has none of them: so many records, or runs, are looked at, the newest.

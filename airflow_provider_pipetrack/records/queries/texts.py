@@ -18,8 +18,25 @@ tracking_now AS {inline}(
   SELECT {all_columns} FROM newer
 )
 """
-#: Words that a filter by status may have beside the four, each for a part of one of them.
-_PARTS = {"partial": "t.is_partial", "overdue": "{overdue}", "not_run": "{not_run}"}
+_TIMED = "(t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL)"
+_ENDED = "t.transfer_status IN ('completed', 'failed')"
+#: Words that filters may have beside those that stand in a record, each for records that some number counts.
+_PARTS = {
+    "status": {
+        "partial": "t.is_partial",
+        "overdue": "{overdue}",
+        "not_run": "{not_run}",
+        "waiting": "(t.transfer_status = 'pending' AND NOT {not_run})",
+        "to_run": "NOT {not_run}",
+        "enabled": "COALESCE(t.decision, '') <> 'disabled'",
+        "ended": _ENDED,
+        "retried": f"({_ENDED} AND t.retry_attempt_number > 0)",
+        "timed": _TIMED,
+        "compared": f"({_TIMED} AND t.estimated_seconds > 0)",
+        "late": f"({_TIMED} AND t.actual_seconds > t.estimated_seconds)",
+    },
+    "audit_result": {"audited": "(t.audit_enabled AND NOT {not_run})", "stopped": "{audit_failed}"},
+}
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
 
@@ -53,8 +70,8 @@ def condition(name: str, question: str, value: Any) -> str:
             if value == "completed"
             else f"{RUN} IN ({RUNS_IN.replace('{which}', 's.state = :status')})"
         )
-    if name == "status" and value in _PARTS:
-        return _PARTS[value]
+    if value in _PARTS.get(name, ()):
+        return _PARTS[name][value]
     own = READINESS_TERMS if question == "readiness" else {}
     return own.get(name) or TERMS.get(name) or f"t.{name} = :{name}"
 

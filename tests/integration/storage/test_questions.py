@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.records.queries import QUESTIONS, QuestionError
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -184,6 +185,45 @@ def test_a_part_of_a_state_is_asked_for_as_a_state_is(ask, status, number):
     slow = ["publish"] if status == "partial" else []
     assert [row["task_id"] for row in ask("slow", status=status).rows] == slow
     assert ask("flaky", status=status).rows == []
+
+
+def _is_timed(row):
+    return row["transfer_status"] == "completed" and row["actual_seconds"] is not None
+
+
+def _is_not_run(row):
+    return row["transfer_status"] == "pending" and row["decision"] is not None
+
+
+#: What the words of links from numbers mean.
+COUNTED = {
+    ("status", "waiting"): lambda row: row["transfer_status"] == "pending" and not _is_not_run(row),
+    ("status", "to_run"): lambda row: not _is_not_run(row),
+    ("status", "enabled"): lambda row: row["decision"] != "disabled",
+    ("status", "ended"): lambda row: row["transfer_status"] in ("completed", "failed"),
+    ("status", "retried"): lambda row: (
+        row["transfer_status"] in ("completed", "failed") and row["retry_attempt_number"] > 0
+    ),
+    ("status", "timed"): _is_timed,
+    ("status", "compared"): lambda row: _is_timed(row) and bool(row["estimated_seconds"]),
+    ("status", "late"): lambda row: (
+        _is_timed(row) and row["estimated_seconds"] is not None and row["actual_seconds"] > row["estimated_seconds"]
+    ),
+    ("audit_result", "audited"): lambda row: row["audit_enabled"] and not _is_not_run(row),
+    ("audit_result", "stopped"): has_failed_audit,
+}
+
+
+def test_records_that_a_number_counts_are_asked_for_by_a_word(ask):
+    for question in ("attempts", "transfers"):
+        more = {"include_not_run": True} if question == "transfers" else {}
+        rows = ask(question, limit=None, **more).rows
+        for (name, word), fits in COUNTED.items():
+            wanted = {row["record_id"] for row in rows if fits(row)}
+            answer = ask(question, limit=1, **more, **{name: word})
+            assert (answer.total, len(answer.rows)) == (len(wanted), bool(wanted)), (question, word)
+            found = ask(question, limit=None, order_by="task_id", search="s", **more, **{name: word}).rows
+            assert {row["record_id"] for row in found} <= wanted, (question, word)
 
 
 def test_transfers_that_failed_are_asked_for_among_the_newest_records(ask):

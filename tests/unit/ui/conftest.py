@@ -69,6 +69,7 @@ class _Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
+        self.whole = text
         self.links: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self._texts: list[str] = []

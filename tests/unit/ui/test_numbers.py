@@ -90,35 +90,65 @@ def test_each_number_of_a_run_leads_to_just_its_transfers(client, read):
             assert len(rows(client, link, "transfers")) == int(words.split()[0]), (words, link)
 
 
-def test_audits_that_failed_lead_to_why_the_run_stopped(visitor, tmp_path):
+def test_audits_that_stopped_a_run_lead_to_just_their_transfers(visitor, tmp_path):
     run = Run("orders", "one", LONG_AGO)
     for name in ("load", "clean"):
         run.end(name)
         run.audit(name, "mismatched", 2, audit_ended="failed")
+    run.end("publish", status="failed")
     with filled_store(tmp_path, [run]) as store:
         client = visitor(store, "orders")
         (link,) = [link for link, words in linked(client, "p/orders/r/one", "head") if words == "2 audits failed"]
-        section = client.get(link).text.split(f'id="{link.split("#")[1]}" ')[1].split("</section>")[0]
-        assert section.count("<li>") == 2
+        assert len(rows(client, link, "transfers")) == 2
 
 
-#: A cell that counts transfers, be they in several states; numbers of records are greater.
-COUNTS = re.compile(r"\d{1,2}|\d+ [a-z ]+(, \d+ [a-z ]+)*")
+#: What counts transfers or attempts, after the sign of its state; numbers of records are greater.
+COUNTS = re.compile(r"[^\w ]?(?:last )?(\d{1,2})(?: (?!(?:d|h|min|s)\b)[a-z ]+)?")
 
 
-def counted(client, page, table):
-    """Return the links of cells that count transfers, each with how many those are."""
+def counted(client, page, table=None, lists=("transfers", "attempts")):
+    """Return the links of numbers that count rows of a list, each with how many those are."""
     for link, words in linked(client, page, table):
-        if "/transfers?" in link and COUNTS.fullmatch(words):
-            yield link, sum(map(int, re.findall(r"\d+", words)))
+        told = COUNTS.fullmatch(words)
+        if told and any(f"/{name}?" in link or link.endswith(f"#{name}") for name in lists):
+            yield link, int(told[1])
 
 
 @pytest.mark.parametrize(("page", "table"), [("", "pipelines"), ("runs", "runs"), ("ready", "readiness")])
 def test_numbers_of_tables_lead_to_what_makes_them_up(client, page, table):
     numbers = [*counted(client, page, table)]
-    assert len(numbers) >= 7
+    assert len(numbers) >= 12
     for link, told in numbers:
         assert len(rows(client, link, "transfers")) == told, link
+
+
+def test_numbers_of_a_run_with_transfers_of_all_kinds_lead_each_to_its_own(visitor, tmp_path):
+    run = Run("orders", "one", LATELY)
+    run.end("load")
+    run.audit("load", "matched", 2)
+    run.start("clean")
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        for page, table in (("", "pipelines"), ("runs", "runs"), ("p/orders", "runs")):
+            told = [words for link, words in linked(client, page, table) if "/transfers?" in link]
+            assert told[:6] == ["1 completed", "1 running", "1 pending", "1 not run", "1", "1"]
+            for link, number in counted(client, page, table):
+                assert len(rows(client, link, "transfers")) == number, link
+        told = {words: link for link, words in linked(client, "p/orders/r/one", "head")}
+        assert len(rows(client, told["3 transfers"], "transfers")) == 3
+        page = client.get(told["3 transfers"]).text
+        assert '<option value="to_run" selected>all but not run</option>' in page
+
+
+def test_a_disabled_transfer_is_not_among_those_that_fill_a_stage(visitor, tmp_path):
+    with filled_store(tmp_path, [whole_run("orders", "one", LONG_AGO, stage="everything")]) as store:
+        client = visitor(store, "orders")
+        numbers = [*counted(client, "ready", "readiness")]
+        assert [number for _, number in numbers] == [3, 3]
+        for link, told in numbers:
+            assert len(rows(client, link, "transfers")) == told, link
+        (link,) = [link for link, words in linked(client, "ready?stage=everything", "answer") if "records" in words]
+        assert len(rows(client, link, "transfers")) == 4
 
 
 def test_two_pipelines_of_one_dag_are_counted_each_for_itself(visitor, tmp_path, read):
@@ -154,15 +184,28 @@ def test_numbers_of_what_fails_and_what_is_slow_lead_to_the_attempts(visitor, tm
         client = visitor(store, "orders")
         for window, failed, longer in (("", 4, 2), ("?since=36h", 2, 2), ("?until=36h", 2, 0)):
             for table, told in (("flaky", failed), ("slow", longer)):
-                numbers = [
-                    (link, int(words))
-                    for link, words in linked(client, f"p/orders{window}", table)
-                    if "/t/" in link and words.isdigit()
-                ]
+                numbers = [*counted(client, f"p/orders{window}", table)]
                 assert [number for _, number in numbers][:1] == ([told] if told else [])
                 for link, number in numbers:
-                    first = rows(client, link, "attempts")
-                    assert len(first) == number or "attempts.sort=-actual_seconds" in link
+                    assert len(rows(client, link, "attempts")) == number, link
+            for link, number in counted(client, f"p/orders{window}", "head"):
+                assert len(rows(client, link, "attempts")) == number, link
+
+
+def test_averages_and_shares_lead_to_the_attempts_that_make_them_up(visitor, tmp_path):
+    runs = [good_run("orders", f"r{day}", NOW - timedelta(days=day)) for day in range(4)]
+    for run in runs[:2]:
+        run.end("publish", 40, 30, attempt=2)
+    runs[3].end("publish", 50, 1, attempt=2, status="failed")
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders")
+        told = {words: rows(client, link, "attempts") for link, words in linked(client, "p/orders", "slow")}
+        for words in ("2.5 times", "12 min 40 s", "30 min", "5 min"):
+            assert len(told[words]) == 6, words
+        assert "30 min" in told["30 min"][0]
+        told = {words: rows(client, link, "attempts") for link, words in linked(client, "p/orders", "flaky")}
+        assert len(told["50 %"]) == 8
+        assert len(told["14 %"]) == 7
 
 
 def test_numbers_of_a_transfer_lead_to_its_attempts(visitor, tmp_path):
@@ -171,8 +214,27 @@ def test_numbers_of_a_transfer_lead_to_its_attempts(visitor, tmp_path):
     with filled_store(tmp_path, runs) as store:
         client = visitor(store, "orders")
         told = {words: link for link, words in linked(client, "p/orders/t/publish?run_id=r1", "durations")}
-        assert len(rows(client, told["5 completed attempts"], "attempts")) == 5
-        assert "30 min" in rows(client, told["1 attempt"], "attempts")[0]
+        for words in ("5 completed attempts", "4 min", "30 min"):
+            assert len(rows(client, told[words], "attempts")) == 5, words
+        assert "30 min" in rows(client, told["30 min"], "attempts")[0]
+        (late,) = rows(client, told["1 attempt"], "attempts")
+        assert "30 min" in late
+
+
+def test_numbers_of_a_transfer_of_two_dags_lead_to_the_attempts_of_all(visitor, tmp_path):
+    days = [LONG_AGO - timedelta(days=day) for day in range(4)]
+    runs = [good_run("orders", f"r{at.day}", at, dag_id=dag) for at in days for dag in ("orders", "other")]
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders", "other")
+        for page, told in (("p/orders/t/clean", [16, 8, 8]), ("p/orders/t/clean?dag_id=other", [8, 4, 4])):
+            numbers = [*counted(client, page, "head")]
+            assert [number for _, number in numbers] == told
+            for link, number in numbers:
+                assert len(rows(client, link, "attempts")) == number, link
+        for page in ("p/orders", "p/orders?dag_id=other"):
+            for table in ("flaky", "durations"):
+                for link, number in counted(client, page, table):
+                    assert len(rows(client, link, "attempts")) == number, link
 
 
 def test_what_waits_leads_to_where_it_waits(visitor, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airflow_provider_pipetrack.tracking.questions import Answer
 from airflow_provider_pipetrack.ui.trend import Drift, Flakiness, drift, flakiness
 from tests.tracking_history import NOW, Run
 from tests.unit.ui.conftest import filled_store
@@ -25,6 +27,26 @@ def attempts(*seconds, failed=(), retries=()):
     ]
 
 
+def at_once(rows):
+    """Return the attempts as those of a mapped transfer, which are made at the same moment."""
+    return [{**row, "created_timestamp": NEWEST} for row in rows]
+
+
+def asked_of(rows):
+    """Return what answers as the storage does that has these attempts."""
+    fits = {
+        "ended": lambda row: True,
+        "failed": lambda row: row["transfer_status"] == "failed",
+        "retried": lambda row: row["retry_attempt_number"] > 0,
+    }
+
+    def ask(*, status, limit, since=None):
+        found = [row for row in rows if fits[status](row) and (since is None or row["created_timestamp"] >= since)]
+        return Answer(found[:limit], len(found))
+
+    return ask
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -34,11 +56,16 @@ def attempts(*seconds, failed=(), retries=()):
             attempts(*[5.0] * 60, failed={1, 49, 50, 59}, retries={0, 48, 58}),
             Flakiness(50, 2, 2, NEWEST - timedelta(days=49)),
         ),
+        (at_once(attempts(*[5.0] * 60, failed={1, 49, 50, 59})), Flakiness(60, 4, 0, NEWEST)),
     ],
-    ids=["too few", "none", "the last fifty"],
+    ids=["too few", "none", "the last fifty", "all of a mapped one"],
 )
 def test_how_the_last_attempts_ended(rows, told):
-    assert flakiness(rows) == told
+    assert flakiness(asked_of(rows)) == told
+
+
+def drifted(recent, before, *days):
+    return Drift(recent, before, 12.0, 5.0, *(NEWEST - timedelta(days=day) for day in days))
 
 
 @pytest.mark.parametrize(
@@ -46,14 +73,28 @@ def test_how_the_last_attempts_ended(rows, told):
     [
         (attempts(*[9.0] * 19), None),
         (attempts(*[9.0] * 10, *[0.0] * 10), None),
-        (attempts(*[12.0] * 10, *[5.0] * 10), Drift(10, 10, 12.0, 5.0)),
-        (attempts(*[12.0] * 10, *[5.0] * 40, *[100.0] * 90), Drift(10, 40, 12.0, 5.0)),
-        (attempts(*[12.0] * 9, 1.0, 12.0, *[5.0] * 40, failed={9}), Drift(10, 40, 12.0, 5.0)),
+        (attempts(*[12.0] * 10, *[5.0] * 10), drifted(10, 10, 9, 19)),
+        (attempts(*[12.0] * 10, *[5.0] * 40, *[100.0] * 90), drifted(10, 40, 9, 49)),
+        (attempts(*[12.0] * 9, 1.0, 12.0, *[5.0] * 40, failed={9}), drifted(10, 40, 10, 50)),
+        (at_once(attempts(*[12.0] * 15)) + attempts(*[0.0], *[5.0] * 12)[1:], drifted(15, 12, 0, 12)),
+        (at_once(attempts(*[12.0] * 90)), None),
     ],
-    ids=["too few", "nothing to compare", "as many", "more", "failed ones do not count"],
+    ids=["too few", "nothing to compare", "as many", "more", "failed do not count", "mapped", "mapped, one run"],
 )
 def test_what_the_last_took_beside_those_before(rows, told):
-    assert drift(rows) == told
+    assert drift(rows, is_all=True) == told
+
+
+def test_of_the_oldest_moment_some_attempts_may_be_missing():
+    rows = attempts(*[12.0] * 10, *[5.0] * 11)
+    assert drift(rows, is_all=False) == drifted(10, 10, 9, 19)
+    assert drift(rows[:-1], is_all=False) is None
+
+
+def listed(client, read, page, words):
+    """Return the text of the page that some words lead to."""
+    (href,) = re.findall(f'<a href="([^"]*)#attempts">{words}</a>', page.whole)
+    return read(client, href.replace("../../../", "").replace("&amp;", "&")).text
 
 
 @pytest.mark.parametrize(
@@ -66,7 +107,7 @@ def test_what_the_last_took_beside_those_before(rows, told):
     ],
 )
 def test_a_drift_is_told_in_words(recent, before, words):
-    assert Drift(10, 40, recent, before).times == words
+    assert Drift(10, 40, recent, before, NEWEST, NEWEST).times == words
 
 
 def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path, read):
@@ -83,6 +124,8 @@ def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path
         client = visitor(store, "orders")
         page = read(client, "p/orders/t/load?run_id=r01")
         assert "Of its last 25 attempts none failed, none were retries." in page.text
+        for words, number in (("last 25 attempts", 25), ("last 10 completed ones", 10), ("15 before them", 15)):
+            assert f" {number} CSV" in listed(client, read, page, words)
         assert (
             "Its last 10 completed ones took 12 min in the median, the 15 before them 5 min: 2.4 times as long."
             in page.text
@@ -90,8 +133,8 @@ def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path
         page = read(client, "p/orders/t/clean")
         assert "Of its last 10 attempts 5 failed, 5 were retries." in page.text
         assert "in the median" not in page.text
-        (link,) = [link for link in page.links if "status=failed" in link and "since=" in link]
-        assert " 5 CSV" in read(client, link.replace("../../../", "").split("#")[0]).text
+        assert " 5 CSV" in listed(client, read, page, "5 failed")
+        assert " 5 CSV" in listed(client, read, page, "5 were retries")
         assert "Of its last" not in read(client, "p/orders/t/publish").text
 
 
@@ -104,6 +147,5 @@ def test_attempts_that_failed_before_they_began_count(visitor, tmp_path, read):
         client = visitor(store, "orders")
         page = read(client, "p/orders/t/load")
         assert "Of its last 10 attempts 4 failed, none were retries." in page.text
-        (link,) = [link for link in page.links if "status=failed" in link and "since=" in link]
-        assert " 4 CSV" in read(client, link.replace("../../../", "").split("#")[0]).text
+        assert " 4 CSV" in listed(client, read, page, "4 failed")
         assert "Of its last 10 attempts 10 failed, none were retries." in read(client, "p/orders/t/clean").text
