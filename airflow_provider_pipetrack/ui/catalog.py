@@ -30,14 +30,16 @@ PIPELINES = Table(
     "pipelines",
     (
         Column("Pipeline", cells.pipeline, "pipeline_id"),
-        Column("Last runs, old to new", cells.strip),
+        Column(
+            "Last runs, old to new", cells.strip, "failures", most_first=True, sorted_by="how many of these runs failed"
+        ),
         Column("Now", cells.state_of_run, "state"),
         Column("Last run's transfers", cells.counts, "transfers", most_first=True),
         Column("Audits", cells.audits, "audits_mismatched", most_first=True),
         Column("Overdue", cells.overdue, "overdue", numeric=True),
-        Column("Owner", cells.owners),
+        Column("Owner", cells.owners, "first_owner", sorted_by="the first of the owners"),
         Column("Last run began", moment_cell("began_at"), "began_at"),
-        Column("Next", cells.following),
+        Column("Next", cells.following, "next_run_at", sorted_by="the moment; what has none comes last"),
     ),
     "No pipeline has left a record yet.",
     "Put a pipeline file into the dags folder, or use TrackedOperator in a Dag; its first run shows up here.",
@@ -51,7 +53,7 @@ RUNS = Table(
         Column("Pipeline", cells.pipeline, "pipeline_id"),
         Column("State", cells.state_of_run, "state"),
         Column("Began", moment_cell("began_at"), "began_at"),
-        Column("Took", cells.run_took, numeric=True),
+        Column("Took", cells.run_took, "took_seconds", numeric=True, sorted_by="what it took, or takes so far"),
         Column("Transfers", cells.counts_of_run, "transfers", most_first=True),
         Column("Failed", cells.failed_names, "failed", most_first=True),
         Column("Audits", cells.audits_of_run, "audits_mismatched", most_first=True),

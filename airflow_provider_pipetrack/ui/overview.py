@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,12 +13,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
-from airflow_provider_pipetrack.ui.configured import next_run
+from airflow_provider_pipetrack.ui.configured import Next, next_run
 from airflow_provider_pipetrack.ui.filters import PIPELINE_STATES, STATUSES, TRANSFER_STATES
 from airflow_provider_pipetrack.ui.paths import link, run_link
-from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Row, Table
+from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Orders, Row, Table
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
+from airflow_provider_pipetrack.ui.words import FAILED, State, exact, location_state, run_state
 
 router = APIRouter()
 
@@ -25,6 +26,8 @@ router = APIRouter()
 _LIST = ("search", "pipeline_id", "status", "owner", "task_id", "audit_result", "stage", "target", "since", "until",
          "dag_id", "run_id")  # fmt: skip
 _FEW = replace(catalog.ATTENTION, size=8)
+#: Pipelines whose last runs are asked for at once: the answer has a thousand runs at most, ten of each.
+_ASKED_AT_ONCE = 100
 
 
 @router.get("/", name="overview")
@@ -35,11 +38,12 @@ def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     values = shown.filters.values
     if "status" in values:
         values["shown_state"] = values.pop("status")
-    export = shown.export(catalog.PIPELINES) or troubled.export(_FEW)
+    orders = _orders(asker, shown.root)
+    export = shown.export(catalog.PIPELINES, orders=orders) or troubled.export(_FEW)
     if export is not None:
         return export
     attention = troubled.show(_FEW)
-    pipelines = shown.show(catalog.PIPELINES, beside=partial(_beside, asker))
+    pipelines = shown.show(catalog.PIPELINES, partial(_beside, asker), orders)
     return shown.page(
         "overview.html",
         pipelines=pipelines,
@@ -97,21 +101,39 @@ def _pools(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
 
 def _beside(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
     """Give the last runs of the pipelines on the page, and when they run next."""
-    configured = asker.configured(rows)
-    nexts = {_pair(row): next_run(configured.get(row["config_hash"]), row["began_at"], context.now) for row in rows}
-    known = {pair: following for pair, following in nexts.items() if following is not None}
+    nexts = zip(map(_pair, rows), _nexts(asker, rows), strict=True)
+    known = {pair: following for pair, following in nexts if following is not None}
     return replace(context, strips=_strips(asker, context.root, rows), nexts=known)
+
+
+def _orders(asker: Asker, root: str) -> Orders:
+    """Return how pipelines are sorted by what is not in their records; there are no more than somebody has written."""
+
+    def failures(rows: Sequence[Row]) -> Sequence[int]:
+        strips = _strips(asker, root, rows)
+        return [sum(mark.state is FAILED for mark in strips.get(_pair(row), ())) for row in rows]
+
+    def moments(rows: Sequence[Row]) -> Sequence[datetime | None]:
+        return [following.moment if following else None for following in _nexts(asker, rows)]
+
+    return {"failures": failures, "next_run_at": moments}
+
+
+def _nexts(asker: Asker, rows: Sequence[Row]) -> list[Next | None]:
+    """Return for each pipeline when it runs next."""
+    configured = asker.configured(rows)
+    return [next_run(configured.get(row["config_hash"]), row["began_at"], asker.now) for row in rows]
 
 
 def _strips(asker: Asker, root: str, rows: Sequence[Row]) -> dict[tuple[str, str], list[Mark]]:
     """Return the last runs of pipelines, the oldest first."""
     strips: dict[tuple[str, str], list[Mark]] = {}
     names = sorted({row["pipeline_id"] for row in rows})
-    found = asker.ask("last_runs", pipeline_ids=names, limit=None).rows if names else []
-    for row in found:
-        state = run_state(row)
-        mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
-        strips.setdefault(_pair(row), []).insert(0, mark)
+    for first in range(0, len(names), _ASKED_AT_ONCE):
+        for row in asker.ask("last_runs", pipeline_ids=names[first : first + _ASKED_AT_ONCE], limit=None).rows:
+            state = run_state(row)
+            mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
+            strips.setdefault(_pair(row), []).insert(0, mark)
     return strips
 
 

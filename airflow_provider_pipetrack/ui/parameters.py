@@ -38,7 +38,9 @@ class _Asked(BaseModel):
     owner: Text | None = None
     status: Status | None = None
     search: Text | None = Field(None, description="In ids, stages, owners, errors and decisions.")
-    order_by: str | None = Field(None, description="A column of the answer.")
+    order_by: str | None = Field(
+        None, description="A column of the answer; of pipelines also `first_owner`, of runs `took_seconds`."
+    )
     descending: bool = Field(default=False, description="Whether the greatest comes first.")
     limit: int = Field(100, ge=1, le=1000, description="Most rows of this answer.")
     offset: int = Field(0, ge=0, le=2**31, description="Rows to leave out at the beginning.")

@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -92,13 +94,17 @@ class Context:
 
 
 Beside = Callable[[Context, Sequence[Row]], Context]
+#: What the rows of a table are sorted by where no query can, by its name in addresses: given all rows, of which there
+#: are few, a value for each; None comes last.
+Orders = Mapping[str, Callable[[Sequence[Row]], Sequence[Any]]]
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of a table.
 
-    :param sort: the answer's column that it is sorted by; None when it cannot be.
+    :param sort: the answer's column that it is sorted by, or one of the table's :data:`Orders`; None when it cannot be.
+    :param sorted_by: what that is, in words, where the title does not say it.
     :param numeric: whether it is aligned to the right.
     :param most_first: whether the greatest is wanted first, as it is of numbers and moments in any case.
     """
@@ -108,6 +114,7 @@ class Column:
     sort: str | None = None
     numeric: bool = False
     most_first: bool = False
+    sorted_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,12 +141,14 @@ class Head:
     """The head of a column as it is shown.
 
     :param order: ``ascending`` or ``descending`` where the table is sorted by it.
+    :param hint: what it is sorted by, where the title does not say it.
     """
 
     title: str
     numeric: bool
-    href: str | None
-    order: str | None
+    href: str | None = None
+    order: str | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,7 @@ def show(
     *,
     filtered: bool,
     beside: Beside | None = None,
+    orders: Orders = MappingProxyType({}),
 ) -> Shown:
     """Ask a table's question and return the page that the address wants.
 
@@ -181,9 +191,10 @@ def show(
     :param filters: filters of the question.
     :param filtered: whether the reader has filtered, so that an empty table is no surprise.
     :param beside: gives what cells need beside the rows that turned out to be on the page.
+    :param orders: how columns are sorted that no query can sort by.
     """
-    turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
-    answer, turn = _page(table, asker, turn, filters)
+    turn = _turn(table, asked)
+    answer, turn = _page(table, asker, turn, filters, orders)
     offset = (turn.page - 1) * table.size
     more = offset + len(answer.rows) < answer.total
     of_run = "run_id" in filters and table.question in ("attempts", "transfers")
@@ -217,14 +228,23 @@ def address(asked: Mapping[str, str], **changes: Any) -> str:
     return "?" + urlencode(query, errors="replace")
 
 
-def exported(table: Table, asker: Asker, asked: Mapping[str, str], filters: Mapping[str, Any]) -> Iterator[str]:
-    """Return a table's answer as CSV, all columns of it, in the order of the page."""
-    turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+def exported(
+    table: Table,
+    asker: Asker,
+    asked: Mapping[str, str],
+    filters: Mapping[str, Any],
+    orders: Orders = MappingProxyType({}),
+) -> Iterator[str]:
+    """Return a table's answer as CSV, all columns of it, in the order of the page.
+
+    :param orders: see :func:`show`.
+    """
+    turn = _turn(table, asked)
     names: list[str] | None = None
     for offset in range(0, MOST_EXPORTED, _EXPORTED_AT_ONCE):
         # A long export is many questions; each has the time of a page.
         chunk = replace(asker, unreachable={})
-        answer = chunk.ask(table.question, **filters, **_order(turn), limit=_EXPORTED_AT_ONCE, offset=offset)
+        answer = _ask(table, chunk, turn, filters, orders, limit=_EXPORTED_AT_ONCE, offset=offset)
         if names is None:
             names = list(answer.rows[0]) if answer.rows else [column.sort for column in table.columns if column.sort]
             yield _csv([names])
@@ -282,33 +302,46 @@ def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
     return cell
 
 
-def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any]) -> tuple[Answer, Turn]:
+def _turn(table: Table, asked: Mapping[str, str]) -> Turn:
+    return read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+
+
+def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], orders: Orders) -> tuple[Answer, Turn]:
     """Ask for a page; for one behind the last, the last."""
-    answer = _ask(table, asker, turn, filters)
+    answer = _ask(table, asker, turn, filters, orders, limit=table.size, offset=(turn.page - 1) * table.size)
     if answer.rows or not answer.total or turn.page == 1:
         return answer, turn if answer.rows else replace(turn, page=1)
     last = replace(turn, page=-(-answer.total // table.size))
-    return _ask(table, asker, last, filters), last
+    return _ask(table, asker, last, filters, orders, limit=table.size, offset=(last.page - 1) * table.size), last
 
 
-def _ask(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any]) -> Answer:
-    offset = (turn.page - 1) * table.size
-    return asker.ask(table.question, **filters, **_order(turn), limit=table.size, offset=offset)
+def _ask(
+    table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], orders: Orders, *, limit: int, offset: int
+) -> Answer:
+    order = orders.get(turn.order_by or "")
+    if order is None:
+        by = {"order_by": turn.order_by, "descending": turn.descending}
+        return asker.ask(table.question, **filters, **by, limit=limit, offset=offset)
+    whole = asker.ask(table.question, **filters, limit=None)
+    rows = _sorted(whole.rows, order(whole.rows), descending=turn.descending)
+    return replace(whole, rows=rows[offset : offset + limit])
 
 
-def _order(turn: Turn) -> dict[str, Any]:
-    return {"order_by": turn.order_by, "descending": turn.descending}
+def _sorted(rows: Sequence[Row], keys: Sequence[Any], *, descending: bool) -> list[Any]:
+    known = [(key, row) for key, row in zip(keys, rows, strict=True) if key is not None]
+    unknown = [row for key, row in zip(keys, rows, strict=True) if key is None]
+    return [row for _, row in sorted(known, key=itemgetter(0), reverse=descending)] + unknown
 
 
 def _head(column: Column, key: str, turn: Turn, asked: Mapping[str, str]) -> Head:
     if column.sort is None:
-        return Head(column.title, column.numeric, None, None)
+        return Head(column.title, column.numeric)
     sorted_by = turn.order_by == column.sort
     most_first = column.most_first or column.numeric or column.sort.endswith(("_at", "_timestamp"))
     down = not turn.descending if sorted_by else most_first
     href = address(asked, **{f"{key}.sort": ("-" if down else "") + column.sort, f"{key}.page": None})
     order = ("descending" if turn.descending else "ascending") if sorted_by else None
-    return Head(column.title, column.numeric, href, order)
+    return Head(column.title, column.numeric, href, order, column.sorted_by)
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response
@@ -14,7 +15,17 @@ from airflow_provider_pipetrack.tracking.reading import NOT_HERE
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, linked, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
-from airflow_provider_pipetrack.ui.tables import MOST_EXPORTED, Beside, Context, Row, Shown, Table, exported, show
+from airflow_provider_pipetrack.ui.tables import (
+    MOST_EXPORTED,
+    Beside,
+    Context,
+    Orders,
+    Row,
+    Shown,
+    Table,
+    exported,
+    show,
+)
 
 
 @dataclass
@@ -66,25 +77,30 @@ class View:
         )
         return replace(self, filters=replace(self.filters, values=values, texts=texts))
 
-    def show(self, table: Table, beside: Beside | None = None) -> Shown:
+    def show(self, table: Table, beside: Beside | None = None, orders: Orders = MappingProxyType({})) -> Shown:
         """Return the page of a table that the address wants.
 
         :param beside: gives what cells need beside their rows.
+        :param orders: how columns are sorted that no query can sort by.
         """
         context = Context(self.root, self.asker.now, self._asked_texts)
         filtered = bool(self.filters.texts)
-        return show(table, self.asker, self.asked, self._wanted, context, filtered=filtered, beside=beside)
+        found = self.asker, self.asked, self._wanted, context
+        return show(table, *found, filtered=filtered, beside=beside, orders=orders)
 
     def first(self, table: Table) -> Sequence[Row]:
         """Return the row that stands first in a table's own order, if there is one."""
         return self.asker.ask(table.question, **self._wanted, limit=1).rows
 
-    def export(self, *tables: Table) -> Response | None:
-        """Return the table that the address wants as CSV, or None when it wants the page."""
+    def export(self, *tables: Table, orders: Orders = MappingProxyType({})) -> Response | None:
+        """Return the table that the address wants as CSV, or None when it wants the page.
+
+        :param orders: how columns are sorted that no query can sort by.
+        """
         wanted = self.asked.get("export")
         for table in tables:
             if table.key == wanted:
-                rows = exported(table, self.asker, self.asked, self._wanted)
+                rows = exported(table, self.asker, self.asked, self._wanted, orders)
                 named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
                 return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
         return None

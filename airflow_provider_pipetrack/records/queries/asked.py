@@ -207,7 +207,9 @@ class Asked:
         return {
             **FRAGMENTS,
             "columns": COLUMN_LIST,
-            "elapsed": dialect.elapsed,
+            "elapsed": dialect.between.format("t.transfer_start_timestamp", ":now"),
+            "until_now": dialect.between.format("started_at", ":now"),
+            "until_end": dialect.between.format("started_at", "ended_at"),
             "audit_ended": qualified(dialect.audit_ended),
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),

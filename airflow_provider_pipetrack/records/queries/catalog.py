@@ -101,7 +101,7 @@ _ONE_TRANSFER, _ONE_RUN, _ONE_PIPELINE = ("dag_id", "task_id"), ("dag_id", "run_
 
 QUESTIONS: Mapping[str, Question] = {
     "pipelines": Question(
-        (*_RUN, "owners", *_AS_SHOWN),
+        (*_RUN, "owners", "first_owner", *_AS_SHOWN),
         _NEWEST,
         _ONE_PIPELINE,
         filters=(*RECORD_FILTERS, *_AS_SHOWN),
@@ -109,7 +109,7 @@ QUESTIONS: Mapping[str, Question] = {
         counted=_ONE_PIPELINE,
     ),
     "runs": Question(
-        (*_RUN, "failed_transfers"),
+        (*_RUN, "failed_transfers", "took_seconds"),
         _NEWEST,
         _ONE_RUN,
         filters=(*RECORD_FILTERS, *SORTED_RUNS),

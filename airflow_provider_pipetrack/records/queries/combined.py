@@ -77,6 +77,10 @@ def run_together(one: Row, other: Row) -> Row:
         if name in row:
             row[name] = sorted({*(one.get(name) or ()), *(other.get(name) or ())})
     row["state"] = _run_state(row)
+    if "took_seconds" in row:
+        row["took_seconds"] = _took_together(one, other)
+    if "first_owner" in row:
+        row["first_owner"] = next(iter(row["owners"]), None)
     if "shown_state" in row:
         row["shown_state"] = _shown_state(row)
     return row
@@ -176,6 +180,15 @@ def _run_state(row: Row) -> str:
     if row["completed"]:
         return "in_progress" if row["pending"] else "completed"
     return "pending"
+
+
+def _took_together(one: Row, other: Row) -> float | None:
+    """Return what a run took, from when its first part started to when its last ended, or was looked at."""
+    parts = [row for row in (one, other) if row["started_at"] and row["took_seconds"] is not None]
+    if not parts:
+        return None
+    begin = min(row["started_at"] for row in parts)
+    return round(max(float((row["started_at"] - begin).total_seconds() + row["took_seconds"]) for row in parts), 3)
 
 
 def _shown_state(row: Row) -> str:

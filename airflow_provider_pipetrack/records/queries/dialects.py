@@ -34,7 +34,7 @@ class QueryDialect:
     """How one database writes what the templates leave open.
 
     :param placeholder: how a bound value is written, with ``{}`` for its name.
-    :param elapsed: seconds from the attempt's start to ``:now``.
+    :param between: seconds from ``{0}`` to ``{1}``.
     :param listed: a list of the distinct texts ``{}`` that are not NULL, as JSON or an array.
     :param among: whether ``{}`` is one of the texts in ``:dags``; empty where a database plans better with each text
         bound by itself.
@@ -49,7 +49,7 @@ class QueryDialect:
     """
 
     placeholder: str
-    elapsed: str
+    between: str
     listed: str
     newer: str
     audit_ended: str
@@ -67,7 +67,7 @@ def _json_extracts() -> str:
 
 SQLITE_QUERIES = QueryDialect(
     placeholder=":{}",
-    elapsed="((julianday(:now) - julianday(t.transfer_start_timestamp)) * 86400.0)",
+    between="((julianday({1}) - julianday({0})) * 86400.0)",
     listed="json_group_array(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
     newer=f"SELECT {_json_extracts()} FROM json_each(:newer)",
     audit_ended=AUDIT_ENDS["sqlite"],
@@ -77,7 +77,7 @@ SQLITE_QUERIES = QueryDialect(
 )
 POSTGRES_QUERIES = QueryDialect(
     placeholder="%({})s",
-    elapsed="CAST(EXTRACT(EPOCH FROM (:now - t.transfer_start_timestamp)) AS double precision)",
+    between="CAST(EXTRACT(EPOCH FROM ({1} - {0})) AS double precision)",
     listed="json_agg(DISTINCT {0}) FILTER (WHERE {0} IS NOT NULL)",
     among="{} = ANY(CAST(:dags AS text[]))",
     newer="SELECT {columns} FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:newer AS jsonb))",
@@ -100,7 +100,7 @@ def _snowflake_casts() -> str:
 
 SNOWFLAKE_QUERIES = QueryDialect(
     placeholder="%({})s",
-    elapsed="(DATEDIFF(microsecond, t.transfer_start_timestamp, CAST(:now AS TIMESTAMP_TZ)) / 1000000.0)",
+    between="(DATEDIFF(microsecond, {0}, CAST({1} AS TIMESTAMP_TZ)) / 1000000.0)",
     listed="ARRAY_AGG(DISTINCT {0})",
     newer=f"SELECT {_snowflake_casts()} FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:newer))) f",
     audit_ended=AUDIT_ENDS["snowflake"],
@@ -151,6 +151,8 @@ def reader_of(columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], dict[st
 
 def _reader(name: str) -> Callable[[Any], Any] | None:
     """Return what reads the values of a column; None where a driver gives them as they are."""
+    if name == "took_seconds":
+        return lambda value: round(float(value), 3)  # a database knows moments less exactly than it tells
     kind = _KINDS.get(name) or (BY_NAME[name].kind if name in BY_NAME else None)
     if name in _LISTS:
         return lambda value: sorted(read_value("json", value) or ())

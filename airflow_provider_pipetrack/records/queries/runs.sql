@@ -12,7 +12,12 @@ attempt AS (
     FROM begun
     JOIN {source} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id {of_pipeline} {unless_newer}
   ]]) t
+),
+standing AS (
+  SELECT MAX(t.pipeline_id) AS pipeline_id, t.dag_id, t.run_id, {run_columns}, {failed_transfers} AS failed_transfers
+  FROM attempt t
+  GROUP BY t.dag_id, t.run_id
 )
-SELECT MAX(t.pipeline_id) AS pipeline_id, t.dag_id, t.run_id, {run_columns}, {failed_transfers} AS failed_transfers
-FROM attempt t
-GROUP BY t.dag_id, t.run_id
+SELECT standing.*,
+  CASE WHEN state = 'in_progress' OR ended_at IS NULL THEN {until_now} ELSE {until_end} END AS took_seconds
+FROM standing
