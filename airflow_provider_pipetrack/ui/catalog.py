@@ -10,6 +10,8 @@ from airflow_provider_pipetrack.ui import cells
 from airflow_provider_pipetrack.ui.tables import Cell, Column, Context, Row, Table, moment_cell, text_cell
 from airflow_provider_pipetrack.ui.words import duration, number, percent, times
 
+#: The column of a timeline that has its bars, below the marks of its axis.
+WHEN = "When"
 _STAGES = (
     Column("From", text_cell("stage_i_details", 40), "stage_i_details"),
     Column("To", text_cell("stage_i_plus_1_details", 40), "stage_i_plus_1_details"),
@@ -109,6 +111,27 @@ ATTEMPTS = Table(
 #: The attempts of one run, which are of many transfers; the timeline above has drawn all of them.
 RUN_ATTEMPTS = replace(
     ATTEMPTS, columns=(Column("Transfer", cells.transfer_of_run, "task_id"), *ATTEMPTS.columns[1:]), size=20
+)
+#: The transfers of one run. What stands in its cells is drawn, see :mod:`~airflow_provider_pipetrack.ui.timeline_rows`.
+TIMELINE = Table(
+    "timeline",
+    "Timeline",
+    "transfers",
+    (
+        Column("Order", cells.drawn, "transfer_order_number", numeric=True, sorted_by="the order number"),
+        Column("Transfer", cells.drawn, "task_id"),
+        Column("State", cells.drawn, "transfer_status"),
+        Column(WHEN, cells.drawn, "transfer_start_timestamp", sorted_by="its start"),
+        Column("Audit", cells.drawn, "audit_result"),
+        Column("Took", cells.drawn, "actual_seconds", numeric=True),
+        Column("Estimate", cells.drawn, "estimated_seconds", numeric=True),
+        Column("Owner", cells.drawn, "transfer_process_owner_name"),
+        Column("Records", cells.drawn, "records_succeeded", numeric=True),
+        Column("Log", cells.drawn),
+    ),
+    "No transfer of this run has left a record yet.",
+    size=100,
+    order="transfer_order_number",
 )
 ATTENTION = Table(
     "attention",

@@ -71,7 +71,7 @@ def transfers(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 @router.get("/attention")
 def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """Everything that needs attention."""
-    names = ("search", "pipeline_id", "reason", "owner", "since", "until", "include_recovered")
+    names = ("search", "pipeline_id", "reason", "owner", "since", "until", "include_recovered", "dag_id", "run_id")
     return _list(request, asker, catalog.ATTENTION, names)
 
 

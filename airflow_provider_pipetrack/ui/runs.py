@@ -3,71 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
+from airflow_provider_pipetrack.ui.filters import TRANSFER_STATES
 from airflow_provider_pipetrack.ui.paths import attempts_link, from_segment, link
-from airflow_provider_pipetrack.ui.stops import affected_by, stops_of
-from airflow_provider_pipetrack.ui.tables import row_key
+from airflow_provider_pipetrack.ui.stops import Stop, affected_by, stops_of
+from airflow_provider_pipetrack.ui.tables import Row, row_key
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
-from airflow_provider_pipetrack.ui.views import view
+from airflow_provider_pipetrack.ui.views import View, view
 from airflow_provider_pipetrack.ui.words import audit_state, natural, run_state, state_of
 
 router = APIRouter()
 
-#: Attempts of a run that the timeline shows.
-_MOST_ATTEMPTS = 2000
-_MOST_LINES = 300
+#: What the timeline and the attempts below it are filtered by.
+_FILTERS = ("search", "status", "owner", "audit_result", "task_id")
+#: Earlier attempts of the transfers on a page of the timeline.
+_MOST_EARLIER = 2000
 #: Failures that are named.
 _MOST_STOPS = 20
+#: Transfers that did not run which are looked through for what a failure keeps waiting.
+_MOST_PENDING = 2000
 
 
 @router.get("/p/{pipeline}/r/{run}")
 def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_of)) -> Response:
     """One run."""
     pipeline_id, run_id = from_segment(pipeline), from_segment(run)
-    shown = view(request, asker, ("dag_id",), pipeline_id=pipeline_id, run_id=run_id)
-    export = shown.export(catalog.RUN_ATTEMPTS)
+    names = (*_FILTERS, "dag_id")
+    shown = view(request, asker, names, TRANSFER_STATES, pipeline_id=pipeline_id, run_id=run_id)
+    transfers = replace(shown, about={**shown.about, "include_not_run": True})
+    export = transfers.export(catalog.TIMELINE) or shown.export(catalog.RUN_ATTEMPTS)
     if export is not None:
         return export
-    wanted = {**shown.filters.values, **shown.about}
-    found = asker.ask("attempts", **wanted, limit=_MOST_ATTEMPTS, order_by="transfer_order_number")
-    summary = asker.ask("runs", **wanted).rows
-    rows = asker.compared(found.rows)
-    axis = axis_of(rows, asker.now)
-    lines = _with_pools(_lines(rows, axis, asker, shown.root), asker)
-    stops = stops_of(asker, shown.root, wanted)
-    drawn = lines[:_MOST_LINES]
+    whole = {**shown.about, "dag_id": shown.filters.values.get("dag_id")}
+    summary = asker.ask("runs", **whole).rows
+    timeline = transfers.show(catalog.TIMELINE)
+    tries = _tries(asker, whole, timeline.records)
+    axis = axis_of([attempt for attempts in tries for attempt in attempts], asker.now, summary)
+    stops = stops_of(asker, shown.root, whole)
     return shown.page(
         "run.html",
-        status=200 if rows or asker.unreachable else 404,
+        status=200 if summary or asker.unreachable else 404,
         pipeline_id=pipeline_id,
         run_id=run_id,
         summary=summary,
         run_state=run_state,
-        lines=timeline_rows(drawn, asker.now),
-        left_out=max(sum(row["transfers"] + row["not_run"] for row in summary), len(lines)) - len(drawn),
+        names=_FILTERS,
+        timeline=timeline,
+        axis_title=catalog.WHEN,
+        lines=timeline_rows(_lines(tries, axis, asker, shown), asker.now),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
-        affected=affected_by(stops, lines, asker.upstreams([line.row for line in lines]) if stops else {}),
+        affected=_affected(asker, shown.root, whole, stops),
         stops=stops[:_MOST_STOPS],
         more_stops=max(sum(row["failed"] + row["audits_failed"] for row in summary), len(stops)) - _MOST_STOPS,
         attempts=shown.show(catalog.RUN_ATTEMPTS),
-        all_transfers=link(shown.root, "transfers", run_id=run_id, pipeline_id=pipeline_id),
+        all_stops=link(shown.root, "attention", **whole, include_recovered="shown"),
+        all_pending=link(shown.root, "transfers", **whole, status="pending"),
     )
 
 
-def _lines(rows: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> list[TransferLine]:
-    """Return the run's transfers in their order, each with all its attempts."""
-    tries: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: row["retry_attempt_number"]):
-        tries.setdefault((row["dag_id"], row["task_id"], row["map_index"]), []).append(row)
-    lines = [_line(attempts, axis, asker, root) for attempts in tries.values()]
-    return sorted(lines, key=lambda line: _order(line.row))
+def _tries(asker: Asker, whole: Mapping[str, Any], rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the attempts of each transfer on a page of the timeline, the first first.
+
+    :param whole: the filters that say which run it is.
+    """
+    retried = [row for row in rows if row["retry_attempt_number"]]
+    of_retried = {
+        "task_ids": sorted({row["task_id"] for row in retried}),
+        "map_indexes": sorted({row["map_index"] for row in retried}),
+    }
+    earlier = asker.ask("attempts", **whole, **of_retried, limit=_MOST_EARLIER).rows if retried else []
+    known: dict[tuple[str, str, int], list[Row]] = {}
+    for row in sorted(earlier, key=itemgetter("retry_attempt_number")):
+        known.setdefault(_transfer(row), []).append(row)
+    return [[*(one for one in known.get(_transfer(row), ()) if _attempt(one) < _attempt(row)), row] for row in rows]
+
+
+def _transfer(row: Row) -> tuple[str, str, int]:
+    return row["dag_id"], row["task_id"], row["map_index"]
+
+
+def _attempt(row: Row) -> int:
+    return int(row["retry_attempt_number"])
+
+
+def _lines(tries: Sequence[Sequence[Row]], axis: Axis | None, asker: Asker, shown: View) -> list[TransferLine]:
+    """Return the lines of a page of the timeline, in their order."""
+    lines = _with_pools([_line(attempts, axis, asker, shown.root) for attempts in tries], asker)
+    # A database does not know that step_9 comes before step_10.
+    return lines if f"{catalog.TIMELINE.key}.sort" in shown.asked else sorted(lines, key=lambda line: _order(line.row))
+
+
+def _affected(asker: Asker, root: str, whole: Mapping[str, Any], stops: Sequence[Stop]) -> list[TransferLine]:
+    """Return what a failure keeps from running, in order."""
+    if not stops:
+        return []
+    order = {"order_by": catalog.TIMELINE.order, "limit": _MOST_PENDING}
+    pending = asker.ask("transfers", **whole, include_not_run=True, status="pending", **order).rows
+    lines = [_line([row], None, asker, root) for row in sorted(pending, key=_order)]
+    return affected_by(stops, lines, asker.upstreams(pending))
 
 
 def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLine]:
@@ -79,7 +121,7 @@ def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLin
     return [line._replace(pool=pools.get(line.row["config_hash"], {}).get(line.row["task_id"])) for line in lines]
 
 
-def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker, root: str) -> TransferLine:
+def _line(attempts: Sequence[Row], axis: Axis | None, asker: Asker, root: str) -> TransferLine:
     last = attempts[-1]
     return TransferLine(
         row=last,
@@ -92,7 +134,7 @@ def _line(attempts: Sequence[Mapping[str, Any]], axis: Axis | None, asker: Asker
     )
 
 
-def _order(row: Mapping[str, Any]) -> tuple[float, float, list[tuple[int, str]], int]:
+def _order(row: Row) -> tuple[float, float, list[tuple[int, str]], int]:
     """Order of a run's lines: as configured, and within a level as they began."""
     began = row["transfer_start_timestamp"]
     return (

@@ -125,6 +125,7 @@ class Table:
     :param title: what is read out for it.
     :param empty: what it means that it has no rows.
     :param hint: what to do then.
+    :param order: the column that it is sorted by, the least first, when nobody asks; that of the question when None.
     """
 
     key: str
@@ -134,6 +135,7 @@ class Table:
     empty: str
     hint: str = ""
     size: int = PAGE_SIZE
+    order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,8 @@ def text_cell(name: str, limit: int = 120) -> Callable[[Row, Context], Cell]:
 
 
 def _turn(table: Table, asked: Mapping[str, str]) -> Turn:
-    return read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+    turn = read_turn(asked, table.key, [column.sort for column in table.columns if column.sort])
+    return turn if turn.order_by or not table.order else replace(turn, order_by=table.order, descending=False)
 
 
 def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], orders: Orders) -> tuple[Answer, Turn]:

@@ -99,13 +99,21 @@ def round_steps(seconds: float, most: int = 5) -> list[float]:
     return [n * step for n in range(int(seconds // step) + 1)]
 
 
-def axis_of(attempts: Sequence[Mapping[str, Any]], now: datetime) -> Axis | None:
-    """Return the axis that holds all attempts, or None when none has begun."""
+def axis_of(
+    attempts: Sequence[Mapping[str, Any]], now: datetime, runs: Sequence[Mapping[str, Any]] = ()
+) -> Axis | None:
+    """Return the axis that holds all attempts, or None when none has begun.
+
+    :param runs: the runs that they are of, so that each page of a run is drawn on the axis of all of it.
+    """
     begun = [row for row in attempts if row["transfer_start_timestamp"] is not None]
-    if not begun:
+    begins = [row["transfer_start_timestamp"] for row in begun] + [row["started_at"] for row in runs]
+    ends = [_end(row, now) for row in begun] + [now if row["in_progress"] else row["ended_at"] for row in runs]
+    known = [moment for moment in begins if moment]
+    if not known:
         return None
-    begin = min(row["transfer_start_timestamp"] for row in begun)
-    end = max(_end(row, now) for row in begun)
+    begin = min(known)
+    end = max([begin, *filter(None, ends)])
     seconds = max((end - begin).total_seconds(), 1.0)
     estimated = [
         (row["transfer_start_timestamp"] - begin).total_seconds() + row["estimated_seconds"]

@@ -55,9 +55,11 @@ def timeline_rows(lines: Sequence[TransferLine], now: datetime) -> Markup:
 
 def _cells(line: TransferLine, now: datetime) -> Sequence[str]:
     row = line.row
+    place = row["transfer_order_number"]
     estimate = duration(row["estimated_seconds"]) or row["estimated_duration"] or ""
     owner = first_line(row["transfer_process_owner_name"], _NAME)
     return (
+        _cell("Order", "" if place is None else f"{place:g}", numeric=True),
         f'<th scope="row" data-title="Transfer"><span>{_name(line)}{_flags(line)}</span></th>',
         f'<td data-title="State"><span>{_badge(line.state)}{_attempt(line)}</span></td>',
         f'<td class="axis" data-title="When">{_bars(line.line)}{_remark(row)}</td>',

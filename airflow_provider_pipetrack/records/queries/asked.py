@@ -103,6 +103,12 @@ class Asked:
         return (self.order_by, self.descending) if self.order_by else self.known.order
 
     @property
+    def then(self) -> tuple[str, ...]:
+        """The columns by which that order is made certain, the smallest first."""
+        name, _ = self.sorting
+        return (*self.known.ties.get(name, ()), *(key for key in self.known.keys if key != name))
+
+    @property
     def bounds(self) -> Mapping[str, int]:
         """The filters that bound the question where nobody has narrowed it, with their values."""
         given = {name for name, value in self.filters.items() if value not in (None, "", [])}
@@ -314,12 +320,17 @@ class Asked:
 
     def _order(self, prefix: str) -> str:
         name, down = self.sorting
-        nulls = "" if name in _NEVER_NULL else " NULLS LAST"
-        rest = "".join(f", {prefix}{key}" for key in self.known.keys if key != name)
-        return f"ORDER BY {prefix}{name} {'DESC' if down else 'ASC'}{nulls}{rest}"
+        order = f"ORDER BY {prefix}{name} {'DESC' if down else 'ASC'}{_nulls(name)}"
+        # What makes a row one row is never NULL, as far as an order needs to know.
+        rest = (f", {prefix}{other}{'' if other in self.known.keys else _nulls(other)}" for other in self.then)
+        return order + "".join(rest)
 
     def _limit(self) -> str:
         return "" if self.limit is None else "LIMIT :limit OFFSET :offset"
+
+
+def _nulls(name: str) -> str:
+    return "" if name in _NEVER_NULL else " NULLS LAST"
 
 
 @dataclass(frozen=True)

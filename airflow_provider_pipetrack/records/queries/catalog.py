@@ -28,7 +28,7 @@ RECORD_FILTERS = (
 )  # fmt: skip
 
 #: Filters that take a list, with the column that has one of its values.
-LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id"}
+LISTS: Mapping[str, str] = {"pipeline_ids": "pipeline_id", "task_ids": "task_id", "map_indexes": "map_index"}
 
 #: Filters whose words have conditions of their own.
 WORDS = ("status", "audit_result")
@@ -53,6 +53,8 @@ class Question:
     :param columns: the columns of its answer.
     :param order: the column it is sorted by when the asker names none, and whether the greatest comes first.
     :param keys: what makes a row of a grouped answer one row; for others the record's id.
+    :param ties: by a column that rows are sorted by, those that they are sorted by where they have the same in it,
+        before their keys.
     :param of_the_answer: filters that look at the answer's rows instead of at records, with their column.
     :param counted: columns whose distinct values are as many as the answer's rows, where that is so.
     :param apart: whether the records that it is about have an index of their own.
@@ -73,6 +75,7 @@ class Question:
     counted_with: tuple[str, ...] | None = None
     apart: bool = False
     bounds: Mapping[str, int] = field(default_factory=dict)
+    ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unbounded: tuple[str, ...] = ()
 
 
@@ -122,10 +125,11 @@ QUESTIONS: Mapping[str, Question] = {
         filters=(*_OF_NEWEST, "include_not_run"),
         counted=(*_ONE_RUN, "task_id", "map_index"),
         counted_with=("include_not_run",),
+        ties={"transfer_order_number": ("transfer_start_timestamp", "task_id", "map_index")},
         bounds=NEWEST_RECORDS,
         unbounded=_MADE,
     ),
-    "attempts": Question(filters=_OF_NEWEST, bounds=NEWEST_RECORDS, unbounded=_MADE),
+    "attempts": Question(filters=(*_OF_NEWEST, "task_ids", "map_indexes"), bounds=NEWEST_RECORDS, unbounded=_MADE),
     "attention": Question(
         (*RECORD_COLUMNS, "reason"),
         _LATEST_CHANGE,

@@ -232,7 +232,7 @@ def _best(choose: Callable[..., Any], one: Row, other: Row, name: str) -> Any:
 def _order(asked: Asked, row: Row) -> tuple[_Place, ...]:
     """Return what a row is sorted by, as the query does: what is NULL comes last, and its key makes it certain."""
     name, down = asked.sorting
-    rest = (_Place(row[key], down=False) for key in asked.known.keys if key != name)
+    rest = (_Place(row[other], down=False) for other in asked.then)
     return (_Place(row[name], down=down), *rest)
 
 

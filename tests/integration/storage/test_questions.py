@@ -225,6 +225,34 @@ COUNTED = {
 }
 
 
+def test_transfers_of_one_order_number_stand_as_they_began_and_then_by_name(ask):
+    order = {"order_by": "transfer_order_number", "include_not_run": True}
+    rows = ask("transfers", **order, limit=None).rows
+    late = datetime.max.replace(tzinfo=timezone.utc)
+    wanted = sorted(
+        rows,
+        key=lambda row: (
+            row["transfer_order_number"] or float("inf"),
+            row["transfer_start_timestamp"] or late,
+            row["task_id"],
+            row["map_index"],
+        ),
+    )
+    names = ("task_id", "map_index", "transfer_start_timestamp")
+    assert [[row[name] for name in names] for row in rows] == [[row[name] for name in names] for row in wanted]
+    assert len({row["transfer_order_number"] for row in rows}) < len(rows)
+    paged = [ask("transfers", **order, limit=4, offset=offset).rows for offset in range(0, len(rows), 4)]
+    assert [row["record_id"] for page in paged for row in page] == [row["record_id"] for row in rows]
+
+
+def test_attempts_of_several_transfers_and_map_indexes_are_asked_for_at_once(ask):
+    everything = ask("attempts", limit=None)
+    found = ask("attempts", task_ids=["load", "pay"], map_indexes=[1, -1], limit=None)
+    wanted = [row for row in everything.rows if row["task_id"] in ("load", "pay") and row["map_index"] in (1, -1)]
+    assert shown(found, "record_id") == [(row["record_id"],) for row in wanted]
+    assert 0 < found.total < everything.total
+
+
 def test_records_that_a_number_counts_are_asked_for_by_a_word(ask):
     for question in ("attempts", "transfers"):
         more = {"include_not_run": True} if question == "transfers" else {}

@@ -214,34 +214,129 @@ def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
     assert "Affected downstream: clean (waits), publish (waits)" in page.text
 
 
-def test_a_large_run_names_its_failures_and_counts_what_it_does_not_draw(visitor, tmp_path, read):
-    failed = (500, 2103, 2104)
-    changes = [
-        change_from_record(
+FAILED_OF_WIDE = (500, 2103, 2104)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A run of 2,105 transfers, of which two have failed and one did at first."""
+
+    def change(n, **columns):
+        failed = n in FAILED_OF_WIDE
+        started = NOW - timedelta(hours=1) + timedelta(seconds=n % 97)
+        return change_from_record(
             {
                 "dag_id": "orders",
                 "run_id": "wide",
                 "task_id": "load" if n < 2104 else "publish",
                 "map_index": n if n < 2104 else -1,
                 "transfer_order_number": 1.0 if n < 2104 else 2.0,
-                "transfer_status": "failed" if n in failed else "completed",
-                "error_message": f"the shop has no page {n}" if n in failed else None,
+                "transfer_status": "failed" if failed else "completed",
+                "transfer_start_timestamp": started,
+                "transfer_end_timestamp": started + timedelta(seconds=n),
+                "actual_seconds": float(n),
+                "error_message": f"the shop has no page {n}" if failed else None,
+                "transfer_process_owner_name": "shop" if n % 2 else "crm",
+                **columns,
             }
         )
-        for n in range(2105)
-    ]
-    with filled_store(tmp_path, [SimpleNamespace(changes=changes)]) as store:
-        page = read(visitor(store, "orders"), "p/orders/r/wide").text
-    for n in failed:
+
+    changes = [*map(change, range(2105)), change(7, retry_attempt_number=1)]
+    with filled_store(tmp_path_factory.mktemp("wide"), [SimpleNamespace(changes=changes)]) as store:
+        yield store
+
+
+def drawn(client, path):
+    """Return the rows of a timeline as texts."""
+    section = client.get(path).text.split('id="timeline"', 1)[1].split("</section>")[0]
+    return [re.sub("<[^>]*>", " ", row) for row in re.findall(r"<tr data-key.*?</tr>", section, re.DOTALL)]
+
+
+def test_a_large_run_names_its_failures(visitor, wide, read):
+    page = read(visitor(wide, "orders"), "p/orders/r/wide").text
+    for n in FAILED_OF_WIDE:
         assert f"(attempt 1): the shop has no page {n}" in page
     assert "load [2103] (attempt 1)" in page
-    assert "1,805 more are not drawn" in page
-    assert "more: see" not in page
+    assert "more among" not in page
+
+
+def test_a_large_run_is_drawn_page_by_page(visitor, wide, read):
+    client = visitor(wide, "orders")
+    page = read(client, "p/orders/r/wide")
+    assert "1 to 100 of 2,105 CSV" in page.text
+    assert "?timeline.page=2#timeline" in page.links
+    names = [
+        re.search(r"load \[\d+\]|publish", row)[0]
+        for n in range(1, 23)
+        for row in drawn(client, f"p/orders/r/wide?timeline.page={n}")
+    ]
+    assert len(names) == len({*names}) == 2105
+    assert names[-1] == "publish", "its level is the second"
+    texts = [read(client, f"p/orders/r/wide?timeline.page={n}").text for n in (1, 22)]
+    axes = [re.search(r"When.*?Audit", text)[0].replace(" ▴", "") for text in texts]
+    assert axes[0] == axes[1], "each page has the axis of the whole run"
+
+
+@pytest.mark.parametrize(
+    ("order", "first"),
+    [
+        ("task_id", "load"),
+        ("-task_id", "publish"),
+        ("-transfer_order_number", "publish"),
+        ("transfer_start_timestamp", "load [0]"),
+        ("-actual_seconds", "publish"),
+        ("actual_seconds", "load [0]"),
+        ("-transfer_status", "failed"),
+    ],
+)
+def test_a_timeline_is_sorted_by_its_heads_and_exported_in_that_order(visitor, wide, order, first):
+    client = visitor(wide, "orders")
+    path = f"p/orders/r/wide?timeline.sort={order}"
+    row = drawn(client, path)[0]
+    assert first in row
+    rows = exported(client, f"{path}&export=timeline")
+    assert len(rows) == 2105
+    name, index = rows[0]["task_id"], rows[0]["map_index"]
+    assert (f"{name} [{index}]" if index != "-1" else name) in row
+    assert (
+        f'href="?timeline.sort={order[1:] if order.startswith("-") else "-" + order}#timeline"' in client.get(path).text
+    )
+
+
+def test_a_timeline_is_filtered_in_the_address(visitor, wide, read):
+    client = visitor(wide, "orders")
+    failed = drawn(client, "p/orders/r/wide?status=failed")
+    assert len(failed) == 3
+    assert len(exported(client, "p/orders/r/wide?status=failed&export=timeline")) == 3
+    page = read(client, "p/orders/r/wide?owner=shop").text
+    assert "1 to 100 of 1,052 CSV" in page
+    assert "2,102 of 2,105 transfers completed" in page, "what is said of the run is of all of it"
+    assert "Why it stopped" in page
+    assert "Nothing fits these filters. Clear them" in read(client, "p/orders/r/wide?owner=nobody").text
+
+
+def test_earlier_attempts_are_drawn_beside_the_latest(visitor, wide):
+    client = visitor(wide, "orders")
+    (row,) = [row for row in drawn(client, "p/orders/r/wide?timeline.sort=actual_seconds") if "load [7]" in row]
+    assert row.count("attempt 1: completed") == 1
+    assert row.count("attempt 2: completed") == 1
+
+
+def test_what_has_not_begun_stands_in_the_order_of_its_names(visitor, tmp_path):
+    names = [f"step_{n}" for n in range(1, 12)]
+    columns = {"dag_id": "orders", "run_id": "one", "transfer_order_number": 1.0, "transfer_status": "pending"}
+    changes = [change_from_record({**columns, "task_id": name}) for name in names]
+    with filled_store(tmp_path, [SimpleNamespace(changes=changes)]) as store:
+        rows = drawn(visitor(store, "orders"), "p/orders/r/one")
+    assert [re.search(r"step_\d+", row)[0] for row in rows] == names
 
 
 def test_of_many_failures_some_are_named_and_the_others_counted(client, read, monkeypatch):
     monkeypatch.setattr(runs, "_MOST_STOPS", 0)
-    assert "Why it stopped 1 more: see the table of all transfers" in read(client, f"p/orders/r/{FAILED_RUN}").text
+    page = read(client, f"p/orders/r/{FAILED_RUN}")
+    assert "Why it stopped 1 more among all of this run that needs attention" in page.text
+    (href,) = [link for link in page.links if "attention?" in link and "run_id=" in link]
+    assert "✗failed (attempt 3 of 3)" in read(client, href.replace("../", "")).text
 
 
 def test_a_run_is_drawn_with_attempts_estimates_and_partial_data(client, read):
