@@ -19,6 +19,8 @@ from airflow_provider_pipetrack.records.openness import (
     AUDIT_ENDED,
     AUDIT_FAILED,
     AUDIT_PASSED,
+    OVERRULED,
+    UNANSWERED,
     awaits_audit,
     evidence_of,
     has_failed_audit,
@@ -28,8 +30,7 @@ from airflow_provider_pipetrack.tracking.describe import COMPLETED, audit_change
 _KILLED = "the audit ended without a word: killed, out of memory, or its worker was lost"
 _STOPPED = "the audit was still pending when it ended: killed, out of memory, its worker was lost, or set by hand"
 _CUT_OFF = f"the audit did not end: {TIMED_OUT}"
-_BY_HAND = "Airflow says {}; the audit itself gave no answer"
-_OVERRULED = "Airflow says success; the audit itself had failed"
+_SKIPPED = "Airflow says skipped; the audit itself gave no answer"
 
 
 def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> None:
@@ -79,10 +80,10 @@ def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str
             why = _STOPPED if state == "failed" else _CUT_OFF
             _close_failed(spec, base, record, audit, said.get("error") or why)
         else:
-            told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": _BY_HAND.format(state)}
+            told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": UNANSWERED if state == "success" else _SKIPPED}
             _keep(spec, audit_change(base, "pending", told, try_number=_try_of(record), final=False, by_silence=True))
     elif state == "success" and has_failed_audit(record) and said.get("audit_task", audit) == audit:
-        told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": _OVERRULED}
+        told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": OVERRULED}
         # It counts more than what failed, and less than what a later try finds.
         _keep(spec, audit_change(base, record["audit_result"], told, try_number=_try_of(record) + 1, final=False))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
-from airflow_provider_pipetrack.records.openness import is_open
+from airflow_provider_pipetrack.records.openness import SET_TO_SUCCESS, is_open
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
@@ -57,7 +57,7 @@ _BEGUN: dict[str | None, Verdict] = {
     ),
 }
 _NOT_BEGUN: dict[str | None, Verdict] = {
-    "success": Verdict(Outcome(COMPLETED, decision="set to success without running"), Authority.TASK),
+    "success": Verdict(Outcome(COMPLETED, decision=SET_TO_SUCCESS), Authority.TASK),
     # When it is cleared it begins after all, as the same attempt.
     "failed": Verdict(Outcome(FAILED, error_message="failed before it began; Airflow says failed"), Authority.GUESS),
     "skipped": Verdict(Outcome(PENDING, decision="skipped before it began")),

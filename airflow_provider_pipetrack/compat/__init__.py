@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.compat.dags import (
     next_cron_date,
     serialize,
 )
+from airflow_provider_pipetrack.compat.event_log import Task, Viewer, who_set_to_success
 from airflow_provider_pipetrack.compat.exceptions import (
     CONTROL_FLOW,
     SUCCESSFUL_EXITS,
@@ -42,6 +43,7 @@ from airflow_provider_pipetrack.compat.operators import (
     prepared_for_mapping,
 )
 from airflow_provider_pipetrack.compat.pages import (
+    AIRFLOW,
     may_see_health,
     readable_dags,
     task_reader,
@@ -62,6 +64,7 @@ from airflow_provider_pipetrack.compat.states import (
 )
 
 __all__ = [
+    "AIRFLOW",
     "CONTROL_FLOW",
     "SUCCESSFUL_EXITS",
     "AirflowException",
@@ -71,7 +74,9 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "Task",
     "TaskDeferred",
+    "Viewer",
     "airflow_option",
     "airflow_stats",
     "connect",
@@ -104,4 +109,5 @@ __all__ = [
     "task_states",
     "trigger_classes",
     "triggers_may_ask",
+    "who_set_to_success",
 ]

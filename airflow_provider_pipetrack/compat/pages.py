@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+#: Under which key a request for a page holds Airflow's own application, which the pages are mounted in.
+AIRFLOW: Final = "pipetrack.airflow"
 
 
 def task_reader() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from airflow_provider_pipetrack.compat import plugin_base
+from airflow_provider_pipetrack.compat import AIRFLOW, plugin_base
 from airflow_provider_pipetrack.plugins.preload import preload_tasks
 
 _Base: Any = plugin_base()
@@ -30,7 +30,8 @@ class LazyApp:
             from airflow_provider_pipetrack.ui.app import build_app
 
             self._app = build_app()
-        await self._app(scope, receive, send)
+        # Whoever mounts an application leaves itself here, until that one takes its place.
+        await self._app({**scope, AIRFLOW: scope.get("app")}, receive, send)
 
 
 class PipetrackPlugin(_Base):  # type: ignore[misc]  # the base class has another home in each version of Airflow

@@ -16,6 +16,13 @@ AUDIT_ENDED: Final = "audit_ended"
 AUDIT_PASSED: Final = "passed"
 AUDIT_FAILED: Final = "failed"
 AUDIT_ASKS_AGAIN: Final = "not yet"
+#: The warnings in the metadata of an audit that somebody has set to success: it had failed, or gave no answer.
+OVERRULED: Final = "Airflow says success; the audit itself had failed"
+UNANSWERED: Final = "Airflow says success; the audit itself gave no answer"
+#: The warning of an audit that has no function.
+NOT_CHECKED: Final = "no audit function: the data was not checked"
+#: The decision of a transfer that somebody has set to success before it ran.
+SET_TO_SUCCESS: Final = "set to success without running"
 
 
 def is_open(record: Mapping[str, Any]) -> bool:
@@ -40,6 +47,18 @@ def has_failed_audit(record: Mapping[str, Any]) -> bool:
     """Return whether the audit of an attempt stopped the run: by a mismatch, or because it gave no answer."""
     stops = record.get("audit_result") in ("mismatched", "pending")
     return stops and evidence_of(record).get(AUDIT_ENDED) == AUDIT_FAILED
+
+
+def is_accepted_by_rule(record: Mapping[str, Any]) -> bool:
+    """Return whether the run went on in spite of an audit that found no match, since ``on_mismatch`` is ``warn``."""
+    said = evidence_of(record)
+    goes_on = record.get("audit_result") in ("mismatched", "pending") and said.get(AUDIT_ENDED) == AUDIT_PASSED
+    return goes_on and said.get("warning") != NOT_CHECKED and not is_accepted_by_hand(record)
+
+
+def is_accepted_by_hand(record: Mapping[str, Any]) -> bool:
+    """Return whether somebody has set the audit of an attempt, or the transfer itself, to success in Airflow."""
+    return evidence_of(record).get("warning") in (OVERRULED, UNANSWERED) or record.get("decision") == SET_TO_SUCCESS
 
 
 def is_stale(record: Mapping[str, Any], now: datetime) -> bool:

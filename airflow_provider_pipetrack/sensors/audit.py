@@ -31,7 +31,13 @@ from airflow_provider_pipetrack.compat import (
 )
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_ENDED, AUDIT_FAILED, AUDIT_PASSED
+from airflow_provider_pipetrack.records.openness import (
+    AUDIT_ASKS_AGAIN,
+    AUDIT_ENDED,
+    AUDIT_FAILED,
+    AUDIT_PASSED,
+    NOT_CHECKED,
+)
 from airflow_provider_pipetrack.tracking.describe import audit_change
 from airflow_provider_pipetrack.tracking.fitting import without_named_secrets
 
@@ -224,7 +230,7 @@ class AuditSensor(BaseSensorOperator):
             "audit.function, define execute_audit in user_functions, or set audit_enabled: false",
             self._pipetrack_name,
         )
-        finding = Finding(AuditResult.PENDING, {"warning": "no audit function: the data was not checked"})
+        finding = Finding(AuditResult.PENDING, {"warning": NOT_CHECKED})
         self._record(context, finding, final=True, ended=AUDIT_PASSED)
         self._tell_downstream(context, finding, checked=False)
         return PokeReturnValue(is_done=True, xcom_value=finding.result.value)

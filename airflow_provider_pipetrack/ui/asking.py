@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 
+from airflow_provider_pipetrack.compat import Task, Viewer, who_set_to_success
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
 from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, airflow_of, compared
 from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
-from airflow_provider_pipetrack.ui.rights import Reader, reader_of
+from airflow_provider_pipetrack.ui.rights import Reader, reader_of, viewer_of
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ PAGES_AT_ONCE = 8
 _TURN_LIMIT = 2.0
 #: Seconds for which it is believed how the tracking is, so that many readers do not ask all locations all the time.
 _HEALTH_AGE = 10.0
+#: Seconds that Airflow may take to say who did something; the page says less then.
+_AIRFLOW_LIMIT = 2.0
 #: Seconds for which it is believed which chains there are.
 _CHAINS_AGE = 10.0
 
@@ -94,6 +97,7 @@ class Asker:
     :param reader: who asks; only rows of their Dags are answered and counted.
     :param now: the moment that everything on the page is measured at.
     :param unreachable: why a location could not be asked, by its name; filled by the questions.
+    :param viewer: the same reader as Airflow's own API knows them; None where it cannot be asked.
     :param airflow: asks Airflow about a run's tasks; None where that is not possible.
     """
 
@@ -102,6 +106,7 @@ class Asker:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     unreachable: dict[str, str] = field(default_factory=dict)
     limit: float = field(default_factory=lambda: PAGE_LIMIT)
+    viewer: Viewer | None = None
     airflow: AskAirflow | None = None
     _ends: float = field(init=False)
     _airflow: AskAirflow | None = field(init=False)
@@ -141,6 +146,10 @@ class Asker:
         """Return which transfers wait for which, by the hashes of the configurations that the rows were made by."""
         return self.bounded(lambda: self.desk.upstreams(rows)) or {}
 
+    def who_set_to_success(self, tasks: Sequence[Task]) -> Mapping[Task, str]:
+        """Return who set tasks to success, as far as the reader may know it and Airflow has noted it."""
+        return who_set_to_success(self.viewer, tasks, _AIRFLOW_LIMIT) if self.viewer else {}
+
     def bounded(self, work: Callable[[], T]) -> T | None:
         """Return what ``work`` returns, or None when it does not within what is left of the page's time."""
         outcome: dict[str, Any] = {}
@@ -170,6 +179,6 @@ def asker_of(request: Request) -> Iterator[Asker]:
     desk: Desk = request.app.state.desk
     turns = desk.turn()
     try:
-        yield Asker(desk, reader_of(request), airflow=airflow_of(request))
+        yield Asker(desk, reader_of(request), viewer=viewer_of(request), airflow=airflow_of(request))
     finally:
         turns.release()

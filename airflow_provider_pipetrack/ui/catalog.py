@@ -175,6 +175,7 @@ AUDITS = Table(
     (
         Column("When", moment_cell("updated_timestamp"), "updated_timestamp"),
         Column("Result", cells.audit, "audit_result"),
+        Column("Accepted by", cells.accepted, "audit_ended", sorted_by="whether the run went on or was stopped"),
         Column("Pipeline", cells.pipeline, "pipeline_id"),
         Column("Transfer", cells.transfer_of_run, "task_id"),
         Column("Evidence", cells.evidence),

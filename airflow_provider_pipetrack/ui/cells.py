@@ -101,6 +101,12 @@ def audit(row: Row, context: Context) -> Cell:
     return Cell(state.word, state=state) if state else Cell()
 
 
+def accepted(row: Row, context: Context) -> Cell:
+    """Who accepted it in spite of its audit."""
+    whole = context.accepted.get(row["record_id"], "")
+    return Cell(first_line(whole, 80), full=whole)
+
+
 def audits(row: Row, context: Context) -> Cell:
     """How many audits matched, and of how many, each number leading to those; the word leads to the evidence."""
     total, matched = row["audits_total"], row["audits_matched"]

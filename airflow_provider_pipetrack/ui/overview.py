@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.acceptance import acceptances
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Next, next_run
 from airflow_provider_pipetrack.ui.filters import PIPELINE_STATES, STATUSES, TRANSFER_STATES
@@ -79,7 +80,7 @@ def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 def audits(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """What was checked, with what result, and who accepted what."""
     names = ("search", "pipeline_id", "audit_result", "owner", "task_id", "stage", "since", "until", "dag_id", "run_id")
-    return _list(request, asker, catalog.AUDITS, names)
+    return _list(request, asker, catalog.AUDITS, names, beside=partial(_accepted, asker))
 
 
 def _list(
@@ -93,6 +94,10 @@ def _list(
 ) -> Response:
     shown = view(request, asker, names, states, **fixed)
     return shown.export(table) or shown.page("list.html", shown=shown.show(table, beside), names=names)
+
+
+def _accepted(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
+    return replace(context, accepted=acceptances(asker, rows))
 
 
 def _pools(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:

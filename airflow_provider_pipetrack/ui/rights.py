@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Request
 
-from airflow_provider_pipetrack.compat import may_see_health, readable_dags
+from airflow_provider_pipetrack.compat import AIRFLOW, Viewer, may_see_health, readable_dags
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,15 @@ def remember_user(login: Any) -> Any:
         request.state.pipetrack_loop = asyncio.get_running_loop()
 
     return remember
+
+
+def viewer_of(request: Request) -> Viewer | None:
+    """Return who is asking as Airflow's own API would know them; None outside of Airflow's api-server."""
+    airflow = request.scope.get(AIRFLOW)
+    if airflow is None:
+        return None
+    known_by = {name: value for name in ("authorization", "cookie") if (value := request.headers.get(name))}
+    return Viewer(airflow, known_by, request.state.pipetrack_loop)
 
 
 def reader_of(request: Request) -> Reader:

@@ -83,6 +83,7 @@ class Context:
     :param strips: the last runs of pipelines, by pipeline and Dag.
     :param nexts: when they run next.
     :param configured: what is known of configurations, by their hashes.
+    :param accepted: who accepted what in spite of its audit, by the ids of records.
     """
 
     root: str
@@ -91,6 +92,7 @@ class Context:
     strips: Mapping[tuple[str, str], Sequence[Mark]] = field(default_factory=dict)
     nexts: Mapping[tuple[str, str], Next] = field(default_factory=dict)
     configured: Mapping[str, Configured] = field(default_factory=dict)
+    accepted: Mapping[str, str] = field(default_factory=dict)
 
 
 Beside = Callable[[Context, Sequence[Row]], Context]

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
+from airflow_provider_pipetrack.ui.acceptance import acceptances
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
@@ -55,6 +56,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),
         details=details,
+        accepted=acceptances(asker, details),
         of_run="run_id" in values,
         run_link=run_link,
         state_of=state_of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import runpy
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,9 +15,11 @@ from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import OVERRULED, SET_TO_SUCCESS
 from airflow_provider_pipetrack.tracking.describe import Content, Described, pending_change, start_change
 from airflow_provider_pipetrack.ui import airflow_says
 from airflow_provider_pipetrack.ui.paths import attempts_link, run_link
+from tests.tracking_history import NOW, Run
 
 pytestmark = pytest.mark.timeout(300)
 PASSWORDS = {"ada": "first-Passw0rd"}
@@ -150,3 +153,109 @@ def test_an_airflow_that_does_not_answer_leaves_the_page_as_the_records_are(airf
     )
     assert "Airflow says" not in page
     assert "running" in page
+
+
+#: What somebody does in Airflow's pages, as its event log has it: the event, the run, the task, who, and what.
+DONE = [
+    ("patch_task_instance", "overruled", "load__audit", "grace", {"new_state": "failed"}),
+    ("patch_task_instance", "overruled", "load__audit", "ada", {"new_state": "success", "method": "PATCH"}),
+    ("patch_task_instance", "overruled", "clean", "linus", {"new_state": "success"}),
+    ("running", "overruled", "load__audit", "airflow", {"new_state": "success"}),
+    ("patch_dag_run", "whole", None, "edsger", {"state": "success"}),
+    (
+        "bulk_task_instances",
+        "several",
+        None,
+        "barbara",
+        {"actions": [{"action": "update", "entities": [{"task_id": "load", "new_state": "success"}]}]},
+    ),
+    ("patch_task_instance", "unknown", "load__audit", "mallory", None),
+]
+
+
+def overruled(run_id: str) -> Run:
+    run = Run("orders", run_id, NOW - timedelta(hours=1))
+    run.end("load")
+    run.audit("load", "mismatched", 2, audit_ended="passed", audit_task="load__audit", warning=OVERRULED)
+    return run
+
+
+@pytest.fixture(scope="module")
+def accepted(airflow, airflow_home) -> Iterator[None]:
+    """Records of audits that were accepted, of a Dag that Airflow knows, and what it knows of who did that."""
+    from airflow.models import DagModel, Log
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import delete
+
+    several = Run("orders", "several", NOW - timedelta(hours=1))
+    several.end("load", decision=SET_TO_SUCCESS)
+    warned = Run("orders", "warned", NOW - timedelta(hours=1))
+    warned.end("load")
+    warned.audit("load", "mismatched", 2, audit_ended="passed")
+    runs = [*map(overruled, ("overruled", "whole", "unknown", "nobody")), several, warned]
+    with TrackingStore.from_settings() as store:
+        store.submit([change for run in runs for change in run.changes], durable=True)
+        assert store.flush(30)
+    with create_session() as session:
+        session.add(DagBundleModel(name="files"))
+        session.flush()
+        session.add(DagModel(dag_id="orders", bundle_name="files", fileloc="/dags/orders.py"))
+        for number, (event, run_id, task_id, owner, extra) in enumerate(DONE):
+            told = json.dumps(extra) if extra else "no json"
+            entry = Log(event=event, dag_id="orders", run_id=run_id, task_id=task_id, owner=owner, extra=told)
+            entry.dttm = NOW + timedelta(seconds=number)
+            session.add(entry)
+    yield
+    with create_session() as session:
+        session.execute(delete(Log).where(Log.dag_id == "orders"))
+        session.execute(delete(DagModel).where(DagModel.dag_id == "orders"))
+        session.execute(delete(DagBundleModel).where(DagBundleModel.name == "files"))
+    for file in (airflow_home / "pipetrack").glob("tracking.db*"):
+        file.unlink()
+
+
+WHO = {
+    "overruled": "ada, in Airflow",
+    "whole": "edsger, in Airflow",
+    "several": "barbara, in Airflow",
+    "unknown": "somebody in Airflow",
+    "nobody": "somebody in Airflow",
+    "warned": "the pipeline file (on_mismatch: warn) of shop_team",
+}
+
+
+@pytest.mark.usefixtures("accepted")
+def test_the_audit_trail_says_who_accepted_what(airflow, token):
+    def told(**headers):
+        text = airflow.get("/pipetrack/audits", headers=headers).text
+        rows = [re.sub("<[^>]*>", "|", row) for row in re.findall(r"<tr data-key.*?</tr>", text, re.DOTALL)]
+        return {
+            run_id: who
+            for run_id in WHO
+            for row in rows
+            if f"|{run_id}|" in row
+            for who in WHO.values()
+            if f"|{who}|" in row
+        }
+
+    assert told(Authorization=f"Bearer {token}") == WHO
+    assert told(Cookie=f"_token={token}") == WHO
+    page = airflow.get("/pipetrack/p/orders/t/load?run_id=overruled", headers={"Authorization": f"Bearer {token}"})
+    assert "<dt>Accepted by</dt><dd><bdi>ada, in Airflow</bdi></dd>" in page.text
+
+
+@pytest.mark.usefixtures("accepted")
+def test_who_may_not_read_airflows_audit_log_is_told_of_somebody(airflow, token, monkeypatch):
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    may = SimpleAuthManager.is_authorized_dag
+
+    def but_no_audit_log(self, *, access_entity=None, **more):
+        return access_entity != DagAccessEntity.AUDIT_LOG and may(self, access_entity=access_entity, **more)
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", but_no_audit_log)
+    text = airflow.get("/pipetrack/audits", headers={"Authorization": f"Bearer {token}"}).text
+    assert "somebody in Airflow" in text
+    assert "ada, in Airflow" not in text

@@ -156,7 +156,7 @@ QUESTIONS: Mapping[str, Question] = {
         filters=("pipeline_id", "dag_id", "stage"),
         of_the_answer={"stage": "stage"},
     ),
-    "audit_trail": Question(order=_LATEST_CHANGE, apart=True),
+    "audit_trail": Question((*RECORD_COLUMNS, "audit_ended"), _LATEST_CHANGE, apart=True),
     "estimates": Question(
         _ESTIMATES,
         ("dag_id", False),
