@@ -19,6 +19,7 @@ from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, MAX_FOLDER,
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import lost_on_host, unnoted_on_host
 from airflow_provider_pipetrack.tracking.reading import check_visible, waiting_changes
+from airflow_provider_pipetrack.tracking.waiting import journals
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -240,11 +241,8 @@ def _waiting(folder: Path) -> tuple[int, datetime | None]:
 
 
 def _other_hosts(folder: Path) -> dict[str, int]:
-    try:
-        others = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
-    except OSError:
-        return {}
-    return {path.name: number for path in others if (number := _waiting(path)[0])}
+    others = ((name, path) for name, path in journals(folder).items() if path != folder)
+    return {name: number for name, path in others if (number := _waiting(path)[0])}
 
 
 def _locations(stores: Sequence[TrackingStore], *, writing: bool) -> list[LocationHealth]:

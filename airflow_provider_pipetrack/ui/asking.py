@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -120,6 +120,10 @@ class Asker:
     def questions(self) -> Questions:
         """What it asks."""
         return self.desk.questions
+
+    def again(self) -> Asker:
+        """Return one with the time of a page, and nothing unreachable yet."""
+        return replace(self, unreachable={})
 
     def health(self) -> Health | None:
         """Return how the tracking is; None for a reader who may not see it, or when it takes too long."""

@@ -118,8 +118,8 @@ TIMELINE = Table(
     "Timeline",
     "transfers",
     (
-        Column("Order", cells.drawn, "transfer_order_number", numeric=True, sorted_by="the order number"),
         Column("Transfer", cells.drawn, "task_id"),
+        Column("Order", cells.drawn, "transfer_order_number", numeric=True, sorted_by="the order number"),
         Column("State", cells.drawn, "transfer_status"),
         Column(WHEN, cells.drawn, "transfer_start_timestamp", sorted_by="its start"),
         Column("Audit", cells.drawn, "audit_result"),
@@ -187,6 +187,22 @@ AUDITS = Table(
     ),
     "Nothing has been audited or decided yet.",
     "Give a transfer of a pipeline file an audit with a function.",
+)
+UNDELIVERED = Table(
+    "undelivered",
+    "What waits for its delivery",
+    "undelivered",
+    (
+        Column("Since", moment_cell("changed_at"), "changed_at"),
+        Column("Pipeline", cells.pipeline, "pipeline_id"),
+        Column("Transfer", cells.transfer_of_run, "task_id"),
+        Column("Run", cells.run, "run_id"),
+        Column("Attempt", cells.attempt, "retry_attempt_number", numeric=True),
+        Column("Says", text_cell("says", 60), "says"),
+        Column("Said by", text_cell("changed_by", 30), "changed_by"),
+        Column("On host", text_cell("host", 60), "host"),
+    ),
+    "Nothing waits: all that was tracked here stands in a location.",
 )
 FLAKY = Table(
     "flaky",

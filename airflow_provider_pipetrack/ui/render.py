@@ -39,6 +39,7 @@ LABELS = {
     "stage": "Stage",
     "target": "To",
     "date": "Date",
+    "host": "Host",
     "since": "Since",
     "until": "Until",
 }

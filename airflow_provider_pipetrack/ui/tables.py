@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 from airflow_provider_pipetrack.tracking.questions import Answer
-from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Configured, Next
 from airflow_provider_pipetrack.ui.filters import Turn, read_turn
 from airflow_provider_pipetrack.ui.words import State, ago, exact, first_line, number, of_newest
@@ -27,6 +26,21 @@ PAGE_SIZE = 50
 MOST_EXPORTED = 100_000
 _EXPORTED_AT_ONCE = 5_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Source(Protocol):
+    """What is asked for the rows of a table.
+
+    :param unreachable: why a location could not be asked, by its name.
+    """
+
+    unreachable: dict[str, str]
+
+    def ask(self, question: str, **more: Any) -> Answer:
+        """Return a page of the rows."""
+
+    def again(self) -> Source:
+        """Return what is asked for the next part of a long answer."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +194,7 @@ class Shown:
 
 def show(
     table: Table,
-    asker: Asker,
+    asker: Source,
     asked: Mapping[str, str],
     filters: Mapping[str, Any],
     context: Context,
@@ -234,7 +248,7 @@ def address(asked: Mapping[str, str], **changes: Any) -> str:
 
 def exported(
     table: Table,
-    asker: Asker,
+    asker: Source,
     asked: Mapping[str, str],
     filters: Mapping[str, Any],
     orders: Orders = MappingProxyType({}),
@@ -247,7 +261,7 @@ def exported(
     names: list[str] | None = None
     for offset in range(0, MOST_EXPORTED, _EXPORTED_AT_ONCE):
         # A long export is many questions; each has the time of a page.
-        chunk = replace(asker, unreachable={})
+        chunk = asker.again()
         answer = _ask(table, chunk, turn, filters, orders, limit=_EXPORTED_AT_ONCE, offset=offset)
         if names is None:
             names = list(answer.rows[0]) if answer.rows else [column.sort for column in table.columns if column.sort]
@@ -311,7 +325,7 @@ def _turn(table: Table, asked: Mapping[str, str]) -> Turn:
     return turn if turn.order_by or not table.order else replace(turn, order_by=table.order, descending=False)
 
 
-def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], orders: Orders) -> tuple[Answer, Turn]:
+def _page(table: Table, asker: Source, turn: Turn, filters: Mapping[str, Any], orders: Orders) -> tuple[Answer, Turn]:
     """Ask for a page; for one behind the last, the last."""
     answer = _ask(table, asker, turn, filters, orders, limit=table.size, offset=(turn.page - 1) * table.size)
     if answer.rows or not answer.total or turn.page == 1:
@@ -321,7 +335,7 @@ def _page(table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], or
 
 
 def _ask(
-    table: Table, asker: Asker, turn: Turn, filters: Mapping[str, Any], orders: Orders, *, limit: int, offset: int
+    table: Table, asker: Source, turn: Turn, filters: Mapping[str, Any], orders: Orders, *, limit: int, offset: int
 ) -> Answer:
     order = orders.get(turn.order_by or "")
     if order is None:

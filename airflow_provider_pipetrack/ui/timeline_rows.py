@@ -59,8 +59,8 @@ def _cells(line: TransferLine, now: datetime) -> Sequence[str]:
     estimate = duration(row["estimated_seconds"]) or row["estimated_duration"] or ""
     owner = first_line(row["transfer_process_owner_name"], _NAME)
     return (
-        _cell("Order", "" if place is None else f"{place:g}", numeric=True),
         f'<th scope="row" data-title="Transfer"><span>{_name(line)}{_flags(line)}</span></th>',
+        _cell("Order", "" if place is None else f"{place:g}", numeric=True),
         f'<td data-title="State"><span>{_badge(line.state)}{_attempt(line)}</span></td>',
         f'<td class="axis" data-title="When">{_bars(line.line)}{_remark(row)}</td>',
         _cell("Audit", _badge(line.audit) if line.audit else ""),

@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.ui.tables import (
     Orders,
     Row,
     Shown,
+    Source,
     Table,
     exported,
     show,
@@ -77,30 +78,40 @@ class View:
         )
         return replace(self, filters=replace(self.filters, values=values, texts=texts))
 
-    def show(self, table: Table, beside: Beside | None = None, orders: Orders = MappingProxyType({})) -> Shown:
+    def show(
+        self,
+        table: Table,
+        beside: Beside | None = None,
+        orders: Orders = MappingProxyType({}),
+        source: Source | None = None,
+    ) -> Shown:
         """Return the page of a table that the address wants.
 
         :param beside: gives what cells need beside their rows.
         :param orders: how columns are sorted that no query can sort by.
+        :param source: what has the rows; the storages when None.
         """
         context = Context(self.root, self.asker.now, self._asked_texts)
         filtered = bool(self.filters.texts)
-        found = self.asker, self.asked, self._wanted, context
+        found = source or self.asker, self.asked, self._wanted, context
         return show(table, *found, filtered=filtered, beside=beside, orders=orders)
 
     def first(self, table: Table) -> Sequence[Row]:
         """Return the row that stands first in a table's own order, if there is one."""
         return self.asker.ask(table.question, **self._wanted, limit=1).rows
 
-    def export(self, *tables: Table, orders: Orders = MappingProxyType({})) -> Response | None:
+    def export(
+        self, *tables: Table, orders: Orders = MappingProxyType({}), source: Source | None = None
+    ) -> Response | None:
         """Return the table that the address wants as CSV, or None when it wants the page.
 
         :param orders: how columns are sorted that no query can sort by.
+        :param source: what has the rows; the storages when None.
         """
         wanted = self.asked.get("export")
         for table in tables:
             if table.key == wanted:
-                rows = exported(table, self.asker, self.asked, self._wanted, orders)
+                rows = exported(table, source or self.asker, self.asked, self._wanted, orders)
                 named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
                 return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
         return None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from datetime import timedelta
 from urllib.parse import urljoin
 
 import pytest
 
+from airflow_provider_pipetrack import TrackingStore
 from tests.tracking_history import NOW, Run, failed_run, good_run, overdue_run
 from tests.unit.ui.conftest import filled_store
 
@@ -237,14 +240,33 @@ def test_numbers_of_a_transfer_of_two_dags_lead_to_the_attempts_of_all(visitor, 
                     assert len(rows(client, link, "attempts")) == number, link
 
 
-def test_what_waits_leads_to_where_it_waits(visitor, tmp_path):
-    from airflow_provider_pipetrack import TrackingStore
-
+def test_what_waits_leads_to_a_list_of_it(visitor, tmp_path, read, monkeypatch):
     (tmp_path / "file").write_text("")
-    with TrackingStore([f"sqlite||{tmp_path}/file/t.db||t"], journal_dir=tmp_path / "journal") as store:
-        store.submit(whole_run("orders", "one", NOW).changes, durable=True)
+    place = [f"sqlite||{tmp_path}/file/t.db||t"]
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    with TrackingStore(place, journal_dir=tmp_path / "journal") as store:
+        store.submit(whole_run("other", "one", NOW).changes[:2], durable=True)
         store.flush(5)
-        client = visitor(store, "orders")
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    with TrackingStore(place, journal_dir=tmp_path / "journal") as store:
+        changes = whole_run("orders", "one", NOW).changes
+        store.submit(changes, durable=True)
+        store.flush(5)
+        client = visitor(store, "orders", "other")
         (link,) = [link for link, words in linked(client, "", "glance") if "undelivered" in words]
-        assert link == "http://test/pipetrack/health#waiting"
-        assert 'id="waiting"' in client.get(link).text
+        assert len(rows(client, link, "undelivered")) == len(changes)
+        told = {words: link for link, words in linked(client, "health", "waiting")}
+        assert told[f"{len(changes)} changes"] == link
+        assert len(rows(client, told["2 changes"], "undelivered")) == 2
+        assert len(rows(client, "undelivered?search=COMPLETED&task_id=load", "undelivered")) == 1
+        page = read(client, "undelivered?undelivered.sort=-says")
+        assert "pending task" in page.text
+        assert f" {len(changes) + 2} CSV" in page.text
+        answer = client.get("undelivered?export=undelivered&undelivered.sort=says")
+        said = [row["says"] for row in csv.DictReader(io.StringIO(answer.text))]
+        assert said == sorted(said)
+        assert len(said) == len(changes) + 2
+        strange = visitor(store, "orders")
+        assert "2 changes of Dags that you may not read" in read(strange, "undelivered").text
+        assert "elsewhere" not in "".join(rows(strange, "undelivered", "undelivered"))
+        assert visitor(store, "orders", sees_health=False).get("undelivered").status_code == 403

@@ -462,7 +462,7 @@ def test_the_stages_that_pipelines_fill_are_offered(client, read):
 
 def test_the_audit_trail_says_what_was_found_and_decided(client, read):
     page = read(client, "audits?audit_result=mismatched")
-    assert "≠mismatched orders load" in page.text
+    assert "≠mismatched the pipeline file (on_mismatch: warn) of shop_team orders load" in page.text
     assert '"difference": 3' in page.text
 
 

@@ -123,7 +123,7 @@ def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path
     with filled_store(tmp_path, runs) as store:
         client = visitor(store, "orders")
         page = read(client, "p/orders/t/load?run_id=r01")
-        assert "Of its last 25 attempts none failed, none were retries." in page.text
+        assert "Of its last 25 attempts, none failed, none were retries." in page.text
         for words, number in (("last 25 attempts", 25), ("last 10 completed ones", 10), ("15 before them", 15)):
             assert f" {number} CSV" in listed(client, read, page, words)
         assert (
@@ -131,7 +131,7 @@ def test_a_transfer_says_first_whether_it_is_flaky_or_drifting(visitor, tmp_path
             in page.text
         )
         page = read(client, "p/orders/t/clean")
-        assert "Of its last 10 attempts 5 failed, 5 were retries." in page.text
+        assert "Of its last 10 attempts, 5 failed, 5 were retries." in page.text
         assert "in the median" not in page.text
         assert " 5 CSV" in listed(client, read, page, "5 failed")
         assert " 5 CSV" in listed(client, read, page, "5 were retries")
@@ -146,6 +146,6 @@ def test_attempts_that_failed_before_they_began_count(visitor, tmp_path, read):
     with filled_store(tmp_path, runs) as store:
         client = visitor(store, "orders")
         page = read(client, "p/orders/t/load")
-        assert "Of its last 10 attempts 4 failed, none were retries." in page.text
+        assert "Of its last 10 attempts, 4 failed, none were retries." in page.text
         assert " 4 CSV" in listed(client, read, page, "4 failed")
-        assert "Of its last 10 attempts 10 failed, none were retries." in read(client, "p/orders/t/clean").text
+        assert "Of its last 10 attempts, 10 failed, none were retries." in read(client, "p/orders/t/clean").text
