@@ -42,6 +42,9 @@ class Source(Protocol):
     def again(self) -> Source:
         """Return what is asked for the next part of a long answer."""
 
+    def compared(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return records of one run as they are shown."""
+
 
 @dataclass(frozen=True)
 class Mark:
