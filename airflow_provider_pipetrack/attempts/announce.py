@@ -26,10 +26,13 @@ _KEPT_DAYS = 7
 _SWEEP_ABOVE = 2000
 
 
-def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any]) -> None:
+def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any], *, asks_here: bool = False) -> None:
     """Write a pending record for each transfer of the run, once per host and run.
 
     Several first tasks of a run may start at once; announcing twice is harmless, so a marker file is enough.
+
+    :param store: that of the task that announces them; others have their own.
+    :param asks_here: True where only this thread may ask Airflow for the connections of the others.
     """
     run_id = context["run_id"]
     marker = _marker(dag.dag_id, run_id)
@@ -43,6 +46,8 @@ def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any]) -> 
             by_store.setdefault(id(target), (target, []))[1].append(announced(spec, context, key))
     for target, changes in by_store.values():
         if changes:
+            if asks_here and target is not store:
+                target.hold_connections()
             target.submit(changes, durable=False)
     try:
         _mark(marker)

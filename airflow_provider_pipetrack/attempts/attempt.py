@@ -34,7 +34,7 @@ from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
-from airflow_provider_pipetrack.compat import AirflowSkipException, redact
+from airflow_provider_pipetrack.compat import AirflowSkipException, may_ask_from_threads, redact
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import SKIPPED
@@ -107,7 +107,8 @@ class Attempt:
         with tracking_step("announce the run's transfers"):
             complete_binding(self.task.dag)
             if not self._went_on and is_root(self.task.dag, self.task.task_id):
-                announce_run(self.store, self.task.dag, self.context)
+                asks_here = self._is_async or not may_ask_from_threads()
+                announce_run(self.store, self.task.dag, self.context, asks_here=asks_here)
         if not self._went_on and not self.spec.transfer.can_access_historical_data:
             self._decline_past()
         with tracking_step("write the start record"):

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
-from airflow_provider_pipetrack.compat import keeps_first_start
+from airflow_provider_pipetrack.compat import keeps_first_start, may_ask_from_threads
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
@@ -19,8 +19,10 @@ def make_ready(task: Any) -> None:
 
     A sensor that is rescheduled mostly looks again and has nothing to write.
     """
-    if not getattr(task, "reschedule", False):
-        with tracking_step("make the tracking's storage ready"):
+    with tracking_step("make the tracking's storage ready"):
+        if not may_ask_from_threads():
+            store_for(task.pipetrack_spec).hold_connections()
+        elif not getattr(task, "reschedule", False):
             store_for(task.pipetrack_spec).make_ready()
 
 

@@ -20,7 +20,7 @@ from airflow_provider_pipetrack.compat.dags import (
     next_cron_date,
     serialize,
 )
-from airflow_provider_pipetrack.compat.event_log import Task, Viewer, who_set_to_success
+from airflow_provider_pipetrack.compat.event_log import Task, who_set_to_success
 from airflow_provider_pipetrack.compat.exceptions import (
     CONTROL_FLOW,
     SUCCESSFUL_EXITS,
@@ -44,6 +44,7 @@ from airflow_provider_pipetrack.compat.operators import (
 )
 from airflow_provider_pipetrack.compat.pages import (
     AIRFLOW,
+    login_cookie,
     may_see_health,
     readable_dags,
     task_reader,
@@ -52,6 +53,7 @@ from airflow_provider_pipetrack.compat.process import (
     airflow_option,
     airflow_stats,
     keep_api_of_test_runs,
+    may_ask_from_threads,
     redact,
 )
 from airflow_provider_pipetrack.compat.providers import (
@@ -62,6 +64,7 @@ from airflow_provider_pipetrack.compat.states import (
     states_of_runs,
     task_states,
 )
+from airflow_provider_pipetrack.compat.viewer import Viewer
 
 __all__ = [
     "AIRFLOW",
@@ -94,7 +97,9 @@ __all__ = [
     "keep_api_of_test_runs",
     "keeps_dags",
     "keeps_first_start",
+    "login_cookie",
     "mail_notifier",
+    "may_ask_from_threads",
     "may_see_health",
     "next_cron_date",
     "plain_constructor",

@@ -1,35 +1,18 @@
-"""Who did what in Airflow, by its public REST API, asked inside the api-server with the rights of who looks."""
+"""Who did what in Airflow, by its event log, as far as who looks may read that."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import asyncio
-
-log = logging.getLogger("airflow_provider_pipetrack.ui")
+    from airflow_provider_pipetrack.compat.viewer import Viewer
 
 #: The events of somebody who sets the state of a task, of several, or of a whole run; the same from 3.1 to 3.4.
 _EVENTS = ("patch_task_instance", "bulk_task_instances", "patch_dag_run")
-_ADDRESS = "http://airflow/api/v2/eventLogs"
 #: Events of one run that are looked at, and questions that are open at the same time.
 _MOST_EVENTS, _AT_ONCE = 100, 4
-
-
-class Viewer(NamedTuple):
-    """Who looks at a page of the api-server.
-
-    :param airflow: the api-server's own application.
-    :param headers: what the viewer's browser has sent to be known by.
-    :param loop: where the application runs.
-    """
-
-    airflow: Any
-    headers: Mapping[str, str]
-    loop: asyncio.AbstractEventLoop
 
 
 class Task(NamedTuple):
@@ -47,38 +30,27 @@ def who_set_to_success(viewer: Viewer, tasks: Collection[Task], limit: float) ->
 
     :param limit: seconds to wait for all answers; those that have not come by then are left out.
     """
-    import asyncio
-
     found: dict[Task, str] = {}
-    asking = asyncio.run_coroutine_threadsafe(_ask_all(viewer, tasks, found), viewer.loop)
-    try:
-        asking.result(limit)
-    except Exception as error:  # noqa: BLE001  the page says less then
-        asking.cancel()
-        log.debug("Airflow did not say who set tasks to success: %s: %s", type(error).__name__, error)
+    viewer.ask(lambda client: _ask_all(client, tasks, found), limit)
     return dict(found)
 
 
-async def _ask_all(viewer: Viewer, tasks: Collection[Task], found: dict[Task, str]) -> None:
+async def _ask_all(client: Any, tasks: Collection[Task], found: dict[Task, str]) -> None:
     import asyncio
-
-    import httpx
 
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(dag_id: str, run_id: str) -> None:
         wanted: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "limit": _MOST_EVENTS, "included_events": _EVENTS}
         async with turns:
-            answer = await client.get(_ADDRESS, params=wanted)
-        events = answer.json().get("event_logs", ()) if answer.status_code == httpx.codes.OK else ()
+            answer = await client.get("eventLogs", params=wanted)
+        events = answer.json().get("event_logs", ()) if answer.is_success else ()
         for task in tasks:
             if (task.dag_id, task.run_id) == (dag_id, run_id) and (person := _last_who(events, task.task_id)):
                 found[task] = person
 
-    transport = httpx.ASGITransport(app=viewer.airflow, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, headers=viewer.headers) as client:
-        runs = {(task.dag_id, task.run_id) for task in tasks}
-        await asyncio.gather(*(ask(*run) for run in runs), return_exceptions=True)
+    runs = {(task.dag_id, task.run_id) for task in tasks}
+    await asyncio.gather(*(ask(*run) for run in runs), return_exceptions=True)
 
 
 def _last_who(events: Sequence[Mapping[str, Any]], task_id: str) -> str | None:

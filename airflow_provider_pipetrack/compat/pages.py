@@ -25,6 +25,13 @@ def task_reader() -> Any:
     return user_with_rights
 
 
+def login_cookie() -> str:
+    """Return the name of the cookie that holds the token of who is logged in."""
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+
+    return COOKIE_NAME_JWT_TOKEN
+
+
 def readable_dags(user: Any) -> set[str]:
     """Return the ids of the Dags that a user of Airflow's pages may read."""
     from airflow.api_fastapi.app import get_auth_manager

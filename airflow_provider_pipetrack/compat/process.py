@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import time
 from typing import Any
 
@@ -45,6 +46,35 @@ def airflow_stats() -> Any:
             return stats
     module = sys.modules.get("airflow.stats")
     return module.Stats if hasattr(module, "conf") else None  # type: ignore[union-attr]  # 3.1 sets itself up
+
+
+def may_ask_from_threads() -> bool:
+    """Return whether several threads of this process may ask Airflow at the same time.
+
+    What answers in ``dag.test()`` bears one thread only. What sends a task's questions does from 3.2 on, and before it
+    is made to here: without a lock a thread would take the answer of another, and wait for its own for ever.
+    """
+    from airflow.sdk.execution_time import comms, task_runner
+
+    asked = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    if type(asked).__name__ == "InProcessSupervisorComms":
+        return False
+    decoder: Any = comms.CommsDecoder
+    if isinstance(asked, decoder) and not (hasattr(asked, "_thread_lock") or hasattr(decoder.send, "__wrapped__")):
+        decoder.send = _one_at_a_time(decoder.send)
+    return True
+
+
+def _one_at_a_time(send: Any) -> Any:
+    # A signal handler may ask while its own thread does.
+    lock = threading.RLock()
+
+    @functools.wraps(send)
+    def send_alone(self: Any, msg: Any) -> Any:
+        with lock:
+            return send(self, msg)
+
+    return send_alone
 
 
 def keep_api_of_test_runs() -> None:

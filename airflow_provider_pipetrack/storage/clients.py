@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 
 H = TypeVar("H")
+#: Whether Python's collector rests on our account.
+_rests = False
 
 
 def ask_once(conn_id: str) -> Callable[[], Any]:
@@ -49,13 +52,26 @@ def collector_paused() -> Iterator[None]:
     Its passes would go over them, and over all that Airflow has imported, and find nothing: more than half of the time
     that a client of boto3 takes.
     """
-    was_on = gc.isenabled()
+    global _rests  # noqa: PLW0603
+    if not gc.isenabled():
+        yield  # somebody else has stopped it, and says when it goes on
+        return
+    _rests = True
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        _rests = False
+        gc.enable()
+
+
+def _go_on_in_child() -> None:
+    """Start the collector in a forked child, where nobody else would."""
+    if _rests:
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_go_on_in_child)
 
 
 def import_client(adapter: StorageAdapter, provider: str, extra: str, *modules: str) -> None:

@@ -339,8 +339,10 @@ class S3Adapter(MergingAdapter):
         hook = hook_of(self, S3Hook)(aws_conn_id=self.conn_id)
         # As `hook.get_client_type` does; that takes more than twice as long, since it looks through the source files of
         # all modules for who has called it, to name that in each request.
+        session = hook.get_session()
+        session.get_credentials()  # which may ask a server for them
         with collector_paused():
-            return hook.get_session().client(
+            return session.client(
                 "s3",
                 endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
                 config=Config(**LIMITS).merge(hook.config),

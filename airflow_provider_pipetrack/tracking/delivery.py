@@ -200,7 +200,7 @@ class Delivery:
             make_ready(self._legs, self._mode, lambda: self._awaited)
             self._finish(batches, confirmed=True)
             return
-        deadline = max(batch.deadline for batch in batches)
+        deadline = max(batch.deadline for batch in batches if batch.changes)
         is_awaited = any(batch.urgent for batch in batches)
         delivered = deliver(self._legs, self._mode, changes, deadline if is_awaited else lambda: self._awaited)
         if delivered.refused and len(batches) > 1:

@@ -6,18 +6,13 @@ login, so that it answers only what the reader may see. Nothing is written.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import Request
-
+from airflow_provider_pipetrack.compat import Viewer
 from airflow_provider_pipetrack.records.openness import is_open
-
-log = logging.getLogger("airflow_provider_pipetrack.ui")
 
 Row = Mapping[str, Any]
 #: Returns Airflow's newest task instances of a run, by Dag and run id.
@@ -36,30 +31,15 @@ _GRACE = timedelta(seconds=10)
 _ENDED = ("failed", "success", "up_for_retry", "upstream_failed", "skipped", "removed")
 
 
-def airflow_of(request: Request) -> AskAirflow | None:
-    """Return what asks Airflow for the reader of a page; None where the pages stand alone."""
-    outer = request.scope.get("pipetrack_outer")
-    if outer is None:
-        return None
-    import httpx
+def asks_airflow(viewer: Viewer, left: Callable[[], float]) -> AskAirflow:
+    """Return what asks Airflow for the reader of a page.
 
-    loop: asyncio.AbstractEventLoop = request.state.pipetrack_loop
-    # What Airflow writes into its log of requests is about the reader.
-    reader = (request.client.host, request.client.port) if request.client else ("", 0)
-    login = {name: request.headers[name] for name in ("authorization", "cookie") if name in request.headers}
-    address = f"{request.url.scheme}://{request.url.netloc}"
-
-    transport = httpx.ASGITransport(app=outer, raise_app_exceptions=False, client=reader)
+    :param left: gives the seconds that the page has left.
+    """
 
     def ask(dag_id: str, run_id: str) -> Sequence[Row]:
-        # In the server's own loop, where Airflow answers everything else.
-        answer = asyncio.run_coroutine_threadsafe(_task_instances(transport, address, login, dag_id, run_id), loop)
-        try:
-            return answer.result(LIMIT)
-        except Exception as error:  # noqa: BLE001  the records are shown as they are
-            answer.cancel()
-            log.debug("Airflow does not say how the tasks of %s are: %r", run_id, error)
-            return []
+        limit = min(LIMIT, left())
+        return viewer.ask(lambda client: _task_instances(client, dag_id, run_id), limit) or [] if limit > 0 else []
 
     return ask
 
@@ -105,18 +85,9 @@ def _place(row: Row) -> tuple[str, str, str, int]:
     return row["dag_id"], row["run_id"], row["task_id"], row["map_index"]
 
 
-async def _task_instances(
-    transport: Any, address: str, login: Mapping[str, str], dag_id: str, run_id: str
-) -> Sequence[Row]:
-    import httpx
-
-    asked: Iterable[tuple[str, str | int]] = [
-        *(("state", state) for state in (*_ENDED, "running")),
-        ("order_by", "-start_date"),
-        ("limit", _MOST),
-    ]
-    path = f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-    async with httpx.AsyncClient(transport=transport, base_url=address, timeout=LIMIT) as client:
-        answer = await client.get(path, params=httpx.QueryParams(list(asked)), headers=login)
+async def _task_instances(client: Any, dag_id: str, run_id: str) -> Sequence[Row]:
+    asked: Mapping[str, Any] = {"state": (*_ENDED, "running"), "order_by": "-start_date", "limit": _MOST}
+    path = f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+    answer = await client.get(path, params=asked)
     found = answer.json().get("task_instances", []) if answer.is_success else []
     return [task for task in found if isinstance(task, dict)]

@@ -34,7 +34,7 @@ def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
     :param login: FastAPI dependency that gives the user, or refuses; Airflow's own when None.
     :param desk: where questions are asked; the store of ``[pipetrack]`` when None.
     """
-    app = _Pages(
+    app = FastAPI(
         title="pipetrack",
         docs_url=None,
         redoc_url=None,
@@ -58,13 +58,6 @@ def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
 def _not_found(rest: str) -> None:
     del rest
     raise HTTPException(404, "There is no such page.")
-
-
-class _Pages(FastAPI):
-    """Keeps which application has mounted the pages, since each takes the place of the one around it."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await super().__call__({**scope, "pipetrack_outer": scope.get("app")}, receive, send)
 
 
 class _Headers:

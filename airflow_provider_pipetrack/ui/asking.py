@@ -15,7 +15,7 @@ from fastapi import HTTPException, Request
 from airflow_provider_pipetrack.compat import Task, Viewer, who_set_to_success
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
-from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, airflow_of, compared
+from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, asks_airflow, compared
 from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of, viewer_of
 
@@ -98,7 +98,6 @@ class Asker:
     :param now: the moment that everything on the page is measured at.
     :param unreachable: why a location could not be asked, by its name; filled by the questions.
     :param viewer: the same reader as Airflow's own API knows them; None where it cannot be asked.
-    :param airflow: asks Airflow about a run's tasks; None where that is not possible.
     """
 
     desk: Desk
@@ -107,14 +106,14 @@ class Asker:
     unreachable: dict[str, str] = field(default_factory=dict)
     limit: float = field(default_factory=lambda: PAGE_LIMIT)
     viewer: Viewer | None = None
-    airflow: AskAirflow | None = None
     _ends: float = field(init=False)
-    _airflow: AskAirflow | None = field(init=False)
+    _airflow: AskAirflow | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._ends = time.monotonic() + self.limit
-        # Several tables of a page may be about one run.
-        self._airflow = functools.cache(self.airflow) if self.airflow is not None else None
+        if self.viewer is not None:
+            # Several tables of a page may be about one run.
+            self._airflow = functools.cache(asks_airflow(self.viewer, self._left))
 
     @property
     def questions(self) -> Questions:
@@ -152,7 +151,11 @@ class Asker:
 
     def who_set_to_success(self, tasks: Sequence[Task]) -> Mapping[Task, str]:
         """Return who set tasks to success, as far as the reader may know it and Airflow has noted it."""
-        return who_set_to_success(self.viewer, tasks, _AIRFLOW_LIMIT) if self.viewer else {}
+        return who_set_to_success(self.viewer, tasks, min(_AIRFLOW_LIMIT, self._left())) if self.viewer else {}
+
+    def _left(self) -> float:
+        """Return how many seconds of the page's time are left."""
+        return self._ends - time.monotonic()
 
     def bounded(self, work: Callable[[], T]) -> T | None:
         """Return what ``work`` returns, or None when it does not within what is left of the page's time."""
@@ -164,7 +167,7 @@ class Asker:
             except BaseException as error:  # noqa: BLE001  raised below, in the page's own thread
                 outcome["error"] = error
 
-        left = self._ends - time.monotonic()
+        left = self._left()
         if left > 0:
             thread = threading.Thread(target=run, name="pipetrack: page", daemon=True)
             thread.start()
@@ -183,6 +186,6 @@ def asker_of(request: Request) -> Iterator[Asker]:
     desk: Desk = request.app.state.desk
     turns = desk.turn()
     try:
-        yield Asker(desk, reader_of(request), viewer=viewer_of(request), airflow=airflow_of(request))
+        yield Asker(desk, reader_of(request), viewer=viewer_of(request))
     finally:
         turns.release()

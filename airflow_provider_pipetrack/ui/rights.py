@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Request
 
-from airflow_provider_pipetrack.compat import AIRFLOW, Viewer, may_see_health, readable_dags
+from airflow_provider_pipetrack.compat import AIRFLOW, Viewer, login_cookie, may_see_health, readable_dags
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ def viewer_of(request: Request) -> Viewer | None:
     airflow = request.scope.get(AIRFLOW)
     if airflow is None:
         return None
-    known_by = {name: value for name in ("authorization", "cookie") if (value := request.headers.get(name))}
-    return Viewer(airflow, known_by, request.state.pipetrack_loop)
+    # By the token alone: Airflow would renew the login of a cookie a second time.
+    token = request.cookies.get(login_cookie())
+    known_by = request.headers.get("authorization") or (token and f"Bearer {token}")
+    address = (request.client.host, request.client.port) if request.client else ("", 0)
+    return Viewer(airflow, {"authorization": known_by} if known_by else {}, request.state.pipetrack_loop, address)
 
 
 def reader_of(request: Request) -> Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -144,7 +145,7 @@ def test_a_record_that_is_open_though_airflow_has_ended_its_task_is_stale(airflo
 
 def test_an_airflow_that_does_not_answer_leaves_the_page_as_the_records_are(airflow, token, left_open, monkeypatch):
     async def never(*asked):
-        await airflow_says.asyncio.sleep(60)
+        await asyncio.sleep(60)
 
     monkeypatch.setattr(airflow_says, "_task_instances", never)
     monkeypatch.setattr(airflow_says, "LIMIT", 0.2)

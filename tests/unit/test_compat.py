@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import msgspec
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup
 from airflow.sdk import exceptions as sdk_exceptions
+from airflow.sdk.execution_time import comms, supervisor, task_runner
 
 from airflow_provider_pipetrack import compat, tracked
 from tests.airflow_versions import AIRFLOW
@@ -105,6 +111,51 @@ def test_only_from_3_2_on_a_trigger_may_ask_airflow_from_a_thread():
     from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 
     assert compat.triggers_may_ask() == (AIRFLOW >= (3, 2)) == hasattr(TriggerCommsDecoder, "start_reader")
+
+
+@pytest.fixture
+def asked_by(monkeypatch):
+    """Makes what a task asks Airflow by; a thread answers, each question for a variable with its key."""
+    ends = []
+
+    def make():
+        mine, airflows = socket.socketpair()
+        ends.append(airflows)
+        threading.Thread(target=answer, args=(airflows,), daemon=True).start()
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms.CommsDecoder(socket=mine), raising=False)
+
+    yield make
+    for end in ends:
+        end.close()
+
+
+def answer(airflows):
+    decoder = msgspec.msgpack.Decoder(comms._RequestFrame)
+    with airflows.makefile("rb") as asked, suppress(OSError, ValueError):
+        while length := asked.read(4):
+            frame = decoder.decode(asked.read(int.from_bytes(length, "big")))
+            body = {"type": "VariableResult", "key": frame.body["key"], "value": "x"}
+            airflows.sendall(comms._ResponseFrame(id=frame.id, body=body).as_bytes())
+
+
+def test_threads_that_ask_airflow_at_the_same_time_get_each_their_own_answer(asked_by, monkeypatch):
+    monkeypatch.setattr(comms.CommsDecoder, "send", comms.CommsDecoder.send)  # as it is now, again afterwards
+    asked_by()
+    assert compat.may_ask_from_threads()
+    assert compat.may_ask_from_threads(), "asking twice must not wrap it twice"
+    assert hasattr(comms.CommsDecoder.send, "__wrapped__") is (AIRFLOW < (3, 2))
+
+    def ask(number):
+        return task_runner.SUPERVISOR_COMMS.send(comms.GetVariable(key=str(number))).key
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(ask, range(200))] == [*map(str, range(200))]
+
+
+def test_what_answers_in_a_test_run_bears_one_thread_only(monkeypatch):
+    inside = supervisor.InProcessSupervisorComms(supervisor=None)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", inside, raising=False)
+    assert compat.may_ask_from_threads() is False
 
 
 def test_only_from_3_2_on_a_task_that_goes_on_is_told_when_it_started():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,6 +17,7 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.storage import s3 as module
+from airflow_provider_pipetrack.storage.clients import collector_paused
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.testing.events import attempt, facts
@@ -60,6 +62,17 @@ def test_pythons_collector_rests_while_the_client_is_made_and_is_then_as_it_was(
         assert gc.isenabled() is was_on
     finally:
         gc.enable()
+
+
+def test_a_child_that_is_forked_while_the_collector_rests_has_its_own_at_work():
+    assert gc.isenabled()
+    with collector_paused():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_run_that_is_over_becomes_one_object_with_all_of_its_history(adapter, place, at_once):

@@ -405,11 +405,14 @@ def test_beside_an_event_loop_no_thread_asks_airflow_for_a_connection(tmp_path, 
             )
         else:
             load = task.tracked(task_id="a", transfer={})(while_the_first_location_goes_away)().operator
+        elsewhere = {"tracking_location": ["sqlite@three||/nowhere||t"]}
+        load >> TrackedOperator(task_id="b", python_callable=print, transfer=elsewhere)
     ti = SimpleNamespace(dag_id="d", run_id="r", task_id="a", map_index=-1, try_number=1, task=load)
     first, second, before, after = load.execute({"ti": ti, "dag": made, "run_id": "r", "outlet_events": {}})
     assert (first, second) == ([("in_progress",)], [("in_progress",)])
     assert after == before
     assert {("one", True), ("two", True)} <= set(before)
+    assert [is_main for conn_id, is_main in after if conn_id == "three"] == [True], "where b is announced"
     assert [leg.adapter.held for leg in load._pipetrack_attempt.store.legs] == [None, None]
 
 

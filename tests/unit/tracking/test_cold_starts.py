@@ -153,6 +153,24 @@ def test_an_end_waits_no_longer_for_a_connection_that_hangs_than_for_itself(site
     assert "LOST" not in caplog.text
 
 
+def test_an_end_that_meets_the_connecting_still_has_its_deadline(site, ready, monkeypatch):
+    store = site.store("cold||x", adapters={"cold": ready})
+    until = []
+    plain = delivery_module.deliver
+    monkeypatch.setattr(
+        delivery_module,
+        "deliver",
+        lambda legs, mode, changes, end: until.append(end) or plain(legs, mode, changes, end),
+    )
+    with monkeypatch.context() as patched:  # so that both are there when the thread looks
+        patched.setattr(delivery_module.threading.Thread, "start", lambda thread: None)
+        store.make_ready()
+    store.submit([change("t1")], durable=True)
+    assert store.flush() is True
+    assert len(until) == 1
+    assert until[0] < time.monotonic() + store.deadline
+
+
 def test_a_connection_that_is_refused_leaves_the_location_alone_and_is_no_loss(site, ready, monkeypatch, caplog):
     monkeypatch.setattr(Cold, "login", 0.0)
     monkeypatch.setattr(ready, "fails", True)
