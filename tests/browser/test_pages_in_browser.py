@@ -6,13 +6,15 @@ import csv
 import re
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from airflow_provider_pipetrack import TrackingStore
+from airflow_provider_pipetrack.records.openness import OVERRULED
 from airflow_provider_pipetrack.ui.paths import link
-from tests.browser.conftest import HOSTILE
-from tests.tracking_history import NOW, failed_run, good_run
+from tests.browser.conftest import HOSTILE, password, token
+from tests.tracking_history import NOW, Run, failed_run, good_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -326,3 +328,23 @@ def test_pages_live_below_the_path_of_a_reverse_proxy(visit, base_path_url):
     assert [
         parts.path for parts in asked if parts.scheme == "http" and not parts.path.startswith("/deep/airflow/")
     ] == []
+
+
+def test_the_audit_trail_names_who_has_set_an_audit_to_success(stack, visit, base_path_url, tmp_path):
+    stack.unpause("customers")
+    run_id = stack.trigger("customers")
+    assert stack.wait_run("customers", run_id) == "success", stack.logs()
+    admin = {"Authorization": f"Bearer {token(stack.url, 'admin', password(stack, 'admin'))}"}
+    task = f"{stack.url}/api/v2/dags/customers/dagRuns/{run_id}/taskInstances/clean"
+    for state in ("failed", "success"):
+        answer = httpx.patch(task, json={"new_state": state}, headers=admin, timeout=30)
+        assert answer.status_code == 200, answer.text
+    run = Run("customers", run_id, NOW)
+    run.audit("load", "mismatched", 1, audit_ended="passed", audit_task="clean", warning=OVERRULED)
+    location = f"sqlite||{stack.home / 'pipetrack' / 'tracking.db'}||pipeline_tracking"
+    with TrackingStore([location], journal_dir=tmp_path / "journal") as store:
+        store.submit([run.changes[-1]], durable=True)
+        assert store.flush(60)
+    for where in (stack.url, base_path_url):
+        page = visit("pipetrack/audits?audit_result=mismatched&pipeline_id=customers", url=where)
+        expect(page.locator("#audits tbody tr", has_text=run_id)).to_contain_text("admin, in Airflow")
