@@ -67,7 +67,7 @@ class Breaker:
 
     def has_failed(self) -> bool:
         """Return whether the location has not answered since it last failed."""
-        return self._state()[1] > 0
+        return self._state().failures > 0
 
     def may_try(self) -> bool:
         """Return whether this process may try the location now; it must report how that went."""
