@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack.attempts.binding import Spec
-from airflow_provider_pipetrack.attempts.bounded import call_within
 from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.later import Later
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids
@@ -24,14 +23,15 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 #: A transfer that runs for longer looks after what died on other hosts, in seconds. A short one does not: its end would
 #: have to wait for the location to answer.
 LEFTOVERS_AFTER = 30.0
-#: Seconds that a transfer waits at its end, or an async one before it begins, until what died on its host is closed.
+#: Seconds that a transfer waits at its end until what died on its host is closed.
 DEAD_LIMIT = 2.0
 
 
 class Meanwhile:
     """What an attempt does beside user code.
 
-    :param is_async: whether the user's code talks to Airflow in an event loop, beside which no thread may ask.
+    :param is_async: whether the user's code talks to Airflow in an event loop, beside which no thread may ask; what
+        asks Airflow is then done when that code is over.
     """
 
     def __init__(self, store: TrackingStore, spec: Spec, key: RecordKey, *, is_async: bool) -> None:
@@ -53,7 +53,9 @@ class Meanwhile:
         estimate = self._spec.transfer.estimated_seconds
         if estimate is not None and start is not None:
             self._later.append(Later(estimate - elapsed, lambda: self._tell_overdue(start)))
-        if not goes_on and not self._is_async:
+        if self._is_async:
+            return
+        if not goes_on:
             self._later.append(Later(LEFTOVERS_AFTER, self._close_leftovers))
         self._look_after_the_dead()
 
@@ -64,7 +66,10 @@ class Meanwhile:
             later.stop()
 
     def finish(self) -> None:
-        """Wait, a little, for what has begun."""
+        """Wait, a little, for what has begun; called when the end is written."""
+        if self._is_async:
+            with tracking_step("look for attempts of the run whose processes died"):
+                self._look_after_the_dead()
         if self._closing is not None:
             self._closing.join(DEAD_LIMIT)
 
@@ -76,13 +81,10 @@ class Meanwhile:
         others = [mark for mark in left if mark not in own]
         if not others:
             return
-        if self._is_async:
-            call_within(DEAD_LIMIT, "closing what others left open", lambda: self._close_dead(others))
-        else:
-            self._closing = threading.Thread(
-                target=self._close_dead, args=(others,), name="pipetrack: closing", daemon=True
-            )
-            self._closing.start()
+        self._closing = threading.Thread(
+            target=self._close_dead, args=(others,), name="pipetrack: closing", daemon=True
+        )
+        self._closing.start()
 
     def _close_dead(self, left: list[Left]) -> None:
         from airflow_provider_pipetrack.attempts.dead import close_dead

@@ -116,17 +116,33 @@ def test_a_location_that_hangs_keeps_the_end_waiting_for_a_little_only(attempt, 
     goes_on.set()
 
 
-def test_an_async_one_waits_before_it_begins(attempt, monkeypatch):
-    goes_on, threads = threading.Event(), []
+def test_an_async_one_leaves_its_event_loop_alone_and_asks_when_its_code_is_over(attempt, monkeypatch):
+    goes_on, asked = threading.Event(), []
     monkeypatch.setattr(meanwhile, "DEAD_LIMIT", 0.2)
-    monkeypatch.setattr(dead, "close_dead", lambda *given: threads.append(1) or goes_on.wait(60))
+    monkeypatch.setattr(dead, "close_dead", lambda left, *more: asked.append((made.end, left)) or goes_on.wait(60))
     made = attempt(operator=Async)
     dies(made)
-    begun = time.monotonic()
+    before = set(threading.enumerate())
     made.begin()
+    assert "pipetrack: closing" not in {thread.name for thread in set(threading.enumerate()) - before}
+    dies(made, "died_meanwhile")
+    assert asked == []
+    begun = time.monotonic()
+    made.complete(None)
     assert 0.2 <= time.monotonic() - begun < 5
-    assert threads == [1]
+    ((end, left),) = asked
+    assert end is not None
+    assert sorted(mark.key.name for mark in left) == ["died", "died_meanwhile"]
     goes_on.set()
+
+
+def test_an_async_one_that_waits_for_a_later_process_asks_nothing(attempt, monkeypatch):
+    monkeypatch.setattr(dead, "close_dead", lambda *given: pytest.fail("asked"))
+    made = attempt(operator=Async)
+    dies(made)
+    made.begin()
+    made.pause()
+    assert [left.key.name for left in left_on_host(journal())] == ["died"]
 
 
 def test_nothing_is_asked_where_nothing_was_left(attempt, monkeypatch):
