@@ -2,6 +2,7 @@
 
 The file goes when the attempt's end is written, or when the attempt waits for a later process. What is found with a
 free lock was left by a process that died, so that the next task of the run need not read its records to know of it.
+A process that it has forked, and that may live longer, has no part in the lock.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Mark:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        _HELD.add(self)
 
     def remove(self) -> None:
         """Take the mark away: the attempt's end is written, or another process goes on with it."""
@@ -50,9 +52,22 @@ class Mark:
 
     def let_go(self) -> None:
         """Leave the mark for others to find: this process speaks for the attempt no more."""
+        _HELD.discard(self)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+#: Whose files are open: each is known as long as a forked process would get its lock too.
+_HELD: set[Mark] = set()
+
+
+def _after_fork_in_child() -> None:
+    for mark in list(_HELD):
+        mark.let_go()  # closed, not unlocked: the lock is one for both
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @dataclass(frozen=True)

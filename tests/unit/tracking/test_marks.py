@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 
 import pytest
@@ -165,6 +166,49 @@ def test_a_program_that_the_task_has_started_does_not_keep_it_alive(tmp_path):
         assert names(tmp_path) == ["load"]
     finally:
         child.communicate(b"\n", timeout=60)
+
+
+def fork_and_wait(folder, of, told):
+    mark(folder, of)
+    get_context("fork").Process(target=outlive, args=(told,)).start()
+    signal.pause()
+
+
+def outlive(told):
+    told.send_bytes(b"lives")
+    with suppress(EOFError):
+        told.recv_bytes()
+
+
+def test_a_process_that_the_task_has_forked_does_not_keep_it_alive(tmp_path):
+    """Such as a worker of multiprocessing that outlives a task which ran out of memory."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    task = context.Process(target=fork_and_wait, args=(tmp_path, key(), there))
+    task.start()
+    there.close()
+    with here:
+        try:
+            assert here.poll(60)
+            here.recv_bytes()
+            assert names(tmp_path) == [], "the task lives"
+        finally:
+            os.kill(task.pid, signal.SIGKILL)
+            os.waitpid(task.pid, 0)  # join() would wait for the worker, too
+        assert names(tmp_path) == ["load"]
+        here.send_bytes(b"it is still there, or this fails")
+
+
+def test_a_process_that_the_task_has_forked_does_not_take_its_mark_away(tmp_path):
+    made = mark(tmp_path, key())
+    worker = get_context("fork").Process(target=made.remove)
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert len(files(tmp_path)) == 1
+    assert names(tmp_path) == []
+    made.remove()
+    assert files(tmp_path) == []
 
 
 def test_marks_that_come_and_go_at_once_are_all_right(tmp_path):
