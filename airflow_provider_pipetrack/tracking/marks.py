@@ -104,7 +104,7 @@ def left_of_run(folder: Path, own: RecordKey) -> list[Left]:
 
 def left_on_host(folder: Path) -> list[Left]:
     """Return what processes that died have left on this host."""
-    return list(_left(path for path in _paths(folder) if not path.name.startswith(_HALF_MADE)))
+    return list(_left(path for path in _paths(folder) if not _is_half_made(path)))
 
 
 def forget(left: Iterable[Left]) -> None:
@@ -119,35 +119,41 @@ def forget_run(folder: Path, dag_id: str, run_id: str) -> None:
 
 
 def forget_old(folder: Path, *, older_than: float = KEPT_FOR) -> None:
-    """Take away what was left long ago.
+    """Take away what was left long ago, and what was only half made then, which needs no lock.
 
     :param older_than: age in seconds.
     """
     before = time.time() - older_than
     for path in _paths(folder):
         with suppress(OSError):
-            if path.stat().st_mtime < before and _content(path) is not None:
+            if path.stat().st_mtime < before and (_is_half_made(path) or _content(path) is not None):
                 _remove(path)
 
 
 def _made(path: Path, content: bytes) -> Mark | None:
     """Make a mark; it has its lock before it has the name by which it is found."""
     new = path.with_name(f"{_HALF_MADE}{path.name}.{os.getpid()}")
+    descriptor = None
     try:
-        descriptor = take_lock(new, create=True)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-        descriptor = take_lock(new, create=True)
-    if descriptor is None:
-        return None
-    try:
+        descriptor = _open(new)
+        if descriptor is None:
+            return None
         _write(descriptor, content)
         new.rename(path)
-    except OSError:
+    except OSError:  # on a disk without locks, when the file is there
         _remove(new)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
         raise
     return Mark(path, descriptor)
+
+
+def _open(path: Path) -> int | None:
+    try:
+        return take_lock(path, create=True)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+        return take_lock(path, create=True)
 
 
 def _write(descriptor: int, content: bytes) -> None:
@@ -185,6 +191,10 @@ def _content(path: Path) -> bytes | None:
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink()
+
+
+def _is_half_made(path: Path) -> bool:
+    return path.name.startswith(_HALF_MADE)
 
 
 def _paths(folder: Path, begin: str = "") -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -153,6 +155,23 @@ def test_a_full_disk_leaves_no_half_a_mark(tmp_path, mocker):
     mocker.patch.object(marks.os, "write", return_value=3)
     assert set_mark(tmp_path, OWN, ("p",), CHAIN) is None
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_has_no_marks_and_keeps_nothing_half_made(tmp_path, monkeypatch, refusal):
+    def no_locks(descriptor, operation):
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert set_mark(tmp_path, OWN, ("p",), CHAIN) is None
+    assert files(tmp_path) == []
+    young, old = (tmp_path / "open" / name for name in (".young.1", ".old.1"))
+    for path in (young, old):
+        path.write_text("")
+    long_ago = time.time() - marks.KEPT_FOR - 60
+    os.utime(old, (long_ago, long_ago))
+    forget_old(tmp_path)
+    assert files(tmp_path) == [young]
 
 
 def test_a_program_that_the_task_has_started_does_not_keep_it_alive(tmp_path):
