@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack.attempts.closing import AskStates, closed_by_airflow, keep_closed, states_in_parts
-from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.openness import is_open
 from airflow_provider_pipetrack.tracking.marks import Left, forget, left_on_host
 from airflow_provider_pipetrack.tracking.reading import silent_among
@@ -46,8 +45,8 @@ def close_dead(left: Iterable[Left], states: AskStates, own: TrackingStore | Non
                 try:
                     store = own if own is not None and own.chain() == marks[0].chain else store_of_chain(marks[0].chain)
                     closed += _close(store, dag_id, run_id, marks, of_run)
-                except PipetrackError as error:
-                    log.warning("pipetrack leaves %s open: %s", marks[0].key.record_id, error)
+                except Exception as error:  # noqa: BLE001  one chain that fails must not stop the others
+                    log.warning("pipetrack leaves %s open: %s: %s", marks[0].key.record_id, type(error).__name__, error)
     return closed
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack.tracking.chain_form import is_chain
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
-
-_PARTS = {"locations", "mode", "connections", "adapters"}
 
 
 def remember_chain(chain: Mapping[str, Any]) -> None:
@@ -48,7 +47,7 @@ def known_chains() -> Iterator[dict[str, Any]]:
         except (OSError, ValueError) as error:
             log.warning("pipetrack cannot read %s: %s", path, error)
             continue
-        if isinstance(chain, dict) and set(chain) == _PARTS:
+        if is_chain(chain):
             yield chain
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.tracking.chain_form import is_chain
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE
 from airflow_provider_pipetrack.tracking.locks import take_lock
 
@@ -165,13 +166,21 @@ def _left(paths: Iterable[Path]) -> Iterator[Left]:
     """Yield the marks among these whose process does not live."""
     for path in paths:
         content = _content(path)
-        if content is None:
-            continue
-        try:
-            said = json.loads(content)
-            yield Left(path, RecordKey.parse(said["record_id"]), tuple(said["pipeline_ids"]), said["chain"])
-        except (ValueError, KeyError, TypeError):
+        left = None if content is None else _read(path, content)
+        if left is not None:
+            yield left
+        elif content is not None:
             _remove(path)  # of another version, or damaged: the record is found without it, later
+
+
+def _read(path: Path, content: bytes) -> Left | None:
+    """Return what a mark says, or None when it cannot be understood."""
+    try:
+        said = json.loads(content)
+        left = Left(path, RecordKey.parse(said["record_id"]), tuple(said["pipeline_ids"]), said["chain"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return left if is_chain(left.chain) and all(isinstance(name, str) for name in left.pipeline_ids) else None
 
 
 def _content(path: Path) -> bytes | None:

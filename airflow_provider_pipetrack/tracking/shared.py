@@ -14,6 +14,7 @@ from typing import Any
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.json_text import value_of
+from airflow_provider_pipetrack.tracking.chain_form import CHAIN_PARTS
 from airflow_provider_pipetrack.tracking.journal import FOLDER_MODE, Journal
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
@@ -21,7 +22,6 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 _WAITING = "waiting"
 #: What stands between the chain and the changes of an entry; within a text the quotes would be escaped.
 _CHANGES = b',"changes":'
-_CHAIN = ("locations", "mode", "connections", "adapters")
 #: Seconds between two tries of task processes to bring home what waits.
 _BETWEEN_TRIES = 5.0
 _JOURNALS: dict[tuple[int, Path], Journal] = {}
@@ -68,7 +68,7 @@ def changes_of(payload: bytes) -> tuple[dict[str, Any], list[Change]]:
     """
     try:
         data = value_of(payload)
-        chain = {name: data["chain"][name] for name in _CHAIN}
+        chain = {name: data["chain"][name] for name in CHAIN_PARTS}
         return chain, [Change.from_json(change) for change in data["changes"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EntryError(f"the entry cannot be read: {type(error).__name__}: {error}") from error

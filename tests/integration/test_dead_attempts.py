@@ -19,13 +19,13 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_pipetrack import PipelineConfig, TrackingStore, compat, maintenance, settings, tracked
-from airflow_provider_pipetrack.attempts import rollback
+from airflow_provider_pipetrack.attempts import dead, rollback
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.dead import close_dead_of_host
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.tracking import pool
-from airflow_provider_pipetrack.tracking.marks import KEPT_FOR
+from airflow_provider_pipetrack.tracking import pool, upkeep
+from airflow_provider_pipetrack.tracking.marks import KEPT_FOR, set_mark
 from airflow_provider_pipetrack.tracking.upkeep import stores_of_host
 from tests.postgres_server import CONN_ID, DATABASE
 from tests.postgres_server import postgres as postgres  # a fixture
@@ -244,3 +244,26 @@ def test_maintenance_closes_it_at_once_and_in_a_storage_that_can_list_nothing_to
     os.utime(left, (long_ago, long_ago))
     assert maintenance.run_maintenance()["closed"] == 0
     assert host.marks() == []
+
+
+OTHER_CHAIN = {"locations": ["sqlite||/other/t.db||t"], "mode": "fallback", "connections": {}, "adapters": {}}
+
+
+@pytest.mark.parametrize("chain", [{"places": ["sqlite||/other/t.db||t"]}, OTHER_CHAIN])
+def test_a_chain_that_nobody_can_use_keeps_no_other_from_being_closed(home, monkeypatch, caplog, chain):
+    def store_of_chain(of):
+        if of == OTHER_CHAIN:
+            raise RuntimeError("nobody has thought of it")
+        return upkeep.store_of_chain(of)
+
+    monkeypatch.setattr(dead, "store_of_chain", store_of_chain)
+    host = Host(f"sqlite||{home}/own.db||pipeline_tracking")
+    host.kill("dies")
+    journal = settings.journal_dir() / settings.host_name()
+    set_mark(journal, RecordKey("d", "r", "another"), ("p",), chain).let_go()
+    states = {"r": {"dies": "failed", "another": "failed"}}
+    monkeypatch.setattr(maintenance, "states_of_runs", lambda dag_id, runs: states)
+    assert maintenance.run_maintenance()["closed"] == 1
+    assert of(host.record("dies")) == ("failed", WORDLESS, "reconcile")
+    words = "pipetrack leaves d/r/another/-1/1 open: RuntimeError: nobody has thought of it"
+    assert (words in caplog.messages, len(host.marks())) == ((True, 1) if chain is OTHER_CHAIN else (False, 0))

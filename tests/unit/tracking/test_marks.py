@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -133,7 +134,25 @@ def test_what_was_left_long_ago_is_forgotten_and_what_lives_is_not(tmp_path):
     assert sorted(names(tmp_path)) == ["lives", "new"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"record_id": "x"}', b'{"record_id": "x", "pipeline_ids": [], "chain": {}}'])  # fmt: skip
+def said(**other):
+    return json.dumps({"record_id": key().record_id, "pipeline_ids": ["p"], "chain": CHAIN, **other}).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"record_id": "x"}',
+        said(record_id="x"),
+        said(pipeline_ids=[7]),
+        said(chain=None),
+        said(chain=[]),
+        said(chain={name: part for name, part in CHAIN.items() if name != "adapters"}),
+        *(said(chain={**CHAIN, name: part}) for name in CHAIN for part in (None, 7, [7], {"a": 7})),
+    ],
+)
 def test_what_nobody_can_read_is_taken_away(tmp_path, content):
     mark(tmp_path, key()).let_go()
     (path,) = files(tmp_path)
