@@ -44,7 +44,8 @@ def configuration_of(spec: Spec, dag: Any) -> PipelineConfig | HandWrittenPipeli
         known[pipeline_id] = None
         try:
             found = _by_hand(dag, pipeline_id)
-            if found is not None and found.config_hash:  # worked out here, so that it fails here
+            # Worked out here, so that it fails here.
+            if found is not None and found.config_hash and found.stage_transfers:
                 known[pipeline_id] = found
         except Exception as error:  # noqa: BLE001  a record without the hash of its configuration is better than none
             log.warning("pipetrack cannot read what %s says of %s: %r", dag.dag_id, pipeline_id, error)
@@ -91,21 +92,33 @@ def _said(written: _Written) -> dict[str, Any]:
 def _waiting(dag: Any, written: Mapping[str, _Written]) -> dict[str, list[str]]:
     """Return for each transfer of a pipeline which tasks it waits for, and the same for those that stand between.
 
-    Left out are tasks that wait for no transfer of the pipeline. The audit of a transfer that the Dag does not run
-    waits for it, so that what comes behind it does, too.
+    Left out are tasks that wait for no transfer of the pipeline. A transfer that the Dag only audits waits for what the
+    task of its name waits for, or where there is none, its audit. The audit waits for it, so that what comes behind
+    does, too.
     """
     audited = {one.task.task_id: name for name, one in written.items() if not one.is_run}
-    tasks = {one.task.task_id for one in written.values()}
+    tasks = {one.task.task_id for one in written.values()} | {name for name in written if dag.has_task(name)}
     counted = tasks | _behind(dag, tasks)
-    found = {name: _above(one.task, counted) for name, one in written.items()}
+    found = {
+        name: _above(dag.get_task(name) if dag.has_task(name) else one.task, counted) for name, one in written.items()
+    }
     todo = [upstream for above in found.values() for upstream in above]
     while todo:
         task_id = todo.pop()
         if task_id not in found:
-            above = _above(dag.get_task(task_id), counted)
-            found[task_id] = [*above, audited[task_id]] if task_id in audited else above
+            found[task_id] = above = _above(dag.get_task(task_id), counted)
             todo += above
+            if task_id in audited and _comes_before(dag, audited[task_id], task_id, above):
+                found[task_id] = [*above, audited[task_id]]
     return found
+
+
+def _comes_before(dag: Any, name: str, audit: str, above: Iterable[str]) -> bool:
+    """Return whether a transfer that the Dag only audits is still to be put before its audit.
+
+    It is there already where its own task is, and it cannot be where that waits for the audit.
+    """
+    return name not in above and not (dag.has_task(name) and name in _behind(dag, [audit]))
 
 
 def _first(dag: Any, written: Iterable[_Written]) -> frozenset[str]:

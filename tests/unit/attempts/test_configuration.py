@@ -129,6 +129,79 @@ def test_a_transfer_that_the_dag_only_audits_is_in_the_configuration_of_its_reco
     assert made.first_tasks == {"behind"}, "which says in its record what has changed"
 
 
+def audited_by_others(*edges, audits=("load",)):
+    """Return what a Dag says in which all tasks but ``extract`` are no transfers, and ``audits`` of them are audited."""
+    with DAG("d", schedule=None) as dag:
+        tasks = {"extract": TrackedOperator(task_id="extract", transfer={})}
+        for name in audits:
+            audit = AuditSensor(task_id=f"audit_{name}", transfer={"name": name}, function=lambda: True)
+            tasks[audit.task_id] = audit
+        for one in " ".join(edges).split():
+            if one not in tasks:
+                tasks[one] = EmptyOperator(task_id=one)
+        for edge in edges:
+            names = edge.split()
+            for one, other in zip(names, names[1:], strict=False):
+                tasks[one] >> tasks[other]
+    return written_in(dag, "extract")
+
+
+@pytest.mark.parametrize(
+    ("edges", "waits", "others"),
+    [
+        (["extract load audit_load"], ["extract"], {}),
+        (["extract load audit_load end"], ["extract"], {}),
+        (["extract join load audit_load"], ["join"], {"join": ["extract"]}),
+        (["extract load mid audit_load"], ["extract"], {}),
+        (["extract load audit_load", "load mid audit_load", "other audit_load"], ["extract"], {}),
+        (["load audit_load", "extract other"], [], {}),
+        (["extract audit_load load"], ["audit_load"], {"audit_load": ["extract"]}),
+        (["extract audit_load mid load"], ["mid"], {"mid": ["audit_load"], "audit_load": ["extract"]}),
+    ],
+)
+def test_an_audited_task_of_another_kind_stands_for_its_transfer(edges, waits, others):
+    made = audited_by_others(*edges)
+    assert waiting(made) == {"extract": [], "load": waits}
+    assert made.other_tasks == others
+    assert [transfer.name for transfer in made.stage_transfers] == ["extract", "load"]
+    assert versions.version_of(made).stages == [["", ""], ["", ""]]
+
+
+def test_many_such_tasks_one_behind_the_other_are_transfers_that_wait_through_their_audits():
+    names = [f"load_{number}" for number in range(5)]
+    edge = " ".join(f"{name} audit_{name}" for name in names)
+    made = audited_by_others(f"extract {edge}", "load_1 note", "load_1 mid audit_load_3", audits=names)
+    assert waiting(made) == {
+        "extract": [],
+        "load_0": ["extract"],
+        **{f"load_{number}": [f"audit_load_{number - 1}"] for number in range(1, 5)},
+    }
+    assert made.other_tasks == {
+        **{f"audit_load_{number}": [f"load_{number}"] for number in (0, 1, 2)},
+        "audit_load_3": ["load_3", "mid"],
+        "mid": ["load_1"],
+    }
+    assert [transfer.name for transfer in made.stage_transfers] == ["extract", *names]
+
+
+def test_what_comes_straight_behind_an_audited_task_waits_for_its_transfer():
+    with DAG("d", schedule=None) as dag:
+        load = EmptyOperator(task_id="load")
+        behind = TrackedOperator(task_id="behind", transfer={})
+        load >> [audit_of("load"), behind]
+    assert waiting(written_in(dag, "behind")) == {"load": [], "behind": ["load"]}
+
+
+def test_a_dag_whose_transfers_have_no_order_has_records_without_a_hash(monkeypatch, caplog):
+    with DAG("d", schedule=None) as dag:
+        load = TrackedOperator(task_id="load", transfer={})
+    monkeypatch.setattr(configuration, "_waiting", lambda *given: {"load": ["join"], "join": ["load"]})
+    assert configuration_of(load.pipetrack_spec, dag) is None
+    assert check_version(load, load.pipetrack_spec, store_for(load.pipetrack_spec)) is None
+    (message,) = caplog.messages
+    assert message.startswith("pipetrack cannot read what d says of d: CycleError(")
+
+
 def test_an_audit_keeps_the_configuration_where_the_dag_runs_none_of_its_transfers(mocker):
     with DAG("d", schedule=None) as dag:
         audit = audit_of("vendor")
