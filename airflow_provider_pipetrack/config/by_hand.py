@@ -75,9 +75,10 @@ class HandWrittenPipeline:
             "pipeline_metadata": {"pipeline_id": self.pipeline_id},
             "dag": {"dag_id": self.dag_id},
             "stage_transfers": [{"name": name, **_defaults(), **self.rows[name]} for name in self._order],
-            "other_tasks": self.other_tasks,
         }
-        return without_secrets(content, more_secrets)
+        # Ids of tasks are no secrets, whatever a task is called.
+        others = {task_id: [*upstreams] for task_id, upstreams in self.other_tasks.items()}
+        return {**without_secrets(content, more_secrets), "other_tasks": others}
 
     @cached_property
     def _order(self) -> list[str]:

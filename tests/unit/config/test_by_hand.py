@@ -149,6 +149,12 @@ def test_neither_secrets_nor_arguments_of_operators_are_kept_or_hashed():
     assert "hush" not in json.dumps(written({"name": "a", "audit_metadata": {"pin": "hush"}}).public_content(("PIN",)))
 
 
+def test_a_task_that_is_called_as_a_secret_is_keeps_its_place():
+    others = {"refresh_token": ["load_secrets"], "load_secrets": ["load"], "pin": ["refresh_token"]}
+    content = written({"name": "load"}, others=others).public_content(("pin", "task"))
+    assert content["other_tasks"] == others
+
+
 def test_values_of_python_become_plain():
     metadata = {
         "size": Size.SMALL,
