@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from urllib.parse import urljoin
 
 import pytest
@@ -33,14 +33,15 @@ def started_run(pipeline_id, run_id, began):
 @pytest.fixture(scope="module")
 def states(tmp_path_factory):
     """A pipeline in each state, and of some states two."""
+    now = datetime.now(timezone.utc)  # the tests before may have taken longer than what runs is estimated to take
     runs = [
         whole_run("whole", "one", LONG_AGO),
         whole_run("more", "one", LONG_AGO),
         good_run("partly", "one", LONG_AGO),
         failed_run("broken", "one", LONG_AGO),
         overdue_run("late", "one", LATELY),
-        started_run("running", "one", NOW),
-        Run("waiting", "one", NOW),
+        started_run("running", "one", now),
+        Run("waiting", "one", now),
     ]
     with filled_store(tmp_path_factory.mktemp("states"), runs) as store:
         yield store
