@@ -19,5 +19,5 @@ standing AS (
   GROUP BY t.dag_id, t.run_id
 )
 SELECT standing.*,
-  CASE WHEN state = 'in_progress' OR ended_at IS NULL THEN {until_now} ELSE {until_end} END AS took_seconds
+  ROUND(1000 * CASE WHEN state = 'in_progress' OR ended_at IS NULL THEN {until_now} ELSE {until_end} END) / 1000.0 AS took_seconds
 FROM standing
