@@ -404,7 +404,7 @@ def test_doctor_says_what_holds(filled):
 
 
 def test_doctor_says_since_when_a_location_is_down(filled, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_DEFAULT", "postgres://nobody:nothing@127.0.0.1:1/db")
+    monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_DEFAULT", "postgres://nobody:unasked@127.0.0.1:1/db")
     places = ("--location", "postgres||a||b||c", "--location", f"sqlite||{filled}/t.db||t")
     run("doctor", *places)
     shown = run("doctor", *places)

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_pipetrack import PipelineConfig, TrackingStore, compat, maintenance, settings, tracked
 from airflow_provider_pipetrack.attempts import dead, rollback
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.dead import close_dead_of_host
+from airflow_provider_pipetrack.compat import TaskDeferred
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking import pool, upkeep
