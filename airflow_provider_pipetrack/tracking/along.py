@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
@@ -18,6 +19,13 @@ log = logging.getLogger("airflow_provider_pipetrack.delivery")
 LAST_LEG = 1.0
 #: What every location gets at least, in seconds.
 _SHORTEST_LEG = 0.1
+
+
+class Wait(NamedTuple):
+    """When somebody began to wait for a delivery and when he gives up, by the monotonic clock."""
+
+    since: float
+    until: float
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,14 @@ def deliver(
     legs: Sequence[Leg],
     mode: str,
     changes: Sequence[Change],
-    deadline: float | Callable[[], float | None],
+    deadline: float | Callable[[], Wait | None],
     *,
     patient: bool = False,
 ) -> Delivered:
     """Bring changes to the first location that takes them, or in ``mirror`` mode to all.
 
-    :param deadline: when to give up, by the monotonic clock; the legs share what is left of it. Or what gives it: None
-        while nobody waits, and as long as that is so each location may take all that its type may.
+    :param deadline: when to give up, by the monotonic clock; the legs share what is left of it. Or what says who
+        waits: None while nobody does, and as long as that is so each location may take all that its type may.
     :param patient: True for work that no task waits for: each location may take all the time that is left.
     """
     failures: dict[str, str] = {}
@@ -77,7 +85,7 @@ def deliver(
     return Delivered(confirmed=True, released=released, failures=failures)
 
 
-def make_ready(legs: Sequence[Leg], mode: str, deadline: Callable[[], float | None]) -> None:
+def make_ready(legs: Sequence[Leg], mode: str, deadline: Callable[[], Wait | None]) -> None:
     """Connect the first location that can be, or in ``mirror`` mode all, for changes to come.
 
     :param deadline: as for :func:`deliver`: what comes must not wait for this longer than for itself.
@@ -97,12 +105,13 @@ class _Turn:
     """How long one location may take, in its place in the chain."""
 
     def __init__(
-        self, legs: Sequence[Leg], position: int, deadline: float | Callable[[], float | None], *, patient: bool
+        self, legs: Sequence[Leg], position: int, deadline: float | Callable[[], Wait | None], *, patient: bool
     ) -> None:
         self.patient = patient
         self._left = len(legs) - position
         self._most = _longest(legs[position])
-        self._deadline = deadline if callable(deadline) else lambda: deadline
+        self._began = began = time.monotonic()
+        self._wait = deadline if callable(deadline) else lambda: Wait(began, deadline)
         self._end: float | None = None
 
     @property
@@ -120,12 +129,13 @@ class _Turn:
         return None if self._share() is not None else lambda: self._share() or math.inf
 
     def _share(self) -> float | None:
-        """Return when the location's part of the deadline ends; None while there is no deadline."""
-        deadline = self._deadline() if self._end is None else None
-        if deadline is not None:
-            now = time.monotonic()
+        """Return when the location's part of the deadline ends; None while nobody waits."""
+        wait = self._wait() if self._end is None else None
+        if wait is not None:
             least = LAST_LEG if self._left == 1 else _SHORTEST_LEG
-            self._end = now + max(least, (deadline - now) / (1 if self.patient else self._left))
+            # Who began to wait while the client was loading does not take that from the location's time to answer.
+            all_of_it = wait.until - max(wait.since, self._began)
+            self._end = time.monotonic() + max(least, all_of_it / (1 if self.patient else self._left))
         return self._end
 
 

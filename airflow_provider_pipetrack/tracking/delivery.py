@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from airflow_provider_pipetrack.records.change import Change
-from airflow_provider_pipetrack.tracking.along import Delivered, deliver, make_ready
+from airflow_provider_pipetrack.tracking.along import Delivered, Wait, deliver, make_ready
 from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.leg import Leg
 
@@ -76,7 +76,7 @@ class Delivery:
         self._only_here: list[Batch] = []
         self._waiting = 0
         self._complete = True
-        self._awaited: float | None = None
+        self._awaited: Wait | None = None
         self._outlasted_a_fork = False
         self._is_ready = False
         self._thread: threading.Thread | None = None
@@ -154,7 +154,8 @@ class Delivery:
     def _await(self, deadline: float) -> None:
         """Note that somebody waits until then: what is under way has to share that time, too."""
         with self._idle:
-            self._awaited = max(deadline, self._awaited or deadline)
+            if self._awaited is None or self._awaited.until < deadline:
+                self._awaited = Wait(time.monotonic(), deadline)
 
     def _hurry(self) -> None:
         """Let nothing wait for others to go with it."""

@@ -21,6 +21,8 @@ WRITER = """
 import sys, time
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 first, second, journal, number, early = sys.argv[1:]
+if number == "0":
+    import airflow.sdk  # a task's process has it; those that find the location left alone load no client
 with TrackingStore([first, second], journal_dir=journal, deadline=3.0) as store:
     started = time.monotonic()
     if early == "True":

@@ -118,6 +118,7 @@ class Ready(Cold):
         self.away.wait(self.login)
         if self.fails:
             raise StorageError("cold", "refused")
+        self.logins.append(self)
 
 
 @pytest.fixture
@@ -151,6 +152,27 @@ def test_an_end_waits_no_longer_for_a_connection_that_hangs_than_for_itself(site
     assert time.monotonic() - started < DEADLINE + 0.5
     assert site.ids("b") == [RECORD_ID]
     assert "LOST" not in caplog.text
+
+
+def test_the_time_in_which_a_client_loads_is_not_taken_from_the_connecting(site, ready, monkeypatch):
+    loading, may_end = threading.Event(), threading.Event()
+
+    def load(adapter):
+        if not loading.is_set():
+            loading.set()
+            may_end.wait(10)
+
+    monkeypatch.setattr(ready, "load", load)
+    store = site.store("cold||x", "b", adapters={"cold": ready}, deadline=DEADLINE)
+    store.make_ready()
+    assert loading.wait(10)
+    store.submit([change("t1")], durable=True)
+    awaited = time.monotonic()
+    while time.monotonic() < awaited + DEADLINE - 0.2:
+        time.sleep(0.02)
+    may_end.set()
+    assert settled(site)
+    assert (ready.taken, site.ids("b")) == ([[RECORD_ID]], [])
 
 
 def test_an_end_that_meets_the_connecting_still_has_its_deadline(site, ready, monkeypatch):
