@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from airflow_provider_pipetrack.cli.retiring import owed_outside, retire_chains, retired_names
 from airflow_provider_pipetrack.cli.shown import (
     location_option,
     opened_questions,
@@ -66,6 +67,12 @@ def init(locations: Sequence[str], output: str) -> None:
 @click.option("--interval", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds between passes.")
 @click.option("--adopt", metavar="HOST", help="Drain the journal of a host that is gone, from the same folder, too.")
 @click.option(
+    "--retire",
+    metavar="LOCATION",
+    multiple=True,
+    help="A location that is gone for good: nothing is owed to it any more. No record is removed anywhere.",
+)
+@click.option(
     "--from-log",
     type=click.File(errors="replace"),
     multiple=True,
@@ -89,6 +96,7 @@ def init(locations: Sequence[str], output: str) -> None:
 def reconcile(
     interval: float,
     adopt: str | None,
+    retire: Sequence[str],
     from_log: Sequence[TextIO],
     airflow_url: str | None,
     airflow_user: str | None,
@@ -109,17 +117,24 @@ def reconcile(
     """
     from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
 
+    if retire and watch:
+        raise click.UsageError("--retire is done once; leave out --watch")
     for file in from_log:
         _take_back(locations, file)
     airflow = AirflowRest(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
     with contextlib.suppress(KeyboardInterrupt) if watch else contextlib.nullcontext():
         while True:
             with _stores(locations) as stores:
-                summary = _reconciled(stores, adopt, output, full=full)
+                retired = retired_names(retire, stores[0])
+                summary = _reconciled(stores, adopt, output, retired, full=full)
+                retire_chains(stores, retired, summary)
+                outside = owed_outside(stores, summary)
                 closed = _closed(stores, airflow, summary.unreachable, whole_host=not locations)
                 silent = _silent(stores, summary)
             alerts = None if locations else _alerted()
             _print_summary(summary, closed, alerts, output, quiet=watch or bool(silent))
+            for text in outside:
+                click.echo(text, err=True)
             failure = airflow.failure if airflow else None
             if failure is not None:
                 click.echo(f"Not asked: {failure}", err=True)
@@ -187,14 +202,17 @@ def _take_back(locations: Sequence[str], file: TextIO) -> None:
     click.echo(f"{file.name}: {plural(len(found), 'change')} taken back", err=True)
 
 
-def _reconciled(stores: Sequence[TrackingStore], adopt: str | None, output: str, *, full: bool) -> Summary:
+def _reconciled(
+    stores: Sequence[TrackingStore], adopt: str | None, output: str, retired: set[str], *, full: bool
+) -> Summary:
     from airflow_provider_pipetrack.tracking.reconcile import Summary
 
     total = Summary()
     with progress_bar(shown=output == "text") as progress:
         for store in stores:
-            done = store.reconcile(full=full, adopt_host=adopt, progress=progress)
-            for name in ("drained", "healed", "copied", "revived", "still_owed"):
+            done = store.reconcile(full=full, adopt_host=adopt, progress=progress, retired=retired)
+            total.add_outside(done.owed_outside)
+            for name in ("drained", "healed", "copied", "revived", "still_owed", "retired"):
                 setattr(total, name, getattr(total, name) + getattr(done, name))
             # Every pass looks at the same journal; what the first one has set aside is gone from it.
             total.waiting, total.dead = done.waiting, max(total.dead, done.dead)
@@ -258,6 +276,7 @@ def _print_summary(
         plural(summary.healed, "record") + " brought home": summary.healed,
         plural(summary.copied, "record") + " copied where missing": summary.copied,
         plural(summary.revived, "dead letter") + " taken after all": summary.revived,
+        plural(summary.retired, "debt") + " to a retired location dropped": summary.retired,
         plural(closed or 0, "attempt") + " closed by Airflow's word": closed,
         plural(alerts.get("sent", 0), "alert") + " sent": alerts.get("sent"),
     }

@@ -22,8 +22,7 @@ log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 def remember_chain(chain: Mapping[str, Any]) -> None:
     """Keep a chain, as a store describes it; one that cannot be kept is only found again when it is used."""
-    text = json.dumps(chain, sort_keys=True)
-    path = _folder() / f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
+    path, text = _path(chain), _text(chain)
     try:
         if path.exists():
             os.utime(path)  # says when it was last used
@@ -39,6 +38,16 @@ def remember_chain(chain: Mapping[str, Any]) -> None:
         log.debug("pipetrack cannot keep a chain: %s", error)
 
 
+def forget_chain(chain: Mapping[str, Any]) -> bool:
+    """Forget a chain until it is used again; return whether it was known."""
+    try:
+        _path(chain).unlink()
+    except OSError as error:
+        log.debug("pipetrack cannot forget a chain: %s", error)
+        return False
+    return True
+
+
 def known_chains() -> Iterator[dict[str, Any]]:
     """Yield every chain that was used, the one that was used last first; what cannot be read is left out."""
     for path in sorted(_folder().glob("*.json"), key=_used, reverse=True):
@@ -49,6 +58,14 @@ def known_chains() -> Iterator[dict[str, Any]]:
             continue
         if is_chain(chain):
             yield chain
+
+
+def _text(chain: Mapping[str, Any]) -> str:
+    return json.dumps(chain, sort_keys=True)
+
+
+def _path(chain: Mapping[str, Any]) -> Path:
+    return _folder() / f"{hashlib.sha256(_text(chain).encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.json"
 
 
 def _used(path: Path) -> float:

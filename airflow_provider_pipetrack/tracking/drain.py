@@ -80,6 +80,7 @@ class Drain:
     :param until: when to stop beginning new steps, by the monotonic clock; None for no limit.
     :param patient: True where no task waits for it.
     :param progress: called with the number of changes that were dealt with, after each step.
+    :param retired: names of locations that are gone for good. What was for them alone goes along the store's own chain.
     """
 
     def __init__(
@@ -90,14 +91,17 @@ class Drain:
         until: float | None,
         patient: bool,
         progress: Callable[[int], None],
+        retired: Collection[str] = (),
     ) -> None:
         self._store = store
+        self._retired_names = frozenset(retired)
         self._set_aside_entry = set_aside
         self._until = until
         self._patient = patient
         self._progress = progress
         self._others: dict[str, TrackingStore] = {}
         self.drained = 0
+        self.retired = 0
         self.waiting = 0
         self.dead = 0
         self.failures: dict[str, str] = {}
@@ -154,9 +158,20 @@ class Drain:
             self.failures[", ".join(masked(str(text)) for text in pile.chain["locations"])] = str(error)
             self.waiting += _size(letters)
         else:
-            legs = [leg for leg in store.legs if leg.name in pile.lacking]
-            self._deliver_some(_Way(store, legs or store.legs), letters)
+            self._deliver_to(store, pile)
         self._progress(_size(letters))
+
+    def _deliver_to(self, store: TrackingStore, pile: _Pile) -> None:
+        lacking = pile.lacking - self._retired_names
+        if pile.lacking and not lacking:
+            self.retired += _size(pile.letters)
+            _forget(pile.letters)
+            return
+        open_legs = [leg for leg in store.legs if leg.name not in self._retired_names]
+        if not open_legs:
+            store, open_legs = self._store, list(self._store.legs)
+        legs = [leg for leg in open_legs if leg.name in lacking]
+        self._deliver_some(_Way(store, legs or open_legs), pile.letters)
 
     def _deliver_some(self, way: _Way, letters: Sequence[_Letter]) -> None:
         if self.time_is_up:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +47,8 @@ class Summary:
     :param copied: records that a full pass brought to a location that lacked them, once for each location.
     :param revived: dead letters that a location took after all.
     :param still_owed: records that a location still lacks.
+    :param owed_outside: of these, how many each location lacks that is not in the chain, by its name.
+    :param retired: records and changes that are no longer owed to a location that is gone for good.
     :param waiting: changes that are still in a journal.
     :param dead: entries that nobody takes; see ``pipetrack doctor``.
     :param unreachable: why a location could not be brought up to date, by its name.
@@ -56,9 +59,16 @@ class Summary:
     copied: int = 0
     revived: int = 0
     still_owed: int = 0
+    owed_outside: dict[str, int] = field(default_factory=dict)
+    retired: int = 0
     waiting: int = 0
     dead: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
+
+    def add_outside(self, lacking: Mapping[str, int]) -> None:
+        """Count records that locations outside the chain lack, too."""
+        for name, number in lacking.items():
+            self.owed_outside[name] = self.owed_outside.get(name, 0) + number
 
 
 class Reconciler:
@@ -70,6 +80,7 @@ class Reconciler:
     :param progress: called with how many records or changes have been dealt with so far.
     :param until: when to stop beginning new steps, by the monotonic clock; None for no limit.
     :param patient: True where no task waits for it.
+    :param retired: names of locations that are gone for good: nothing is brought to them, or owed to them any more.
     """
 
     def __init__(
@@ -81,9 +92,12 @@ class Reconciler:
         progress: Callable[[int], None] | None = None,
         until: float | None = None,
         patient: bool = True,
+        retired: Collection[str] = (),
     ) -> None:
         self.store = store
         self.summary = Summary()
+        self._legs = [leg for leg in store.legs if leg.name not in retired]
+        self._retired = frozenset(retired)
         self._journal = journal
         self._folders = folders
         self._progress = progress
@@ -99,7 +113,7 @@ class Reconciler:
         from airflow_provider_pipetrack.config.pausing import collector_paused
 
         if self._patient:
-            self.summary.unreachable.update(knock(self.store.legs))
+            self.summary.unreachable.update(knock(self._legs))
         with collector_paused():
             if full:
                 for folder in self._folders:
@@ -126,9 +140,17 @@ class Reconciler:
 
     @contextmanager
     def _drainer(self, set_aside: Callable[[bytes, str], bool]) -> Iterator[Drain]:
-        with Drain(self.store, set_aside, until=self._until, patient=self._patient, progress=self._dealt_with) as drain:
+        with Drain(
+            self.store,
+            set_aside,
+            until=self._until,
+            patient=self._patient,
+            progress=self._dealt_with,
+            retired=self._retired,
+        ) as drain:
             yield drain
         self.summary.drained += drain.drained
+        self.summary.retired += drain.retired
         self.summary.waiting += drain.waiting
         self.summary.dead += drain.dead
         self.summary.unreachable.update(drain.failures)
@@ -148,7 +170,7 @@ class Reconciler:
 
     def _heal(self) -> None:
         """Bring what fallbacks hold for other locations to those."""
-        for keeper in self.store.legs:
+        for keeper in self._legs:
             if keeper.keeps_owed:
                 try:
                     if keeper.is_here:
@@ -159,7 +181,10 @@ class Reconciler:
 
     def _heal_from(self, keeper: Leg) -> None:
         after = ""
-        while not self._time_is_up() and any(not leg.is_left_alone for leg in self.store.legs if leg is not keeper):
+        others = [leg for leg in self._legs if leg is not keeper]
+        # Where there is no other, a person still learns to whom it is owed, and may retire that.
+        is_asked = self._retired or (self._patient and not others)
+        while not self._time_is_up() and (is_asked or any(not leg.is_left_alone for leg in others)):
             records = self._ask(keeper, partial(_owed_page, after))
             if not records:
                 break
@@ -172,8 +197,10 @@ class Reconciler:
         return leg.call(question, max(left, _SHORTEST_STEP), patient=self._patient)
 
     def _heal_some(self, keeper: Leg, records: Sequence[Record]) -> None:
-        legs = {leg.name: leg for leg in self.store.legs}
-        left = {record["record_id"]: set(record["owed"] or ()) for record in records}
+        legs = {leg.name: leg for leg in self._legs}
+        left = {record["record_id"]: set(record["owed"] or ()) - self._retired for record in records}
+        self.summary.retired += sum(not self._retired.isdisjoint(record["owed"] or ()) for record in records)
+        self.summary.add_outside(Counter(name for names in left.values() for name in names if name not in legs))
         for name in sorted({name for names in left.values() for name in names}):
             lacking = [record for record in records if name in left[record["record_id"]]]
             leg = legs.get(name)
@@ -215,7 +242,7 @@ class Reconciler:
 
     def _tidy(self) -> None:
         """Let each location do what it had put off."""
-        for leg in self.store.legs:
+        for leg in self._legs:
             try:
                 if leg.is_here and not leg.is_left_alone:
                     self._ask(leg, lambda adapter: adapter.tidy())
@@ -225,7 +252,7 @@ class Reconciler:
     def _compare(self) -> None:
         """Compare what the locations have, and bring each what it lacks."""
         legs = []
-        for leg in self.store.legs:
+        for leg in self._legs:
             if leg.can_list:
                 legs.append(leg)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -184,6 +184,7 @@ class TrackingStore:
         progress: Callable[[int], None] | None = None,
         limit: float | None = None,
         adopt_host: str | None = None,
+        retired: Collection[str] = (),
     ) -> Summary:
         """Deliver what waits in this host's journal, and bring what stands only in fallbacks to where it is owed.
 
@@ -192,6 +193,8 @@ class TrackingStore:
         :param limit: seconds after which no new step begins; None for no limit.
         :param adopt_host: another host, whose journal stands beside this one's on a shared disk and is drained too.
             Only for a host that is gone: where the disk does not lock across hosts, its own processes may be writing.
+        :param retired: names of locations that are gone for good, as ``pipetrack doctor`` shows them: nothing is owed
+            to them any more, and what is in a journal for them alone goes along this chain.
         :raises JournalError: when there is no journal of ``adopt_host``.
         """
         folders = [
@@ -204,7 +207,7 @@ class TrackingStore:
         journal = self._journal_if_any()
         forget_waiting(self.journal_folder)
         unnoted = unnoted_by(self) if full and until is None else 0
-        summary = Reconciler(self, journal, folders, progress=progress, until=until).run(full=full)
+        summary = Reconciler(self, journal, folders, progress=progress, until=until, retired=retired).run(full=full)
         is_level = all(leg.name not in summary.unreachable for leg in self.legs if leg.can_list)
         if unnoted and is_level and unnoted_by(self) == unnoted:
             forget_unnoted(self)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import LocationError, PipetrackError
-from airflow_provider_pipetrack.storage.locations import masked
-from airflow_provider_pipetrack.tracking.chains import known_chains
+from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
+from airflow_provider_pipetrack.tracking.chains import forget_chain, known_chains, remember_chain
 from airflow_provider_pipetrack.tracking.pool import get_store
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
@@ -75,6 +75,32 @@ def shown_stores(*, own_code: bool, most: int | None = MOST_CHAINS) -> tuple[lis
 def stores_of_host() -> list[TrackingStore]:
     """Return the store of ``[pipetrack]`` and of every chain that a process of this host has used, each once."""
     return list({id(store): store for store in _all_stores()}.values())
+
+
+def name_of(text: str) -> str:
+    """Return the name by which records say that a location lacks them, whatever form it is written in."""
+    try:
+        return parse_location_string(text).name
+    except LocationError:  # of a storage of the user's own, whose code may be gone, too
+        return masked(text)
+
+
+def retire_from_chains(stores: Iterable[TrackingStore], retired: Collection[str]) -> int:
+    """Let the chains that this host remembers go on without locations that are gone for good; return how many had one.
+
+    A chain that a pipeline still names comes back when it is used.
+
+    :param retired: names of the locations.
+    """
+    changed = 0
+    for store in stores:
+        chain = store.chain()
+        left = [text for text, leg in zip(chain["locations"], store.legs, strict=True) if leg.name not in retired]
+        if len(left) < len(chain["locations"]) and forget_chain(chain):
+            changed += 1
+            if left:
+                remember_chain({**chain, "locations": left})
+    return changed
 
 
 def _all_stores() -> Iterator[TrackingStore]:

@@ -29,6 +29,7 @@ from airflow_provider_pipetrack.settings import default_location, host_name
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking.chains import remember_chain
 from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.pool import get_store
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.airflow_versions import needs_provider_commands
 from tests.integration.storage.worlds import world
@@ -328,6 +329,29 @@ def test_reconcile_brings_home_and_says_what_is_left(home):
     assert (healed.exit_code, healed.stdout) == (0, "1 record brought home\n")
     assert run("reconcile").stdout == "nothing to do\n"
     assert json.loads(run("reconcile", "--full", "--output", "json").output)["still_owed"] == 0
+
+
+def test_a_location_that_is_gone_for_good_is_retired(home, monkeypatch):
+    gone, kept = f"sqlite||{home}/gone/a.db||t", f"sqlite||{home}/b.db||t"
+    (home / "gone").write_text("in the way")
+    with monkeypatch.context() as earlier:
+        earlier.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", json.dumps([gone, kept]))
+        get_store((gone, kept), mode="fallback", connections={}, adapters={}).write_tracking_record(RECORD)
+        in_use = run("reconcile", "--retire", gone)
+        assert in_use.exit_code == 2
+        assert "this location is in use" in in_use.stderr
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", kept)
+    assert run("reconcile").exit_code == 1
+    told = run("reconcile", "--location", kept)
+    assert f"1 record owed to {gone}, which no chain of this host has" in told.stderr
+    assert run("reconcile", "--retire", gone, "--watch").exit_code == 2
+    retired = run("reconcile", "--retire", gone)
+    assert (retired.exit_code, retired.stdout, retired.stderr) == (0, "1 debt to a retired location dropped\n", "")
+    assert run("reconcile").stdout == "nothing to do\n"
+    again = run("reconcile", "--retire", gone)
+    assert again.exit_code == 0
+    assert f"Nothing was owed to {gone}" in again.stderr
+    assert [record["owed"] for record in TrackingStore([kept]).read_tracking_records("orders")] == [[]]
 
 
 @pytest.mark.parametrize("full", [(), ("--full",)])

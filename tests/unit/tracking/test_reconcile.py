@@ -155,6 +155,63 @@ def test_two_chains_with_the_same_text_and_other_connections_keep_their_debts_ap
     assert not of_b.legs[0].is_left_alone
 
 
+@pytest.fixture
+def orphaned(site):
+    """A store whose location keeps records for another that left the chain."""
+    site.shut("a", "c")
+    before = site.store("a", "c", "b")
+    assert before.write_tracking_record(RECORD)
+    site.open("a", "c")
+    return site.store("b")
+
+
+def test_what_is_owed_to_a_location_that_left_the_chain_is_told_by_its_name(site, orphaned):
+    summary = orphaned.reconcile()
+    assert (summary.still_owed, summary.healed, summary.retired) == (1, 0, 0)
+    assert summary.owed_outside == {site.location("a"): 1, site.location("c"): 1}
+
+
+def test_nothing_is_owed_to_a_retired_location_and_other_debts_stay(site, orphaned):
+    a, c = site.location("a"), site.location("c")
+    summary = orphaned.reconcile(retired=[a])
+    assert (summary.retired, summary.still_owed, summary.owed_outside) == (1, 1, {c: 1})
+    assert [record["owed"] for record in orphaned.read_tracking_records("orders")] == [[c]]
+    last = orphaned.reconcile(retired=[c])
+    assert (last.retired, last.still_owed, last.owed_outside) == (1, 0, {})
+    assert (site.ids("a"), site.ids("b"), site.ids("c")) == ([], [RECORD_ID], [])
+
+
+def test_a_retired_location_of_a_chain_is_neither_asked_nor_brought_anything(site):
+    site.shut("a")
+    store = site.store("a", "b")
+    assert store.write_tracking_record(RECORD)
+    summary = store.reconcile(retired=[site.location("a")])
+    assert (summary.retired, summary.still_owed, summary.unreachable) == (1, 0, {})
+    site.open("a")
+    assert site.ids("a") == []
+
+
+def test_an_entry_that_waits_for_a_retired_location_alone_is_let_go(site):
+    site.shut("a")
+    kept = site.location("files", "local_file")
+    store = site.store("a", kept)
+    assert store.write_tracking_record(RECORD)
+    assert store.reconcile().waiting == 1
+    summary = store.reconcile(retired=[site.location("a")])
+    assert (summary.retired, summary.waiting, summary.drained) == (1, 0, 0)
+    assert site.ids(kept) == [RECORD_ID]
+
+
+def test_what_stands_nowhere_but_in_the_journal_for_a_retired_location_goes_along_the_chain_in_use(site):
+    site.shut("a")
+    assert site.store("a").write_tracking_record(RECORD)
+    store = site.store("b")
+    assert store.reconcile().waiting == 1
+    summary = store.reconcile(retired=[site.location("a")])
+    assert (summary.drained, summary.waiting, summary.retired) == (1, 0, 0)
+    assert site.ids("b") == [RECORD_ID]
+
+
 def test_what_another_host_left_behind_is_drained_only_when_it_is_adopted(site, monkeypatch):
     site.shut("a")
     monkeypatch.setattr("socket.gethostname", lambda: "lost-host")
