@@ -43,6 +43,7 @@ def test_tabs_of_dag_run_and_task_lead_to_their_records(visit, shoot, stack, rea
     page.get_by_role("link", name="Tracking").click()
     expect(inside(page).get_by_role("heading", level=1)).to_have_text(real_run)
     expect(inside(page).locator("#timeline tbody tr")).to_have_count(3)
+    assert inside(page).locator("#timeline .scroll").evaluate("seen => seen.scrollWidth <= seen.clientWidth")
     shoot(page, "airflow-run")
     page.goto(f"{stack.url}/dags/customers/runs/{real_run}/tasks/load")
     page.get_by_role("link", name="Tracking").click()
