@@ -109,7 +109,7 @@ class _Turn:
     ) -> None:
         self.patient = patient
         self._left = len(legs) - position
-        self._most = _longest(legs[position])
+        self._most, self._first_answer = _times_of(legs[position])
         self._began = began = time.monotonic()
         self._wait = deadline if callable(deadline) else lambda: Wait(began, deadline)
         self._end: float | None = None
@@ -132,18 +132,20 @@ class _Turn:
         """Return when the location's part of the deadline ends; None while nobody waits."""
         wait = self._wait() if self._end is None else None
         if wait is not None:
+            now, parts = time.monotonic(), 1 if self.patient else self._left
             least = LAST_LEG if self._left == 1 else _SHORTEST_LEG
-            # Who began to wait while the client was loading does not take that from the location's time to answer.
-            all_of_it = wait.until - max(wait.since, self._began)
-            self._end = time.monotonic() + max(least, all_of_it / (1 if self.patient else self._left))
+            # Who began to wait while the client was loading does not take that from its time for a first answer.
+            whole = (wait.until - max(wait.since, self._began)) / parts
+            self._end = now + max(least, (wait.until - now) / parts, min(whole, self._first_answer))
         return self._end
 
 
-def _longest(leg: Leg) -> float:
+def _times_of(leg: Leg) -> tuple[float, float]:
+    """Return the seconds that a location may take for one delivery, and for its first answer."""
     try:
-        return leg.adapter.time_limit
+        return leg.adapter.time_limit, leg.adapter.cold_start
     except StorageError:
-        return LAST_LEG
+        return LAST_LEG, LAST_LEG
 
 
 def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn) -> None:

@@ -154,7 +154,9 @@ def test_an_end_waits_no_longer_for_a_connection_that_hangs_than_for_itself(site
     assert "LOST" not in caplog.text
 
 
-def test_the_time_in_which_a_client_loads_is_not_taken_from_the_connecting(site, ready, monkeypatch):
+@pytest.fixture
+def loads(site, ready, monkeypatch):
+    """Let a store make its location ready, and end the loading of the client so long before a record is given up."""
     loading, may_end = threading.Event(), threading.Event()
 
     def load(adapter):
@@ -162,17 +164,34 @@ def test_the_time_in_which_a_client_loads_is_not_taken_from_the_connecting(site,
             loading.set()
             may_end.wait(10)
 
-    monkeypatch.setattr(ready, "load", load)
-    store = site.store("cold||x", "b", adapters={"cold": ready}, deadline=DEADLINE)
-    store.make_ready()
-    assert loading.wait(10)
-    store.submit([change("t1")], durable=True)
-    awaited = time.monotonic()
-    while time.monotonic() < awaited + DEADLINE - 0.2:
-        time.sleep(0.02)
-    may_end.set()
+    def until(seconds):
+        monkeypatch.setattr(ready, "load", load)
+        store = site.store("cold||x", "b", adapters={"cold": ready}, deadline=DEADLINE)
+        store.make_ready()
+        assert loading.wait(10)
+        store.submit([change("t1")], durable=True)
+        awaited = time.monotonic()
+        while time.monotonic() < awaited + DEADLINE - seconds:
+            time.sleep(0.02)
+        may_end.set()
+        return store
+
+    return until
+
+
+def test_the_time_in_which_a_client_loads_is_not_taken_from_the_connecting(site, ready, loads):
+    loads(0.2)
     assert settled(site)
     assert (ready.taken, site.ids("b")) == ([[RECORD_ID]], [])
+
+
+def test_a_location_that_loads_long_and_then_hangs_leaves_the_next_some_of_the_deadline(site, loads, monkeypatch):
+    monkeypatch.setattr(Cold, "login", 60.0)
+    monkeypatch.setattr(Cold, "cold_start", 0.5)
+    store = loads(1.1)
+    assert store._delivery.flush(1.0) is True
+    assert site.ids("b") == [RECORD_ID]
+    assert store.legs[0].is_left_alone
 
 
 def test_an_end_that_meets_the_connecting_still_has_its_deadline(site, ready, monkeypatch):
