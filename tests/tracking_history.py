@@ -42,6 +42,9 @@ class Run:
     :param began: when its first transfer was announced.
     """
 
+    #: Of which index of a mapped transfer the next records are.
+    index = -1
+
     def __init__(
         self, pipeline_id: str, run_id: str, began: datetime, *, dag_id: str | None = None, **texts: str
     ) -> None:
@@ -71,7 +74,7 @@ class Run:
         return Described(transfer, content, ("sqlite||/data/tracking.db||t",), facts)
 
     def key(self, name: str, attempt: int = 1) -> RecordKey:
-        return RecordKey(self.dag_id, self.run_id, self.texts.get(name, name), -1, attempt)
+        return RecordKey(self.dag_id, self.run_id, self.texts.get(name, name), self.index, attempt)
 
     def _put(self, change: Change, at: datetime) -> Change:
         moved = Change(change.record_id, change.columns, change.keys, change.by, change.event_id, at)

@@ -169,16 +169,34 @@ DONE = [
         "several",
         None,
         "barbara",
-        {"actions": [{"action": "update", "entities": [{"task_id": "load", "new_state": "success"}]}]},
+        {
+            "actions": [
+                {"action": "delete", "entities": ["clean"]},
+                {"action": "update", "entities": [{"task_id": "load", "new_state": "success"}]},
+            ]
+        },
     ),
     ("patch_task_instance", "unknown", "load__audit", "mallory", None),
+    ("patch_task_instance", "mapped", "load", "donald", {"new_state": "success", "map_index": "0"}),
+    ("patch_task_instance", "mapped", "load", "leslie", {"new_state": "success", "map_index": "1"}),
 ]
+BEGAN = NOW - timedelta(hours=1)
+#: What happens in a run before and long after: Airflow notes it, also where it then refuses it.
+BEFORE = [("patch_task_instance", "overruled", "load__audit", "grace", {"new_state": "failed"})] * 100
+AFTER = [("patch_task_instance", "overruled", "load__audit", "mallory", {"new_state": "success"})]
 
 
 def overruled(run_id: str) -> Run:
-    run = Run("orders", run_id, NOW - timedelta(hours=1))
+    run = Run("orders", run_id, BEGAN)
     run.end("load")
     run.audit("load", "mismatched", 2, audit_ended="passed", audit_task="load__audit", warning=OVERRULED)
+    return run
+
+
+def mapped(run_id: str, index: int) -> Run:
+    run = Run("orders", run_id, BEGAN)
+    run.index = index
+    run.end("load", decision=SET_TO_SUCCESS)
     return run
 
 
@@ -190,12 +208,18 @@ def accepted(airflow, airflow_home) -> Iterator[None]:
     from airflow.utils.session import create_session
     from sqlalchemy import delete
 
-    several = Run("orders", "several", NOW - timedelta(hours=1))
+    several = Run("orders", "several", BEGAN)
     several.end("load", decision=SET_TO_SUCCESS)
-    warned = Run("orders", "warned", NOW - timedelta(hours=1))
+    warned = Run("orders", "warned", BEGAN)
     warned.end("load")
     warned.audit("load", "mismatched", 2, audit_ended="passed")
-    runs = [*map(overruled, ("overruled", "whole", "unknown", "nobody")), several, warned]
+    runs = [
+        *map(overruled, ("overruled", "whole", "unknown", "nobody")),
+        several,
+        warned,
+        mapped("mapped", 0),
+        mapped("mapped", 1),
+    ]
     with TrackingStore.from_settings() as store:
         store.submit([change for run in runs for change in run.changes], durable=True)
         assert store.flush(30)
@@ -203,11 +227,14 @@ def accepted(airflow, airflow_home) -> Iterator[None]:
         session.add(DagBundleModel(name="files"))
         session.flush()
         session.add(DagModel(dag_id="orders", bundle_name="files", fileloc="/dags/orders.py"))
-        for number, (event, run_id, task_id, owner, extra) in enumerate(DONE):
-            told = json.dumps(extra) if extra else "no json"
-            entry = Log(event=event, dag_id="orders", run_id=run_id, task_id=task_id, owner=owner, extra=told)
-            entry.dttm = NOW + timedelta(seconds=number)
-            session.add(entry)
+        moments = [(BEGAN - timedelta(minutes=5), BEFORE), (BEGAN, DONE), (NOW, AFTER)]
+        for begin, done in moments:
+            for number, (event, run_id, task_id, owner, extra) in enumerate(done):
+                told = json.dumps(extra) if extra else "no json"
+                entry = Log(event=event, dag_id="orders", run_id=run_id, task_id=task_id, owner=owner, extra=told)
+                entry.dttm = begin + timedelta(seconds=number)
+                session.add(entry)
+                session.flush()  # so that those before come first in Airflow's own order, too
     yield
     with create_session() as session:
         session.execute(delete(Log).where(Log.dag_id == "orders"))
@@ -242,6 +269,14 @@ def test_the_audit_trail_says_who_accepted_what(airflow, token):
     assert told(Cookie=f"_token={token}") == WHO
     page = airflow.get("/pipetrack/p/orders/t/load?run_id=overruled", headers={"Authorization": f"Bearer {token}"})
     assert "<dt>Accepted by</dt><dd><bdi>ada, in Airflow</bdi></dd>" in page.text
+
+
+@pytest.mark.usefixtures("accepted")
+def test_each_index_of_a_mapped_transfer_was_set_to_success_by_its_own_person(airflow, token):
+    headers = {"Authorization": f"Bearer {token}"}
+    for index, who in enumerate(("donald", "leslie")):
+        page = airflow.get(f"/pipetrack/p/orders/t/load?run_id=mapped&map_index={index}", headers=headers)
+        assert f"<dt>Accepted by</dt><dd><bdi>{who}, in Airflow</bdi></dd>" in page.text
 
 
 @pytest.mark.usefixtures("accepted")
