@@ -271,3 +271,14 @@ def test_what_waits_leads_to_a_list_of_it(visitor, tmp_path, read, monkeypatch):
         assert "2 changes of Dags that you may not read" in read(strange, "undelivered").text
         assert "elsewhere" not in "".join(rows(strange, "undelivered", "undelivered"))
         assert visitor(store, "orders", sees_health=False).get("undelivered").status_code == 403
+
+
+def test_each_change_that_waits_is_known_by_itself_though_a_record_has_several(visitor, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = [f"sqlite||{tmp_path}/file/t.db||t"]
+    with TrackingStore(place, journal_dir=tmp_path / "journal") as store:
+        changes = whole_run("orders", "one", NOW).changes
+        store.submit(changes, durable=True)
+        store.flush(5)
+        keys = re.findall(r'<tr data-key="([^"]*)"', visitor(store, "orders").get("undelivered").text)
+    assert len(keys) == len(set(keys)) == len(changes)
