@@ -24,6 +24,7 @@ from airflow_provider_pipetrack.ui.tables import (
     Shown,
     Source,
     Table,
+    address,
     exported,
     show,
 )
@@ -63,6 +64,11 @@ class View:
         """The time that it is about, as it stands in an address."""
         asked = self._asked_texts
         return {name: asked[name] for name in ("since", "until") if name in asked}
+
+    @property
+    def cleared(self) -> str:
+        """The page's own address without filters; of a pipeline that several Dags have, the Dag stays."""
+        return address({}, dag_id=self.filters.texts.get("dag_id") if "pipeline_id" in self.about else None)
 
     @property
     def _asked_texts(self) -> dict[str, Any]:
@@ -125,6 +131,7 @@ class View:
             reader=self.asker.reader,
             now=self.asker.now,
             filters=self.filters,
+            cleared=self.cleared,
             choices=self.choices,
             linked={name: linked(name, self.choices) for name in self.choices},
             unreachable=self.asker.unreachable,

@@ -787,3 +787,13 @@ def test_what_could_not_be_asked_is_no_empty_answer(visitor, tmp_path, read):
         page = read(visitor(store, "orders"), "runs")
     assert "postgres@nobody||d||public||t could not be asked" in page.text
     assert "Nothing was found, as far as could be asked; see above." in page.text
+
+
+@pytest.mark.parametrize("page", ["p/orders", "p/orders/r/one", "p/orders/t/load"])
+def test_filters_are_cleared_but_the_dag_stays_of_several_that_have_the_pipeline(visitor, tmp_path, page):
+    runs = [good_run("orders", "one", NOW - timedelta(hours=1), dag_id=dag) for dag in ("orders", "other one")]
+    with filled_store(tmp_path, runs) as store:
+        client = visitor(store, "orders", "other one")
+        text = client.get(f"{page}?dag_id=other+one&status=failed").text
+        assert '<a href="?dag_id=other+one">Clear all</a>' in text
+        assert '<a href="?">Clear all</a>' in client.get("transfers?dag_id=other+one").text
