@@ -118,9 +118,17 @@ class Outbox:
         """Return the ids of the alerts that wait, oldest first."""
         return [path.stem for _, path in sorted(_by_time(self._waiting))]
 
+    def unsent(self) -> list[tuple[str, Alert | None]]:
+        """Return the alerts that wait, with their ids, oldest first; None for one that was sent just now."""
+        return [(name, _read(self._path(name))) for name in self.waiting()]
+
+    def given_up(self) -> list[tuple[str, Alert | None]]:
+        """Return the alerts that were given up, with their ids, oldest first; None for one that is damaged."""
+        return [(path.stem, _read(path)) for _, path in sorted(_by_time(self._dropped))]
+
     def standing(self) -> Standing:
         """Return how many alerts wait, since when, and why."""
-        waiting = [alert for name in self.waiting() if (alert := _read(self._path(name))) is not None]
+        waiting = [alert for _, alert in self.unsent() if alert is not None]
         dropped = [path for _, path in sorted(_by_time(self._dropped))]
         tried = max(waiting, key=lambda alert: alert.due, default=None)
         if (tried is None or not tried.error) and dropped:

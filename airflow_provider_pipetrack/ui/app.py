@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_provider_pipetrack.compat import task_reader
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.ui import api, entries, health, overview, pipelines, readiness, runs, transfers
+from airflow_provider_pipetrack.ui import api, entries, health, overview, pipelines, readiness, runs, transfers, waiting
 from airflow_provider_pipetrack.ui.asking import Desk
 from airflow_provider_pipetrack.ui.assets import asset
 from airflow_provider_pipetrack.ui.render import error_page
@@ -46,7 +46,7 @@ def build_app(login: Any = None, desk: Desk | None = None) -> FastAPI:
     app.exception_handler(StarletteHTTPException)(_refused)
     app.exception_handler(PipetrackError)(_broken)
     app.state.desk = desk or Desk()
-    for room in (overview, pipelines, runs, transfers, readiness, entries, health):
+    for room in (overview, pipelines, runs, transfers, readiness, entries, health, waiting):
         app.include_router(room.router, include_in_schema=False)
     app.include_router(api.router)
     app.get("/static/{name}", include_in_schema=False)(asset)

@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow_provider_pipetrack.tracking.questions import Answer
 
-#: Columns that are searched.
-_SEARCHED = ("pipeline_id", "dag_id", "run_id", "task_id", "says", "host")
+#: Columns that are searched in every list, beside those of its own.
+_SEARCHED = ("pipeline_id", "dag_id", "run_id", "task_id")
 
 
 @dataclass
@@ -17,9 +17,12 @@ class AtHand:
     """Some rows, all of them.
 
     :param rows: what there is, in the order of the list when nobody asks for another.
+    :param searched: more columns that a search looks at.
+    :param unreachable: why a location could not be asked for its rows, by its name.
     """
 
     rows: Sequence[Mapping[str, Any]]
+    searched: Sequence[str] = ()
     unreachable: dict[str, str] = field(default_factory=dict)
 
     def again(self) -> AtHand:
@@ -47,7 +50,7 @@ class AtHand:
         :param search: a text that one of their columns has.
         """
         del question  # all rows are about it
-        found = [dict(row) for row in self.rows if _fits(row, filters, search.lower())]
+        found = [dict(row) for row in self.rows if self._fits(row, filters, search.lower())]
         if order_by:
             known = [row for row in found if row[order_by] is not None]
             known.sort(key=lambda row: row[order_by], reverse=descending)
@@ -55,8 +58,7 @@ class AtHand:
         last = None if limit is None else offset + limit
         return Answer(found[offset:last], len(found))
 
-
-def _fits(row: Mapping[str, Any], filters: Mapping[str, Any], search: str) -> bool:
-    if not all(row[name] == value for name, value in filters.items()):
-        return False
-    return not search or any(search in str(row[name]).lower() for name in _SEARCHED)
+    def _fits(self, row: Mapping[str, Any], filters: Mapping[str, Any], search: str) -> bool:
+        if not all(row[name] == value for name, value in filters.items()):
+            return False
+        return not search or any(search in str(row[name] or "").lower() for name in (*_SEARCHED, *self.searched))

@@ -204,6 +204,41 @@ UNDELIVERED = Table(
     ),
     "Nothing waits: all that was tracked here stands in a location.",
 )
+OWED = Table(
+    "owed",
+    "What one place holds and another lacks",
+    "owed",
+    (
+        Column("Stored", moment_cell("stored_at"), "stored_at"),
+        Column("Pipeline", cells.pipeline, "pipeline_id"),
+        Column("Transfer", cells.transfer_of_run, "task_id"),
+        Column("Run", cells.run, "run_id"),
+        Column("Attempt", cells.attempt, "retry_attempt_number", numeric=True),
+        Column("State", cells.state, "transfer_status"),
+        Column("Held by", text_cell("location", 28), "location"),
+        Column("Lacked by", text_cell("lacked_by", 28), "lacked_by"),
+    ),
+    "Nothing is owed: every record stands in all places that it is meant for.",
+)
+ALERTS = Table(
+    "alerts",
+    "Alerts that are not sent",
+    "alerts",
+    (
+        Column("Raised", moment_cell("raised_at"), "raised_at"),
+        Column("Kind", cells.kind, "kind"),
+        Column("State", cells.sending, "sending"),
+        Column("Pipeline", cells.pipeline, "pipeline_id"),
+        Column("Transfer", cells.of_a_transfer(cells.transfer_of_run), "task_id"),
+        Column("Run", cells.run, "run_id"),
+        Column("Attempt", cells.of_a_transfer(cells.attempt), "retry_attempt_number", numeric=True),
+        Column("Still to", text_cell("to", 40), "to"),
+        Column("Last error", text_cell("error", 60), "error"),
+        Column("Tries", text_cell("tries"), "tries", numeric=True, sorted_by="how often it was tried in vain"),
+        Column("Next try", moment_cell("next_try_at"), "next_try_at"),
+    ),
+    "Everybody was told: no alert waits here, and none was given up.",
+)
 FLAKY = Table(
     "flaky",
     "Transfers that failed",

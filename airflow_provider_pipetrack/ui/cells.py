@@ -29,6 +29,7 @@ from airflow_provider_pipetrack.ui.words import (
     readiness_state,
     reason_state,
     run_state,
+    sending_state,
     state_of,
     took,
 )
@@ -64,6 +65,11 @@ def transfer_of_run(row: Row, context: Context) -> Cell:
     return Cell(cell.text, attempts_link(context.root, row), full=cell.full)
 
 
+def of_a_transfer(cell: Callable[[Row, Context], Cell]) -> Callable[[Row, Context], Cell]:
+    """Return a cell that says nothing of what is about a run as a whole."""
+    return lambda row, context: cell(row, context) if row["task_id"] else Cell()
+
+
 def state(row: Row, context: Context) -> Cell:
     """How an attempt stands."""
     state = state_of(row, context.now)
@@ -92,6 +98,19 @@ def reason(row: Row, context: Context) -> Cell:
         late = (context.now - row["transfer_start_timestamp"]).total_seconds() - row["estimated_seconds"]
         words += f" by {duration(late)}"
     return Cell(words, state=state)
+
+
+def kind(row: Row, context: Context) -> Cell:
+    """What an alert tells."""
+    del context  # a kind is the same everywhere
+    return Cell(str(row["kind"]).replace("_", " "))
+
+
+def sending(row: Row, context: Context) -> Cell:
+    """Whether an alert is still tried."""
+    del context  # an alert is the same everywhere
+    state = sending_state(row["sending"])
+    return Cell(state.word, state=state)
 
 
 def audit(row: Row, context: Context) -> Cell:

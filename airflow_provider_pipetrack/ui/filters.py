@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Final
 
+from airflow_provider_pipetrack.notifications.kept import GIVEN_UP, WAITING
+from airflow_provider_pipetrack.notifications.targets import AlertKind
+
 STATUSES: Final = ("pending", "in_progress", "completed", "failed")
 #: The words that a filter may have.
 CHOICES: Final[Mapping[str, Sequence[str]]] = {
@@ -15,6 +18,8 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "audit_result": ("matched", "mismatched", "pending"),
     "reason": ("failed", "mismatched", "audit_failed", "overdue", "stale"),
     "include_recovered": ("shown",),
+    "kind": tuple(kind.value for kind in AlertKind),
+    "sending": (WAITING, GIVEN_UP),
     "state": ("ready", "partial", "audit_pending", "mismatched", "in_progress", "failed", "not_run", "skipped"),
 }
 #: States as pipelines show them, each a state by itself; and those of transfers, of which some are a part of another.

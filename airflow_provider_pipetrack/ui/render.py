@@ -40,6 +40,9 @@ LABELS = {
     "target": "To",
     "date": "Date",
     "host": "Host",
+    "location": "Held by",
+    "kind": "Kind",
+    "sending": "State",
     "since": "Since",
     "until": "Until",
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from airflow_provider_pipetrack.notifications.kept import GIVEN_UP
 from airflow_provider_pipetrack.records.openness import AUDIT_ENDED, evidence_of, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS
@@ -141,6 +142,11 @@ def location_words(word: str, since: datetime | None, now: datetime) -> str:
         return word
     told = word if word == "down" else f"{word}, down"
     return f"{told} {_in_one_unit(max((now - since).total_seconds(), 0.0))}"
+
+
+def sending_state(word: str) -> State:
+    """Return how an alert is that was not sent: waiting, or given up."""
+    return State("given up", "failed", "✗") if word == GIVEN_UP else State("waiting", "waiting", "○")
 
 
 def reason_state(reason: str) -> State:

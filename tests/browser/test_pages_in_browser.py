@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from airflow_provider_pipetrack import TrackingStore
+from airflow_provider_pipetrack.notifications.outbox import Alert, Outbox
 from airflow_provider_pipetrack.records.openness import OVERRULED
 from airflow_provider_pipetrack.ui.paths import link
 from tests.browser.conftest import HOSTILE, password, token
@@ -26,6 +28,9 @@ PAGES = {
     "readiness": "ready?stage=staging",
     "audits": "audits",
     "health": "health",
+    "undelivered": "undelivered",
+    "owed": "owed",
+    "alerts": "alerts",
     "pipeline": "p/orders",
     "run": "p/customers/r/manual__1",
     "transfer": "p/orders/t/clean",
@@ -33,6 +38,8 @@ PAGES = {
     "missing": "p/nothing",
     "no-page": "no/such/page",
 }
+#: Those for people who may see how Airflow is doing.
+OF_THE_TRACKING = ("health", "undelivered", "owed", "alerts")
 HOSTILE_PAGES = [
     link("", "p", HOSTILE, dag_id="orders"),
     link("", "p", HOSTILE, "r", "manual__hostile", dag_id="orders"),
@@ -102,6 +109,32 @@ def test_tables_sort_both_ways_and_page(visit):
     expect(head).to_have_attribute("aria-sort", "ascending")
     page.go_back()
     expect(page.locator("#transfers .count")).to_contain_text("1 to 50 of")
+
+
+@pytest.fixture
+def unsent(stack):
+    """An alert of Airflow's host that nobody has sent, with whatever somebody wrote in it."""
+    folder = stack.home / "pipetrack" / "journal" / "_alerts"
+    record = {"record_id": "a", "dag_id": "orders", "run_id": "manual__1", "task_id": "load", "map_index": -1}
+    told = [{"to": [f"{HOSTILE}@example.com", *(f"team-{number}@example.com" for number in range(30))]}]
+    Outbox(folder).keep(Alert("told", "failed", {**record, "retry_attempt_number": 0}, told, time.time() - 300))
+    yield folder
+    (folder / "waiting" / "told.json").unlink()
+
+
+def test_the_number_of_alerts_leads_to_a_list_that_fits_every_screen(visit, unsent):
+    page = visit("pipetrack/health")
+    page.get_by_role("link", name="1 alert").click()
+    row = page.locator("#alerts tbody tr")
+    expect(row).to_contain_text("5 min ago")
+    row.locator("details summary").click()
+    expect(row.locator("pre")).to_contain_text(f"{HOSTILE}@example.com, team-0@example.com")
+    assert not is_wider_than_screen(page)
+    expect(page.locator("#advice")).to_contain_text(str(unsent))
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not is_wider_than_screen(page)
+    page.get_by_role("link", name="Health").last.click()
+    expect(page.locator("#waiting")).to_contain_text("1 alert to be sent, the oldest 5 min")
 
 
 def test_tables_sort_on_a_phone_too(visit):
@@ -296,7 +329,7 @@ def test_without_login_there_is_nothing(visit, watch, path):
     watch.errors.clear()  # the browser logs that it was refused
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("health", "missing", "no-page")])
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in (*OF_THE_TRACKING, "missing", "no-page")])
 def test_somebody_with_one_dag_sees_that_dag_only(visit, watch, name):
     page = visit(f"pipetrack/{PAGES[name]}", user="eve")
     text = page.inner_text("main")
