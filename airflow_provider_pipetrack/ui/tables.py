@@ -294,8 +294,8 @@ def plain(value: Any) -> str:
 
 def row_key(row: Row) -> str:
     """Return what a row is known by when the page renews itself."""
-    names: Sequence[str] = ("pipeline_id", "dag_id", "run_id", "task_id", "stage")
-    names = next(((name,) for name in ("event_id", "record_id") if name in row), names)
+    named = [name for name in ("event_id", "alert_id", "location", "record_id") if name in row]
+    names = named or ["pipeline_id", "dag_id", "run_id", "task_id", "stage"]
     known = "/".join(str(row.get(name)) for name in names)
     return hashlib.blake2s(known.encode("utf-8", "replace"), digest_size=8).hexdigest()
 

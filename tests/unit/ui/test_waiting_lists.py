@@ -171,3 +171,17 @@ def test_a_damaged_alert_is_counted_on_both_pages(client, read, box, tmp_path):
 def test_no_alerts_say_so(client, read, monkeypatch, tmp_path):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path))
     assert "Everybody was told: no alert waits here, and none was given up." in read(client, "alerts").text
+
+
+def test_several_changes_of_one_record_are_told_apart_when_the_page_renews_itself(visitor, tmp_path):
+    (tmp_path / "file").write_text("")
+    with TrackingStore([f"sqlite||{tmp_path}/file/t.db||t"], journal_dir=tmp_path / "journal") as store:
+        store.submit(whole_run("orders", "one", NOW).changes, durable=True)
+        store.flush(5)
+        client = visitor(store, "orders")
+        keys = re.findall(r'data-key="(\w+)"', client.get("undelivered").text)
+        records = {row["record_id"] for row in exported(client, "undelivered?export=undelivered")}
+        assert len({*keys}) == len(keys) > len(records)
+        assert "by the maintenance Dag, or by pipetrack reconcile." in re.sub(
+            "<[^>]*>", "", client.get("undelivered").text
+        )
