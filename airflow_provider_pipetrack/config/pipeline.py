@@ -170,7 +170,7 @@ class PipelineConfig(Model):
     def _parse(
         cls, text: str | bytes, file: str, stem: str, source: Path | None, check_rest: RestCheck | None = None
     ) -> PipelineConfig:
-        from airflow_provider_pipetrack.config.pausing import collector_paused
+        from airflow_provider_pipetrack.collector import collector_paused
 
         with collector_paused():
             document = read(text, file, is_json=file.lower().endswith(".json"))

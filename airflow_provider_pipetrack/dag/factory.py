@@ -11,12 +11,12 @@ from typing import Any
 from airflow.sdk import DAG, Asset, BaseOperator
 
 from airflow_provider_pipetrack.attempts.binding import bind_pipeline, binding_of
+from airflow_provider_pipetrack.collector import collector_paused
 from airflow_provider_pipetrack.compat import connect, is_cron
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
 from airflow_provider_pipetrack.config.checks import Mistake, mapped_reference
 from airflow_provider_pipetrack.config.classes import ClassError
 from airflow_provider_pipetrack.config.durations import parse_duration
-from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.config.problems import in_file_order, suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
 from airflow_provider_pipetrack.dag.deadline import run_deadline

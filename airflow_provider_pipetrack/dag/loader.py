@@ -12,10 +12,10 @@ from typing import Any
 
 from airflow.sdk import DAG, get_parsing_context
 
+from airflow_provider_pipetrack.collector import collector_paused
 from airflow_provider_pipetrack.compat import keeps_dags, serialize
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.defaults import slug
-from airflow_provider_pipetrack.config.pausing import collector_paused
 from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
 from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline, settle
 from airflow_provider_pipetrack.dag.graph import plan_graph

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from airflow_provider_pipetrack.collector import collector_paused
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 
 H = TypeVar("H")
-#: Whether Python's collector rests on our account.
-_rests = False
 
 
 def ask_once(conn_id: str) -> Callable[[], Any]:
@@ -45,35 +41,6 @@ def hook_of(adapter: StorageAdapter, hook: type[H]) -> type[H]:
     return type(hook.__name__, (hook,), {"get_connection": classmethod(lambda *_: held())})
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep Python's garbage collector away from code that makes very many objects which all stay.
-
-    Its passes would go over them, and over all that Airflow has imported, and find nothing: more than half of the time
-    that a client of boto3 takes.
-    """
-    global _rests  # noqa: PLW0603
-    if not gc.isenabled():
-        yield  # somebody else has stopped it, and says when it goes on
-        return
-    _rests = True
-    gc.disable()
-    try:
-        yield
-    finally:
-        _rests = False
-        gc.enable()
-
-
-def _go_on_in_child() -> None:
-    """Start the collector in a forked child, where nobody else would."""
-    if _rests:
-        gc.enable()
-
-
-os.register_at_fork(after_in_child=_go_on_in_child)
-
-
 def import_client(adapter: StorageAdapter, provider: str, extra: str, *modules: str) -> None:
     """Import the hook and the driver of a storage, unless the user makes its client himself.
 
@@ -82,8 +49,9 @@ def import_client(adapter: StorageAdapter, provider: str, extra: str, *modules: 
     :raises StorageError: when a module is missing.
     """
     try:
-        for module in () if adapter.connect else modules:
-            importlib.import_module(module)
+        with collector_paused():
+            for module in () if adapter.connect else modules:
+                importlib.import_module(module)
     except ImportError as error:
         text = f"the {provider} provider is not installed ({error})"
         advice = f"pip install 'airflow-provider-pipetrack[{extra}]'"

@@ -15,9 +15,10 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped
-from airflow_provider_pipetrack.storage.clients import collector_paused, hook_of, import_client
+from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
+from airflow_provider_pipetrack.storage.s3_client import make_client
 from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
 
 DEFAULT_CONN_ID = "aws_default"
@@ -331,23 +332,11 @@ class S3Adapter(MergingAdapter):
         if own is not None:
             return own
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-        from botocore.config import Config
 
         if self._must_exist:
             # The hook alone would go on without the connection, as whoever the machine happens to be.
             hook_of(self, S3Hook).get_connection(self.conn_id)
-        hook = hook_of(self, S3Hook)(aws_conn_id=self.conn_id)
-        # As `hook.get_client_type` does; that takes more than twice as long, since it looks through the source files of
-        # all modules for who has called it, to name that in each request.
-        session = hook.get_session()
-        session.get_credentials()  # which may ask a server for them
-        with collector_paused():
-            return session.client(
-                "s3",
-                endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),
-                config=Config(**LIMITS).merge(hook.config),
-                verify=hook.verify,
-            )
+        return make_client(hook_of(self, S3Hook)(aws_conn_id=self.conn_id), LIMITS)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:

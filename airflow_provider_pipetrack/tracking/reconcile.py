@@ -110,7 +110,7 @@ class Reconciler:
 
         :param full: try dead letters again, and compare what the locations have, so that each gets what it lacks.
         """
-        from airflow_provider_pipetrack.config.pausing import collector_paused
+        from airflow_provider_pipetrack.collector import collector_paused
 
         if self._patient:
             self.summary.unreachable.update(knock(self._legs))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import UnknownServiceError
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
@@ -17,9 +19,9 @@ from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
 from airflow_provider_pipetrack.storage import s3 as module
-from airflow_provider_pipetrack.storage.clients import collector_paused
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
+from airflow_provider_pipetrack.storage.s3_client import make_client, what_s3_is_read_fast
 from airflow_provider_pipetrack.testing.events import attempt, facts
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.storage_servers import BIN, S3_CONN_ID, environment, free_port, make_bucket, running, s3_connection
@@ -64,15 +66,50 @@ def test_pythons_collector_rests_while_the_client_is_made_and_is_then_as_it_was(
         gc.enable()
 
 
-def test_a_child_that_is_forked_while_the_collector_rests_has_its_own_at_work():
-    assert gc.isenabled()
-    with collector_paused():
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if gc.isenabled() else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert not gc.isenabled()
-    assert gc.isenabled()
+@pytest.fixture
+def session(place):
+    """One as the hook makes it."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return S3Hook(aws_conn_id=S3_CONN_ID).get_session()
+
+
+def test_the_client_is_the_one_that_boto3_makes_by_its_own_reader(session, monkeypatch):
+    plain = session.client("s3")
+    listed = []
+    monkeypatch.setattr("botocore.loaders.Loader.list_available_services", lambda self, name: listed.append(name))
+    hook = SimpleNamespace(
+        get_session=lambda: session,
+        conn_config=SimpleNamespace(get_service_endpoint_url=lambda service: None),
+        config=Config(),
+        verify=None,
+    )
+    quick = make_client(hook, {})
+    assert not listed, "the folders of all services were gone through"
+    assert dir(quick) == dir(plain)
+    assert quick.meta.endpoint_url == plain.meta.endpoint_url
+    assert quick.meta.region_name == plain.meta.region_name
+    assert quick.meta.service_model.metadata == plain.meta.service_model.metadata
+    for name in plain.meta.service_model.operation_names:
+        ours, theirs = (client.meta.service_model.operation_model(name) for client in (quick, plain))
+        assert (ours.http, ours.documentation) == (theirs.http, theirs.documentation)
+        assert str(ours.input_shape) == str(theirs.input_shape)
+
+
+def test_a_session_makes_clients_of_other_services_as_before(session):
+    with what_s3_is_read_fast(session):
+        session.client("s3")
+        with pytest.raises(UnknownServiceError):
+            session.client("sts")
+    assert session.client("sts").meta.service_model.service_name == "sts"
+
+
+def test_without_the_reader_of_boto3_the_client_is_made_all_the_same():
+    class Session:
+        """One of a boto3 that is made otherwise."""
+
+    with what_s3_is_read_fast(Session()):
+        pass
 
 
 def test_a_run_that_is_over_becomes_one_object_with_all_of_its_history(adapter, place, at_once):
