@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import click
 
 from airflow_provider_pipetrack.errors import PipetrackError
 
 #: Seconds that one request may take.
 TIMEOUT = 10.0
 _PAGE = 100
+
+_user_option = click.option(
+    "--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", show_envvar=True, help="Name to log in with there."
+)
+_password_option = click.option(
+    "--airflow-password", envvar="PIPETRACK_AIRFLOW_PASSWORD", show_envvar=True, help="Better given by the environment."
+)
+_token_option = click.option(
+    "--airflow-token", envvar="PIPETRACK_AIRFLOW_TOKEN", show_envvar=True, help="A token, instead of name and password."
+)
+
+
+class AirflowLogin(NamedTuple):
+    """Where Airflow's REST API is, and how to log in there, as :class:`AirflowRest` takes it."""
+
+    url: str
+    user: str | None
+    password: str | None
+    token: str | None
+
+
+def airflow_options(what_for: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what adds the options that name Airflow's REST API; the command gets ``airflow``, None without address.
+
+    :param what_for: what the command asks Airflow for, as the help says it.
+    """
+    address = click.option("--airflow-url", envvar="PIPETRACK_AIRFLOW_URL", show_envvar=True, help=what_for)
+
+    def added(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(
+            *given: Any,
+            airflow_url: str | None,
+            airflow_user: str | None,
+            airflow_password: str | None,
+            airflow_token: str | None,
+            **more: Any,
+        ) -> None:
+            login = AirflowLogin(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
+            command(*given, airflow=login, **more)
+
+        return address(_user_option(_password_option(_token_option(called))))
+
+    return added
 
 
 class AirflowUnreachableError(PipetrackError):
@@ -66,20 +113,26 @@ class AirflowRest:
                 found[run_id] = states
         return found
 
-    def _states_of_run(self, dag_id: str, run_id: str) -> dict[str, str | None] | None:
+    def pages(self, dag_id: str, run_id: str, **asked: Any) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """Yield a run's task instances, page by page as they are wanted; no page of a run that Airflow does not know.
+
+        :param asked: which ones, and in which order, as the API's parameters.
+        :raises AirflowUnreachableError: when Airflow does not answer.
+        """
         path = f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-        states: dict[str, str | None] = {}
-        seen = 0
-        while True:
-            page = self._request("GET", path, "task_instances", params={"limit": _PAGE, "offset": seen})
-            if page is None:
-                return None
-            for task in page["task_instances"]:
-                index = task["map_index"]
-                states[f"{task['task_id']}_{index}" if index >= 0 else task["task_id"]] = task["state"]
-            seen += len(page["task_instances"])
-            if not page["task_instances"] or seen >= page["total_entries"]:
-                return states
+        options, seen = {**asked, "limit": _PAGE}, 0
+        while answer := self._request("GET", path, "task_instances", params={**options, "offset": seen}):
+            page = answer["task_instances"]
+            yield page
+            seen += len(page)
+            if not page or seen >= answer["total_entries"]:
+                return
+
+    def _states_of_run(self, dag_id: str, run_id: str) -> dict[str, str | None] | None:
+        pages = list(self.pages(dag_id, run_id))
+        if not pages:
+            return None
+        return {_name(task): task["state"] for page in pages for task in page}
 
     def _request(self, method: str, path: str, wanted: str, **options: Any) -> Any:
         if isinstance(self.failure, _AirflowAwayError):
@@ -112,3 +165,7 @@ class AirflowRest:
         if not isinstance(found, dict) or wanted not in found:
             raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no {wanted}")
         return found
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return f"{task['task_id']}_{task['map_index']}" if task["map_index"] >= 0 else str(task["task_id"])

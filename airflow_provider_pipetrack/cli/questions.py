@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from airflow_provider_pipetrack.cli.airflow_rest import (
+    AirflowLogin,
+    AirflowRest,
+    AirflowUnreachableError,
+    airflow_options,
+)
 from airflow_provider_pipetrack.cli.shown import (
     TRANSFER_TABLE,
     answer_code,
@@ -22,6 +30,8 @@ from airflow_provider_pipetrack.cli.shown import (
     took,
     warn_unreachable,
 )
+from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.openness import is_open
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.configs import ConfigVersion
@@ -41,6 +51,8 @@ _RUN_TABLE = {
     "owners": lambda row: row["owners"],
     "next": lambda row: row["next_run"],
 }
+#: Pages of a run's task instances that Airflow is asked for, those that began last first.
+_MOST_PAGES = 10
 _NOT_ALL_ASKED = ", but not every location could be asked"
 _EVENT_TABLE = {
     "when": lambda event: event["changed_at"],
@@ -58,12 +70,19 @@ _EVENT_TABLE = {
 @click.command()
 @click.argument("pipeline", required=False)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rows.")
+@airflow_options("Show attempts of PIPELINE that Airflow has ended as stale, by Airflow's REST API.")
 @location_option
 @output_option
-def status(pipeline: str | None, limit: int, locations: Sequence[str], output: str) -> None:
+def status(
+    pipeline: str | None, limit: int, airflow: AirflowLogin | None, locations: Sequence[str], output: str
+) -> None:
     """Show how every pipeline stands, or the last run of one PIPELINE with its transfers.
 
     Where several Dags have the same pipeline id, the last run of each is shown, the newest first.
+
+    With --airflow-url, Airflow is asked about the run of PIPELINE while attempts are open in it; of several such runs,
+    about the newest three. When it does not answer, that is said, and the records are shown as they are. Without
+    PIPELINE it is not asked.
     """
     with opened_questions(locations) as questions:
         pipelines = _with_next_runs(questions, questions.ask("pipelines", limit=limit, pipeline_id=pipeline))
@@ -74,7 +93,7 @@ def status(pipeline: str | None, limit: int, locations: Sequence[str], output: s
         if not pipelines.rows:
             raise SystemExit(_show_no_run(questions, pipeline, pipelines, output))
         transfers = [_transfers_of(questions, run) for run in pipelines.rows]
-    _show_last_runs(pipelines, transfers, output)
+    _show_last_runs(pipelines, _compared(transfers, airflow), output)
 
 
 @click.command()
@@ -238,6 +257,31 @@ def _transfers_of(questions: Questions, run: Mapping[str, Any]) -> Answer:
     )
 
 
+def _compared(transfers: Sequence[Answer], airflow: AirflowLogin | None) -> Sequence[Answer]:
+    """Return the transfers of runs; those that are open although Airflow has decided say so, where it can be asked."""
+    rows = [row for of_run in transfers for row in of_run.rows]
+    if airflow is None or not any(map(is_open, rows)):
+        return transfers
+    from airflow_provider_pipetrack.ui.airflow_says import ASKED, compared
+
+    try:
+        rest = AirflowRest(*airflow)
+        rest.log_in()
+    except PipetrackError as error:
+        click.echo(f"Not asked: {error}", err=True)
+        return transfers
+
+    def tasks(dag_id: str, run_id: str) -> Sequence[Mapping[str, Any]]:
+        with suppress(AirflowUnreachableError):  # kept as the failure; other runs may be asked about all the same
+            return list(chain.from_iterable(islice(rest.pages(dag_id, run_id, **ASKED), _MOST_PAGES)))
+        return ()
+
+    told = iter(compared(rows, tasks, datetime.now(timezone.utc)))
+    if rest.failure:
+        click.echo(f"Not asked: {rest.failure}", err=True)
+    return [replace(of_run, rows=[dict(row) for row in islice(told, len(of_run.rows))]) for of_run in transfers]
+
+
 def _show_no_run(questions: Questions, pipeline: str, answer: Answer, output: str) -> int:
     """Say that no run of a pipeline is known, and return the exit code."""
     silent = _silent(questions, answer.unreachable) if answer.sources else answer.unreachable
@@ -260,12 +304,19 @@ def _show_last_runs(pipelines: Answer, transfers: Sequence[Answer], output: str)
         return
     for run, rows in runs:
         print_table(f"Last run of Dag {run['dag_id']}" if pipelines.total > 1 else "Last run", _RUN_TABLE, [run])
-        print_table("Transfers", TRANSFER_TABLE, rows)
+        print_table("Transfers", TRANSFER_TABLE, map(_in_words, rows))
         for places in dict.fromkeys(tuple(row["tracking_location"] or ()) for row in rows):
             if places:
                 click.echo(f"Kept in {', else '.join(places)}")
     if pipelines.total > len(runs):
         click.echo(f"{len(runs):,} of {plural(pipelines.total, 'Dag')}; --limit shows more")
+
+
+def _in_words(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a transfer as people read it: stale, and why, where Airflow says other than the record."""
+    from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS, in_words
+
+    return {**in_words(row), "transfer_status": "stale"} if row.get(AIRFLOW_SAYS) else row
 
 
 def _show_pipelines(pipelines: Answer, attention: Answer, output: str) -> None:

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from airflow_provider_pipetrack.cli.airflow_rest import (
+    AirflowLogin,
+    AirflowRest,
+    AirflowUnreachableError,
+    airflow_options,
+)
 from airflow_provider_pipetrack.cli.retiring import owed_outside, retire_chains, retired_names
 from airflow_provider_pipetrack.cli.shown import (
     location_option,
@@ -26,7 +32,6 @@ from airflow_provider_pipetrack.cli.shown import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
     from airflow_provider_pipetrack.notifications.outbox import Standing
     from airflow_provider_pipetrack.tracking.health import Health
     from airflow_provider_pipetrack.tracking.reconcile import Summary
@@ -78,19 +83,7 @@ def init(locations: Sequence[str], output: str) -> None:
     multiple=True,
     help="Take back the records that stand in a task's log since nothing could keep them; may be given again.",
 )
-@click.option(
-    "--airflow-url",
-    envvar="PIPETRACK_AIRFLOW_URL",
-    show_envvar=True,
-    help="Close attempts left open, by Airflow's REST API.",
-)
-@click.option("--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", show_envvar=True, help="Name to log in with there.")
-@click.option(
-    "--airflow-password", envvar="PIPETRACK_AIRFLOW_PASSWORD", show_envvar=True, help="Better given by the environment."
-)
-@click.option(
-    "--airflow-token", envvar="PIPETRACK_AIRFLOW_TOKEN", show_envvar=True, help="A token, instead of name and password."
-)
+@airflow_options("Close attempts left open, by Airflow's REST API.")
 @location_option
 @output_option
 def reconcile(
@@ -98,10 +91,7 @@ def reconcile(
     adopt: str | None,
     retire: Sequence[str],
     from_log: Sequence[TextIO],
-    airflow_url: str | None,
-    airflow_user: str | None,
-    airflow_password: str | None,
-    airflow_token: str | None,
+    airflow: AirflowLogin | None,
     locations: Sequence[str],
     output: str,
     *,
@@ -115,13 +105,11 @@ def reconcile(
     answer, and whenever Airflow was to be asked and did not. With --watch neither ends it, and only what was done or
     still waits is said.
     """
-    from airflow_provider_pipetrack.cli.airflow_rest import AirflowRest
-
     if retire and watch:
         raise click.UsageError("--retire is done once; leave out --watch")
     for file in from_log:
         _take_back(locations, file)
-    airflow = AirflowRest(airflow_url, airflow_user, airflow_password, airflow_token) if airflow_url else None
+    rest = AirflowRest(*airflow) if airflow else None
     with contextlib.suppress(KeyboardInterrupt) if watch else contextlib.nullcontext():
         while True:
             with _stores(locations) as stores:
@@ -129,13 +117,13 @@ def reconcile(
                 summary = _reconciled(stores, adopt, output, retired, full=full)
                 retire_chains(stores, retired, summary)
                 outside = owed_outside(stores, summary)
-                closed = _closed(stores, airflow, summary.unreachable, whole_host=not locations)
+                closed = _closed(stores, rest, summary.unreachable, whole_host=not locations)
                 silent = _silent(stores, summary)
             alerts = None if locations else _alerted()
             _print_summary(summary, closed, alerts, output, quiet=watch or bool(silent))
             for text in outside:
                 click.echo(text, err=True)
-            failure = airflow.failure if airflow else None
+            failure = rest.failure if rest else None
             if failure is not None:
                 click.echo(f"Not asked: {failure}", err=True)
             if not watch:
@@ -242,7 +230,6 @@ def _closed(
         return None
     from airflow_provider_pipetrack.attempts.closing import close_stale
     from airflow_provider_pipetrack.attempts.dead import close_dead_of_host
-    from airflow_provider_pipetrack.cli.airflow_rest import AirflowUnreachableError
 
     try:
         airflow.log_in()

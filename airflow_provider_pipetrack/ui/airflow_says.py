@@ -1,7 +1,7 @@
 """Airflow's own word about a run's tasks beside their records: what Airflow has ended and no record says yet is stale.
 
-Airflow is asked as a browser would ask it, through the application that the pages are mounted in and with the reader's
-login, so that it answers only what the reader may see. Nothing is written.
+A page asks Airflow as a browser would, through the application that the pages are mounted in and with the login of its
+reader, so that it answers only what the reader may see; a command has a login of its own. Nothing is written.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ AskAirflow = Callable[[str, str], Sequence[Row]]
 AIRFLOW_SAYS = "airflow_says"
 #: Seconds that Airflow has to answer in.
 LIMIT = 3.0
-#: Task instances that are looked at, those that began last first: one page of Airflow's API.
+#: Task instances that a page looks at, those that began last first: one page of Airflow's API.
 _MOST = 100
-#: Runs that are asked about for one page.
+#: Runs that are asked about for one page, or one command.
 _MOST_RUNS = 3
 #: What Airflow has ended so recently is left to its own last word, which may be on its way.
 _GRACE = timedelta(seconds=10)
 _ENDED = ("failed", "success", "up_for_retry", "upstream_failed", "skipped", "removed")
+#: Which task instances of a run Airflow's API is asked for, in which order.
+ASKED: Mapping[str, Any] = {"state": (*_ENDED, "running"), "order_by": "-start_date"}
 
 
 def asks_airflow(viewer: Viewer, left: Callable[[], float]) -> AskAirflow:
@@ -45,7 +47,9 @@ def asks_airflow(viewer: Viewer, left: Callable[[], float]) -> AskAirflow:
 
 
 def compared(rows: Sequence[Row], airflow: AskAirflow | None, now: datetime) -> list[Row]:
-    """Return records of a run; those that are open although Airflow has decided say so, in their decision too.
+    """Return records; those that are open although Airflow has decided say so.
+
+    Of a few runs with open records Airflow is asked, those that come first.
 
     :param airflow: asks Airflow; nothing is compared when None.
     """
@@ -60,6 +64,15 @@ def compared(rows: Sequence[Row], airflow: AskAirflow | None, now: datetime) -> 
     return [_doubted(row, said.get(_place(row)), now) if is_open(row) else row for row in rows]
 
 
+def in_words(row: Row) -> Row:
+    """Return a record as people read it: what Airflow says against it stands in its decision, too."""
+    word = row.get(AIRFLOW_SAYS)
+    if not word:
+        return row
+    known = [row["decision"]] if row["decision"] else []
+    return {**row, "decision": "; ".join([f"{word}; the record is not closed yet", *known])}
+
+
 def _doubted(row: Row, task: Row | None, now: datetime) -> Row:
     if task is None or _has_just_ended(task, now):
         return row
@@ -67,13 +80,10 @@ def _doubted(row: Row, task: Row | None, now: datetime) -> Row:
     # Airflow counts no try of a task that it never ran.
     is_meant = task["try_number"] == attempt or row["transfer_status"] == "pending"
     if task["try_number"] > attempt:
-        word = f"Airflow is at attempt {task['try_number']}"
-    elif is_meant and task["state"] in _ENDED:
-        word = f"Airflow says {task['state']}"
-    else:
-        return row
-    known = [row["decision"]] if row["decision"] else []
-    return {**row, AIRFLOW_SAYS: word, "decision": "; ".join([f"{word}; the record is not closed yet", *known])}
+        return {**row, AIRFLOW_SAYS: f"Airflow is at attempt {task['try_number']}"}
+    if is_meant and task["state"] in _ENDED:
+        return {**row, AIRFLOW_SAYS: f"Airflow says {task['state']}"}
+    return row
 
 
 def _has_just_ended(task: Row, now: datetime) -> bool:
@@ -86,8 +96,7 @@ def _place(row: Row) -> tuple[str, str, str, int]:
 
 
 async def _task_instances(client: Any, dag_id: str, run_id: str) -> Sequence[Row]:
-    asked: Mapping[str, Any] = {"state": (*_ENDED, "running"), "order_by": "-start_date", "limit": _MOST}
     path = f"dags/{quote(dag_id, safe='')}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-    answer = await client.get(path, params=asked)
+    answer = await client.get(path, params={**ASKED, "limit": _MOST})
     found = answer.json().get("task_instances", []) if answer.is_success else []
     return [task for task in found if isinstance(task, dict)]

@@ -15,7 +15,7 @@ from fastapi import HTTPException, Request
 from airflow_provider_pipetrack.compat import Task, Viewer, who_set_to_success
 from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
-from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, asks_airflow, compared
+from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, asks_airflow, compared, in_words
 from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of, viewer_of
 
@@ -139,7 +139,7 @@ class Asker:
 
     def compared(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Return records of one run; those that are open although Airflow has decided are marked as stale."""
-        return compared(rows, self._airflow, self.now)
+        return [in_words(row) for row in compared(rows, self._airflow, self.now)]
 
     def configured(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Configured]:
         """Return what is known of the configurations that the rows were made by, by their hashes."""

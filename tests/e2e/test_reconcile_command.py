@@ -1,8 +1,9 @@
-"""``pipetrack reconcile --airflow-url``: attempts that were left open are closed by what Airflow's REST API says."""
+"""``--airflow-url``: attempts that were left open are shown as stale, and closed, by what Airflow's REST API says."""
 
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -77,7 +78,9 @@ def test_a_wrong_login_gets_a_sentence(airflow_stack):
         AirflowRest(airflow_stack.url, None, None).log_in()
 
 
-def test_open_attempts_are_closed_by_airflows_word(airflow_stack, run_id, tmp_path, monkeypatch):
+@pytest.fixture
+def location(run_id, tmp_path, monkeypatch):
+    """Where attempts were left open an hour ago: three that Airflow has ended, and one that it does not know."""
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     location = f"sqlite||{tmp_path}/tracking.db||t"
     begun = utc_now() - timedelta(hours=1)
@@ -89,10 +92,39 @@ def test_open_attempts_are_closed_by_airflows_word(airflow_stack, run_id, tmp_pa
             record = record_of(change_from_record({**fields, **started, "pipeline_id": "p"}))
             record.update(created_timestamp=begun, updated_timestamp=begun)
             store.legs[0].call(lambda adapter, record=record: adapter.apply([change_of_record(record)]), 30)
+    return location
+
+
+@pytest.fixture
+def asking(airflow_stack, location, monkeypatch):
+    """The options of a command that asks Airflow about the records there."""
     user, password = airflow_stack.login.split(" / ")
     monkeypatch.setenv("PIPETRACK_AIRFLOW_PASSWORD", password)
-    arguments = ["--location", location, "--airflow-url", airflow_stack.url, "--airflow-user", user, "--output", "json"]
-    done = CliRunner().invoke(main, ["reconcile", *arguments])
+    return ["--location", location, "--airflow-url", airflow_stack.url, "--airflow-user", user]
+
+
+def test_open_attempts_that_airflow_has_ended_are_shown_as_stale(asking):
+    # What has ended less than ten seconds ago may still be closed by its own word.
+    deadline = time.monotonic() + 60
+    shown = CliRunner().invoke(main, ["status", "p", *asking, "--output", "json"])
+    while shown.output.count("airflow_says") < 3 and time.monotonic() < deadline:
+        time.sleep(1)
+        shown = CliRunner().invoke(main, ["status", "p", *asking, "--output", "json"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    rows = {row["task_id"]: row for row in json.loads(shown.stdout)["transfers"]}
+    assert {name: row.get("airflow_says") for name, row in rows.items()} == {
+        "good": "Airflow says success",
+        "bad": "Airflow says failed",
+        "each": "Airflow says success",
+        "gone": None,
+    }
+    assert {row["transfer_status"] for row in rows.values()} == {"in_progress"}
+    text = CliRunner().invoke(main, ["status", "p", *asking])
+    assert (text.exit_code, text.stdout.count("stale")) == (0, 3)
+
+
+def test_open_attempts_are_closed_by_airflows_word(run_id, location, asking):
+    done = CliRunner().invoke(main, ["reconcile", *asking, "--output", "json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["closed"] == 3
     with TrackingStore([location]) as store:

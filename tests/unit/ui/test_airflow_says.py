@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from airflow_provider_pipetrack.plugins.pipetrack import LazyApp
 from airflow_provider_pipetrack.tracking.questions import Questions
-from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS, compared
+from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS, compared, in_words
 from airflow_provider_pipetrack.ui.app import build_app
 from airflow_provider_pipetrack.ui.asking import Desk
 from airflow_provider_pipetrack.ui.paths import link
@@ -53,7 +53,8 @@ def task(state, try_number=1, name="load", ended=60.0):
 def test_only_what_airflow_has_ended_and_no_record_says_is_stale(record, said, word):
     (found,) = compared([record], lambda dag_id, run_id: [said], NOW)
     assert found.get(AIRFLOW_SAYS) == word
-    assert found["decision"] == (f"{word}; the record is not closed yet" if word else record["decision"])
+    assert found["decision"] == record["decision"], "the record itself stays as it is"
+    assert in_words(found)["decision"] == (f"{word}; the record is not closed yet" if word else record["decision"])
     assert (state_of(found, NOW) == STALE) is bool(word)
 
 
