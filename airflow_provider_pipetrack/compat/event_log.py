@@ -33,19 +33,19 @@ class Task(NamedTuple):
     noted: datetime | None = None
 
 
-def who_set_to_success(viewer: Viewer, tasks: Collection[Task], limit: float) -> dict[Task, str]:
-    """Return who set tasks to success, as far as the viewer may know it and Airflow has noted it.
+def who_set_to_success(viewer: Viewer, tasks: Collection[Task], limit: float) -> dict[Task, str | None]:
+    """Return who set tasks to success; None where the viewer may not know it, or Airflow has nobody noted.
 
     One question is asked for each run.
 
-    :param limit: seconds to wait for all answers; those that have not come by then are left out.
+    :param limit: seconds to wait for all answers; tasks of runs that were not answered by then are left out.
     """
-    found: dict[Task, str] = {}
+    found: dict[Task, str | None] = {}
     viewer.ask(lambda client: _ask_all(client, tasks, found), limit)
     return dict(found)
 
 
-async def _ask_all(client: Any, tasks: Collection[Task], found: dict[Task, str]) -> None:
+async def _ask_all(client: Any, tasks: Collection[Task], found: dict[Task, str | None]) -> None:
     import asyncio
 
     turns = asyncio.Semaphore(_AT_ONCE)
@@ -55,10 +55,12 @@ async def _ask_all(client: Any, tasks: Collection[Task], found: dict[Task, str])
         wanted |= {"order_by": "-when", "limit": _MOST_EVENTS}
         async with turns:
             answer = await client.get("eventLogs", params=wanted)
+        if answer.is_server_error:
+            return
         events = answer.json().get("event_logs", ()) if answer.is_success else ()
         for task in tasks:
-            if (task.dag_id, task.run_id) == (dag_id, run_id) and (person := _last_who(events, task)):
-                found[task] = person
+            if (task.dag_id, task.run_id) == (dag_id, run_id):
+                found[task] = _last_who(events, task)
 
     runs = {(task.dag_id, task.run_id) for task in tasks}
     await asyncio.gather(*(ask(*run) for run in runs), return_exceptions=True)

@@ -149,8 +149,8 @@ class Asker:
         """Return which transfers wait for which, by the hashes of the configurations that the rows were made by."""
         return self.bounded(lambda: self.desk.upstreams(rows)) or {}
 
-    def who_set_to_success(self, tasks: Sequence[Task]) -> Mapping[Task, str]:
-        """Return who set tasks to success, as far as the reader may know it and Airflow has noted it."""
+    def who_set_to_success(self, tasks: Sequence[Task]) -> Mapping[Task, str | None]:
+        """Return who set tasks to success, None where that is not to be known; only what is answered in time."""
         return who_set_to_success(self.viewer, tasks, min(_AIRFLOW_LIMIT, self._left())) if self.viewer else {}
 
     def _left(self) -> float:

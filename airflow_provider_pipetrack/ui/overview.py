@@ -12,12 +12,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack.ui import catalog
-from airflow_provider_pipetrack.ui.acceptance import acceptances
+from airflow_provider_pipetrack.ui.acceptance import AcceptedBy, acceptances
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.configured import Next, next_run
 from airflow_provider_pipetrack.ui.filters import PIPELINE_STATES, STATUSES, TRANSFER_STATES
 from airflow_provider_pipetrack.ui.paths import link, run_link
-from airflow_provider_pipetrack.ui.tables import Beside, Context, Mark, Orders, Row, Table
+from airflow_provider_pipetrack.ui.tables import Added, Beside, Context, Mark, Orders, Row, Table
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import FAILED, State, exact, location_state, run_state
 
@@ -80,7 +80,7 @@ def attention(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 def audits(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """What was checked, with what result, and who accepted what."""
     names = ("search", "pipeline_id", "audit_result", "owner", "task_id", "stage", "since", "until", "dag_id", "run_id")
-    return _list(request, asker, catalog.AUDITS, names, beside=partial(_accepted, asker))
+    return _list(request, asker, catalog.AUDITS, names, beside=partial(_accepted, asker), added=AcceptedBy(asker))
 
 
 def _list(
@@ -90,10 +90,11 @@ def _list(
     names: Sequence[str],
     states: Sequence[str] = STATUSES,
     beside: Beside | None = None,
+    added: Added | None = None,
     **fixed: Any,
 ) -> Response:
     shown = view(request, asker, names, states, **fixed)
-    return shown.export(table) or shown.page("list.html", shown=shown.show(table, beside), names=names)
+    return shown.export(table, added=added) or shown.page("list.html", shown=shown.show(table, beside), names=names)
 
 
 def _accepted(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:

@@ -46,6 +46,19 @@ class Source(Protocol):
         """Return records of one run as they are shown."""
 
 
+class Added(Protocol):
+    """A column that an export has beside those of its question."""
+
+    name: str
+
+    def values(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """Return the column's values for the next rows of the export."""
+
+    @property
+    def remark(self) -> str:
+        """What the column could not say of the rows so far; empty when it said all."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """One run in a strip of runs."""
@@ -255,10 +268,12 @@ def exported(
     asked: Mapping[str, str],
     filters: Mapping[str, Any],
     orders: Orders = MappingProxyType({}),
+    added: Added | None = None,
 ) -> Iterator[str]:
     """Return a table's answer as CSV, all columns of it, in the order of the page.
 
     :param orders: see :func:`show`.
+    :param added: a column more, the last one.
     """
     turn = _turn(table, asked)
     names: list[str] | None = None
@@ -268,15 +283,20 @@ def exported(
         answer = _ask(table, chunk, turn, filters, orders, limit=_EXPORTED_AT_ONCE, offset=offset)
         if names is None:
             names = list(answer.rows[0]) if answer.rows else [column.sort for column in table.columns if column.sort]
-            yield _csv([names])
-        yield _csv([plain(row.get(name)) for name in names] for row in answer.rows)
+            yield _csv([[*names, added.name] if added else names])
+        beside = [[value] for value in added.values(answer.rows)] if added else [[] for _ in answer.rows]
+        rows = zip(answer.rows, beside, strict=True)
+        yield _csv([plain(value) for value in (*map(row.get, names), *more)] for row, more in rows)
         if answer.bounds and offset + len(answer.rows) >= answer.total:
             yield _csv([[f"# only {of_newest(answer.bounds)} were looked at"]])
         for name, why in chunk.unreachable.items():
             yield _csv([[f"# incomplete: {name}: {why}"]])
         if chunk.unreachable or offset + len(answer.rows) >= answer.total:
-            return
-    yield _csv([[f"# incomplete: only the first {number(MOST_EXPORTED)} rows; pipetrack export writes all"]])
+            break
+    else:
+        yield _csv([[f"# incomplete: only the first {number(MOST_EXPORTED)} rows; pipetrack export writes all"]])
+    if added and added.remark:
+        yield _csv([[f"# {added.remark}"]])
 
 
 def plain(value: Any) -> str:

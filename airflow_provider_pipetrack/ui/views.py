@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, li
 from airflow_provider_pipetrack.ui.render import page, root_of
 from airflow_provider_pipetrack.ui.tables import (
     MOST_EXPORTED,
+    Added,
     Beside,
     Context,
     Orders,
@@ -107,17 +108,22 @@ class View:
         return self.asker.ask(table.question, **self._wanted, limit=1).rows
 
     def export(
-        self, *tables: Table, orders: Orders = MappingProxyType({}), source: Source | None = None
+        self,
+        *tables: Table,
+        orders: Orders = MappingProxyType({}),
+        source: Source | None = None,
+        added: Added | None = None,
     ) -> Response | None:
         """Return the table that the address wants as CSV, or None when it wants the page.
 
         :param orders: how columns are sorted that no query can sort by.
         :param source: what has the rows; the storages when None.
+        :param added: a column more.
         """
         wanted = self.asked.get("export")
         for table in tables:
             if table.key == wanted:
-                rows = exported(table, source or self.asker, self.asked, self._wanted, orders)
+                rows = exported(table, source or self.asker, self.asked, self._wanted, orders, added)
                 named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
                 return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import OVERRULED, SET_TO_SUCCESS
 from airflow_provider_pipetrack.tracking.describe import Content, Described, pending_change, start_change
-from airflow_provider_pipetrack.ui import airflow_says, asking
+from airflow_provider_pipetrack.ui import acceptance, airflow_says, asking, tables
 from airflow_provider_pipetrack.ui.paths import attempts_link, run_link
 from tests.tracking_history import NOW, Run
 
@@ -269,6 +270,42 @@ def test_the_audit_trail_says_who_accepted_what(airflow, token):
     assert told(Cookie=f"_token={token}") == WHO
     page = airflow.get("/pipetrack/p/orders/t/load?run_id=overruled", headers={"Authorization": f"Bearer {token}"})
     assert "<dt>Accepted by</dt><dd><bdi>ada, in Airflow</bdi></dd>" in page.text
+
+
+def trail(airflow, token, query) -> tuple[dict[str, str], str]:
+    """Return who accepted what as the CSV says it, by run, and what it says of itself."""
+    text = airflow.get(f"/pipetrack/audits?{query}&export=audits", headers={"Authorization": f"Bearer {token}"}).text
+    lines = text.splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith(('"#', "#")))
+    remarks = " ".join(line for line in lines if line.startswith(('"#', "#")))
+    return {row["run_id"]: row["accepted_by"] for row in rows if row["accepted_by"]}, remarks
+
+
+@pytest.mark.usefixtures("accepted")
+def test_the_csv_of_the_audit_trail_says_who_accepted_what(airflow, token):
+    told = [trail(airflow, token, f"run_id={run_id}&pipeline_id=orders") for run_id in WHO]
+    assert {run_id: who for found, _ in told for run_id, who in found.items()} == WHO
+    assert {remarks for _, remarks in told} == {""}
+
+
+@pytest.mark.usefixtures("accepted")
+def test_beyond_some_runs_the_csv_says_of_whom_airflow_was_not_asked(airflow, token, monkeypatch):
+    monkeypatch.setattr(acceptance, "_MOST_RUNS_EXPORTED", 2)
+    monkeypatch.setattr(tables, "_EXPORTED_AT_ONCE", 1)
+    found, remarks = trail(airflow, token, "pipeline_id=orders&search=load&audits.sort=run_id")
+    by_hand = {run_id: who for run_id, who in found.items() if who.startswith("somebody") or "in Airflow" in who}
+    not_asked = [run_id for run_id, who in by_hand.items() if who == "somebody in Airflow (not asked who)"]
+    assert len(by_hand) - len(not_asked) == 2
+    assert f"# accepted_by: who set {len(not_asked)} records to success was not asked" in remarks
+    assert found["warned"] == WHO["warned"]
+
+
+@pytest.mark.usefixtures("accepted")
+def test_an_airflow_that_does_not_answer_in_time_is_no_somebody(airflow, token, monkeypatch):
+    monkeypatch.setattr(asking, "_AIRFLOW_LIMIT", 0.0)
+    found, remarks = trail(airflow, token, "run_id=overruled&pipeline_id=orders")
+    assert found == {"overruled": "somebody in Airflow (not asked who)"}
+    assert "# accepted_by: who set 1 record to success was not asked" in remarks
 
 
 @pytest.mark.usefixtures("accepted")
