@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from airflow_provider_pipetrack.ui.filters import PIPELINE_STATES, STATUSES, TRA
 from airflow_provider_pipetrack.ui.paths import link, run_link
 from airflow_provider_pipetrack.ui.tables import Added, Beside, Context, Mark, Orders, Row, Table
 from airflow_provider_pipetrack.ui.views import view
-from airflow_provider_pipetrack.ui.words import FAILED, State, exact, location_state, run_state
+from airflow_provider_pipetrack.ui.words import State, exact, location_state, run_state
 
 router = APIRouter()
 
@@ -39,7 +39,7 @@ def overview(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     values = shown.filters.values
     if "status" in values:
         values["shown_state"] = values.pop("status")
-    orders = _orders(asker, shown.root)
+    orders = _orders(asker)
     export = shown.export(catalog.PIPELINES, orders=orders) or troubled.export(_FEW)
     if export is not None:
         return export
@@ -112,12 +112,12 @@ def _beside(asker: Asker, context: Context, rows: Sequence[Row]) -> Context:
     return replace(context, strips=_strips(asker, context.root, rows), nexts=known)
 
 
-def _orders(asker: Asker, root: str) -> Orders:
+def _orders(asker: Asker) -> Orders:
     """Return how pipelines are sorted by what is not in their records; there are no more than somebody has written."""
 
     def failures(rows: Sequence[Row]) -> Sequence[int]:
-        strips = _strips(asker, root, rows)
-        return [sum(mark.state is FAILED for mark in strips.get(_pair(row), ())) for row in rows]
+        failed = Counter(map(_pair, _last_runs(asker, rows, status="failed")))
+        return [failed[_pair(row)] for row in rows]
 
     def moments(rows: Sequence[Row]) -> Sequence[datetime | None]:
         return [following.moment if following else None for following in _nexts(asker, rows)]
@@ -134,13 +134,19 @@ def _nexts(asker: Asker, rows: Sequence[Row]) -> list[Next | None]:
 def _strips(asker: Asker, root: str, rows: Sequence[Row]) -> dict[tuple[str, str], list[Mark]]:
     """Return the last runs of pipelines, the oldest first."""
     strips: dict[tuple[str, str], list[Mark]] = {}
+    for row in _last_runs(asker, rows):
+        state = run_state(row)
+        mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
+        strips.setdefault(_pair(row), []).insert(0, mark)
+    return strips
+
+
+def _last_runs(asker: Asker, rows: Sequence[Row], **filters: str) -> Iterator[Row]:
+    """Yield the last ten runs of each of some pipelines, the newest first; of these those that fit."""
     names = sorted({row["pipeline_id"] for row in rows})
     for first in range(0, len(names), _ASKED_AT_ONCE):
-        for row in asker.ask("last_runs", pipeline_ids=names[first : first + _ASKED_AT_ONCE], limit=None).rows:
-            state = run_state(row)
-            mark = Mark(run_link(root, row), state, f"{state.word}, began {exact(row['began_at'])}")
-            strips.setdefault(_pair(row), []).insert(0, mark)
-    return strips
+        some = names[first : first + _ASKED_AT_ONCE]
+        yield from asker.ask("last_runs", pipeline_ids=some, limit=None, **filters).rows
 
 
 def _pair(row: Row) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from airflow_provider_pipetrack.records.queries.fragments import (
     COLUMN_LIST,
     FAILED_NAME,
     FRAGMENTS,
+    IN_TROUBLE,
     OF_THAT_PIPELINE,
     RUN,
     RUNS_IN,
@@ -34,12 +35,16 @@ from airflow_provider_pipetrack.records.queries.fragments import (
 from airflow_provider_pipetrack.records.queries.last_run import (
     FIRST_PIPELINE,
     GROUPING,
+    LATELY,
     LEAPING,
     NEWEST_JUDGED,
     NEWEST_LISTED,
     NEXT_PIPELINE,
     OF_RECENT,
+    PAIRS,
     RECENT,
+    RECORDS,
+    RECORDS_LATELY,
 )
 from airflow_provider_pipetrack.records.queries.texts import NEWER, condition, escaped, filled, of_each_source, written
 
@@ -225,6 +230,10 @@ class Asked:
             "filters": self._inner(),
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
+            "pairs": PAIRS,
+            "lately": LATELY if self._may_leap(dialect) else "",
+            "records_of_runs": RECORDS_LATELY if self._may_leap(dialect) else RECORDS,
+            "in_trouble": IN_TROUBLE if self.filters.get("status") == "failed" else "",
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
             "of_pipeline": self._terms("pipeline_id"),
             "of_that_pipeline": OF_THAT_PIPELINE if self.filters.get("pipeline_id") else "",
@@ -277,7 +286,7 @@ class Asked:
     def _may_leap(self, dialect: QueryDialect) -> bool:
         """Return whether the last runs can be found in an index, without a look at every record."""
         given = {name for name, value in self.filters.items() if value not in (None, "")}
-        return dialect.leaps and given - set(self.known.of_the_answer) <= {"pipeline_id", "dag_id"}
+        return dialect.leaps and given - set(self.known.of_the_answer) <= {"pipeline_id", "pipeline_ids", "dag_id"}
 
     def _inner(self) -> str:
         terms = [

@@ -120,7 +120,13 @@ QUESTIONS: Mapping[str, Question] = {
         bounds=SORTED_RUNS,
         unbounded=("began_at",),
     ),
-    "last_runs": Question(_RUN, _NEWEST, (*_ONE_PIPELINE, "run_id"), filters=(*RECORD_FILTERS, "pipeline_ids")),
+    "last_runs": Question(
+        _RUN,
+        _NEWEST,
+        (*_ONE_PIPELINE, "run_id"),
+        filters=(*RECORD_FILTERS, "pipeline_ids"),
+        of_the_answer=_BY_STATE,
+    ),
     "transfers": Question(
         filters=(*_OF_NEWEST, "include_not_run"),
         counted=(*_ONE_RUN, "task_id", "map_index"),

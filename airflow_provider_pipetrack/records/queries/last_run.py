@@ -29,11 +29,8 @@ GROUPING: Final = """
     FROM {source} t
     WHERE 1 = 1 {filters}
   """
-#: From the index alone: from one pipeline to the next, in it from one Dag to the next, and there to the newest record.
-LEAPING: Final = """
-    SELECT t.pipeline_id, t.dag_id, t.created_timestamp, t.retry_attempt_number, t.map_index
-    FROM (
-      WITH RECURSIVE pipeline(pipeline_id) AS (
+#: All pipelines and their Dags, from the index alone: from one pipeline to the next, in it from one Dag to the next.
+PAIRS: Final = """WITH RECURSIVE pipeline(pipeline_id) AS (
         SELECT {first_pipeline}
         UNION ALL
         SELECT {next_pipeline} FROM pipeline p WHERE p.pipeline_id IS NOT NULL
@@ -47,7 +44,12 @@ LEAPING: Final = """
           (SELECT MIN(r.dag_id) FROM {source} r WHERE r.pipeline_id = p.pipeline_id AND r.dag_id > p.dag_id)
         FROM pair p
         WHERE p.dag_id IS NOT NULL
-      )
+      )"""
+#: From the index alone: of each pipeline and Dag the newest record.
+LEAPING: Final = """
+    SELECT t.pipeline_id, t.dag_id, t.created_timestamp, t.retry_attempt_number, t.map_index
+    FROM (
+      {pairs}
       SELECT t.pipeline_id, t.dag_id, 0 AS retry_attempt_number, 0 AS map_index,
         (
           SELECT r.created_timestamp FROM {source} r
@@ -69,6 +71,50 @@ LEAPING: Final = """
     ) t
     WHERE t.created_timestamp IS NOT NULL
   """
+#: A run of a pipeline and Dag that has a record before some moment: when it began.
+_BEGAN: Final = """(
+          SELECT (
+              SELECT MIN(b.created_timestamp)
+              FROM (
+                SELECT b.created_timestamp FROM {source} b WHERE b.dag_id = n.dag_id AND b.run_id = n.run_id {first}
+              ) b
+            )
+          FROM (
+            SELECT r.dag_id, r.run_id FROM {source} r
+            WHERE r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id {before}
+            ORDER BY r.created_timestamp DESC LIMIT 1
+          ) n
+        )"""
+_BEFORE: Final = "AND r.created_timestamp < t.began_at"
+#: Runs among which the last ten of each pipeline and Dag are, from the index alone: those with a record since the tenth
+#: step back, where each step is to when the run of the newest record before the last step began. Ten runs began since.
+LATELY: Final = f"""lately AS (
+  SELECT DISTINCT t.pipeline_id, t.dag_id, t.run_id
+  FROM ([[
+    SELECT t.pipeline_id, t.dag_id, r.run_id
+    FROM (
+      {{pairs}},
+      step(pipeline_id, dag_id, began_at, place) AS (
+        SELECT t.pipeline_id, t.dag_id, {_BEGAN.replace("{before}", "")}, 1
+        FROM pair t
+        WHERE t.dag_id IS NOT NULL {{filters}}
+        UNION ALL
+        SELECT t.pipeline_id, t.dag_id, {_BEGAN.replace("{before}", _BEFORE)}, t.place + 1
+        FROM step t
+        WHERE t.place < 10 AND t.began_at IS NOT NULL
+      )
+      SELECT t.pipeline_id, t.dag_id, MIN(t.began_at) AS began_at FROM step t GROUP BY t.pipeline_id, t.dag_id
+    ) t
+    JOIN {{source}} r ON r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id AND r.created_timestamp >= t.began_at
+  ]]) t
+),
+"""
+#: All records of these runs; found by their run, which has few.
+RECORDS_LATELY: Final = """SELECT l.pipeline_id, l.dag_id, l.run_id, t.created_timestamp
+      FROM lately l
+      JOIN {source} t ON t.dag_id = l.dag_id AND t.run_id = l.run_id AND COALESCE(t.pipeline_id, '') = l.pipeline_id"""
+#: All records that fit.
+RECORDS: Final = "SELECT t.pipeline_id, t.dag_id, t.run_id, t.created_timestamp FROM {source} t WHERE 1 = 1 {filters}"
 FIRST_PIPELINE: Final = "MIN(r.pipeline_id) FROM {source} r"
 NEXT_PIPELINE: Final = "(SELECT MIN(r.pipeline_id) FROM {source} r WHERE r.pipeline_id > p.pipeline_id)"
 #: So many of the newest runs, out of those that the newest records are of, and what joins records to them.

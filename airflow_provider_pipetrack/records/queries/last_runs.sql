@@ -1,5 +1,5 @@
 -- The last ten runs of each pipeline, a thousand at most: how each stands.
-WITH begun AS (
+WITH {lately}begun AS (
   SELECT r.pipeline_id, r.dag_id, r.run_id, r.began_at
   FROM (
     SELECT t.pipeline_id, t.dag_id, t.run_id, MIN(t.created_timestamp) AS began_at,
@@ -7,11 +7,11 @@ WITH begun AS (
         PARTITION BY t.pipeline_id, t.dag_id ORDER BY MIN(t.created_timestamp) DESC, t.run_id DESC
       ) AS place
     FROM ([[
-      SELECT t.pipeline_id, t.dag_id, t.run_id, t.created_timestamp FROM {source} t WHERE 1 = 1 {filters}
+      {records_of_runs}
     ]]) t
     GROUP BY t.pipeline_id, t.dag_id, t.run_id
   ) r
-  WHERE r.place <= 10
+  WHERE r.place <= 10 {in_trouble}
   ORDER BY r.began_at DESC, r.pipeline_id, r.dag_id, r.run_id
   LIMIT 1000
 ),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.openness import has_failed_audit
 from airflow_provider_pipetrack.records.queries import QUESTIONS, QuestionError
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions
@@ -456,6 +457,31 @@ def test_the_last_runs_of_a_pipeline_stand_as_runs_do(ask):
     alone = ask("runs", pipeline_id="orders", limit=None)
     assert found.rows == [{name: row[name] for name in found.rows[0]} for row in alone.rows]
     assert ask("last_runs", pipeline_ids=["orders", "'; DROP TABLE t; --"]).total == 3
+
+
+def interleaved() -> Iterator[Change]:
+    """Yield records of two pipelines in one Dag: runs that begin in each other, at once, or are repaired much later."""
+    for run in range(25):
+        for name in ("one", "two"):
+            began = -24 if run % 7 == 3 else 30 if run % 5 == 2 else 0
+            status = "failed" if run % 4 == 1 or (run, name) == (24, "two") else "completed"
+            yield stored("both", run, f"load_{name}", status, pipeline_id=name, at=began)
+            if run % 6 == 1:
+                again = {"attempt": 2, "at": 24 * (25 - run) + run, "pipeline_id": name}
+                yield stored("both", run, f"load_{name}", "failed" if run == 19 else "completed", **again)
+
+
+def test_the_last_runs_are_found_by_their_beginning_however_they_lie_in_each_other(ask, store):
+    store.legs[0].call(lambda adapter: adapter.apply([*interleaved()]), 60)
+    for names in (["one"], ["two"], ["one", "two", "orders", "nobody"]):
+        found = ask("last_runs", pipeline_ids=names, limit=None)
+        # A time since when makes the database look at all records.
+        whole = ask("last_runs", pipeline_ids=names, since=NOON - 9 * HOUR, limit=None)
+        assert found.rows == whole.rows
+        assert max(Counter(shown(found, "pipeline_id")).values()) == 10
+        failed = ask("last_runs", pipeline_ids=names, status="failed", limit=None)
+        assert failed.rows == [row for row in whole.rows if row["state"] == "failed"]
+        assert failed.total == len(failed.rows) > 0
 
 
 def test_the_audit_trail_has_results_and_decisions(ask):

@@ -33,6 +33,7 @@ FORMS = [
     Asked("transfers", {"include_not_run": False}),
     Asked("last_runs", {"pipeline_ids": ["a"]}),
     Asked("last_runs", {"pipeline_ids": ["a", "b"]}),
+    Asked("last_runs", {"pipeline_ids": ["a", "b"], "status": "failed"}),
     Asked("readiness", {"newest": 5}),
     Asked("readiness"),
     Asked("slow", {"newest_records": 7}),
@@ -129,6 +130,13 @@ def test_what_needs_attention_is_found_in_time_that_grows_with_the_number_of_run
     asked = Asked("attention")
     one, two = (steps_for([wrong] * number + [later] * 5 * number, asked) for number in (200, 400))
     assert two < 3 * one
+
+
+@pytest.mark.parametrize("filters", [{}, {"status": "failed"}])
+def test_the_last_runs_are_found_without_a_look_at_all_others(filters):
+    asked = Asked("last_runs", {"pipeline_ids": ["p"], **filters}, limit=None)
+    few, many = (steps_for([("failed", None, None)] * number, asked) for number in (200, 4000))
+    assert many < 2 * few
 
 
 def test_whether_a_later_run_has_completed_is_found_in_an_index():
