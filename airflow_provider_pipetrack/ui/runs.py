@@ -48,6 +48,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     tries = _tries(asker, whole, timeline.records)
     axis = axis_of([attempt for attempts in tries for attempt in attempts], asker.now, summary)
     stops = stops_of(asker, shown.root, whole)
+    affected, not_looked_at = _affected(asker, shown.root, whole, stops)
     return shown.page(
         "run.html",
         status=200 if summary or asker.unreachable else 404,
@@ -61,7 +62,8 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         lines=timeline_rows(_lines(tries, axis, asker, shown), asker.now),
         ticks=axis.ticks() if axis else [],
         begin=axis.begin if axis else None,
-        affected=_affected(asker, shown.root, whole, stops),
+        affected=affected,
+        not_looked_at=not_looked_at,
         stops=stops[:_MOST_STOPS],
         more_stops=max(sum(row["failed"] + row["audits_failed"] for row in summary), len(stops)) - _MOST_STOPS,
         attempts=shown.show(catalog.RUN_ATTEMPTS),
@@ -102,14 +104,16 @@ def _lines(tries: Sequence[Sequence[Row]], axis: Axis | None, asker: Asker, show
     return lines if f"{catalog.TIMELINE.key}.sort" in shown.asked else sorted(lines, key=lambda line: _order(line.row))
 
 
-def _affected(asker: Asker, root: str, whole: Mapping[str, Any], stops: Sequence[Stop]) -> list[TransferLine]:
-    """Return what a failure keeps from running, in order."""
+def _affected(
+    asker: Asker, root: str, whole: Mapping[str, Any], stops: Sequence[Stop]
+) -> tuple[list[TransferLine], int]:
+    """Return what a failure keeps from running, in order, and how many pending transfers were not looked at."""
     if not stops:
-        return []
+        return [], 0
     order = {"order_by": catalog.TIMELINE.order, "limit": _MOST_PENDING}
-    pending = asker.ask("transfers", **whole, include_not_run=True, status="pending", **order).rows
-    lines = [_line([row], None, asker, root) for row in sorted(pending, key=_order)]
-    return affected_by(stops, lines, asker.upstreams(pending))
+    pending = asker.ask("transfers", **whole, include_not_run=True, status="pending", **order)
+    lines = [_line([row], None, asker, root) for row in sorted(pending.rows, key=_order)]
+    return affected_by(stops, lines, asker.upstreams(pending.rows)), pending.total - len(pending.rows)
 
 
 def _with_pools(lines: Sequence[TransferLine], asker: Asker) -> list[TransferLine]:

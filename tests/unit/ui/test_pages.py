@@ -206,6 +206,27 @@ def test_a_failure_is_shown_with_what_was_decided_about_it(visitor, tmp_path, re
     assert rows.count("<small><bdi>refused: partial data</bdi></small>") == 1
 
 
+def test_the_number_of_what_else_is_affected_opens_the_rest_of_it(visitor, tmp_path, read, monkeypatch):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5, status="failed", error_message="the shop is closed")
+    for index in range(60):
+        run.index = index
+        run.stop("publish", "upstream failed: load", 7)
+    run.index = -1
+    run.stop("archive", "disabled", 7)
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        page = read(client, "p/orders/r/one")
+        (told,) = re.findall(r"(\d+) more that are affected", page.text)
+        (opened,) = re.findall(r'<details id="affected">.*?</details>', page.whole, re.DOTALL)
+        assert len(re.findall("<a href=", opened)) == int(told) == 62 - 50, "60 indexes, and clean"
+        assert "archive" not in opened
+        assert "[59]" in opened
+        assert "not looked at" not in page.text
+        monkeypatch.setattr(runs, "_MOST_PENDING", 20)
+        assert "Whether it affects more is not known: of all that is pending, " in read(client, "p/orders/r/one").text
+
+
 def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
     run = Run("orders", "one", NOW - timedelta(hours=1))
     run.end("load", 0, 5, status="failed", error_message="the shop is closed")
