@@ -41,10 +41,12 @@ from airflow_provider_pipetrack.records.queries.last_run import (
     NEWEST_LISTED,
     NEXT_PIPELINE,
     OF_RECENT,
+    OF_THAT_RUN,
     PAIRS,
     RECENT,
     RECORDS,
     RECORDS_LATELY,
+    SINCE_THEN,
 )
 from airflow_provider_pipetrack.records.queries.texts import NEWER, condition, escaped, filled, of_each_source, written
 
@@ -231,6 +233,8 @@ class Asked:
             "seen": self._seen(),
             "newest_of_each": LEAPING if self._may_leap(dialect) else GROUPING,
             "pairs": PAIRS,
+            "since_then": dialect.joined.format("{source}", "r", SINCE_THEN),
+            "of_that_run": dialect.joined.format("{source}", "t", OF_THAT_RUN),
             "lately": LATELY if self._may_leap(dialect) else "",
             "records_of_runs": RECORDS_LATELY if self._may_leap(dialect) else RECORDS,
             "in_trouble": IN_TROUBLE if self.filters.get("status") == "failed" else "",

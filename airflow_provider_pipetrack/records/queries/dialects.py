@@ -42,6 +42,8 @@ class QueryDialect:
     :param once: what makes a common table expression be computed once, where a database does so on request only.
     :param first: what makes a database do what stands in a subquery before it filters, where it would rather filter all
         there is.
+    :param joined: the rows ``{1}`` of ``{0}`` with the condition ``{2}``, looked up for each row before them, where a
+        database would rather read all there is.
     :param none_of: how a row ``{row}`` is none of those that ``{query}`` has.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param audit_ended: how the audit of an attempt ended, where its result alone does not say so.
@@ -57,6 +59,7 @@ class QueryDialect:
     among: str = ""
     once: str = "MATERIALIZED "
     first: str = ""
+    joined: str = "JOIN {0} {1} ON {2}"
     none_of: str = "{row} NOT IN ({query})"
     leaps: bool = True
 
@@ -84,6 +87,7 @@ POSTGRES_QUERIES = QueryDialect(
     audit_ended=AUDIT_ENDS["postgres"],
     native_times=True,
     first="OFFSET 0",
+    joined="JOIN LATERAL (SELECT {1}.* FROM {0} {1} WHERE {2} OFFSET 0) {1} ON TRUE",
 )
 _SNOWFLAKE_TYPES = {"integer": "NUMBER(38, 0)", "float": "FLOAT", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP_TZ"}
 

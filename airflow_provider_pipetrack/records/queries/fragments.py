@@ -89,6 +89,7 @@ RUNS_IN = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {{which}
 IN_TROUBLE = """AND EXISTS (
     SELECT 1 FROM {tracking} t
     WHERE t.dag_id = r.dag_id AND t.run_id = r.run_id AND (t.transfer_status = 'failed' OR {audit_failed}) AND {latest}
+    {first}
   )"""
 FRAGMENTS = {
     "begun": BEGUN,

@@ -105,14 +105,16 @@ LATELY: Final = f"""lately AS (
       )
       SELECT t.pipeline_id, t.dag_id, MIN(t.began_at) AS began_at FROM step t GROUP BY t.pipeline_id, t.dag_id
     ) t
-    JOIN {{source}} r ON r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id AND r.created_timestamp >= t.began_at
+    {{since_then}}
   ]]) t
 ),
 """
 #: All records of these runs; found by their run, which has few.
 RECORDS_LATELY: Final = """SELECT l.pipeline_id, l.dag_id, l.run_id, t.created_timestamp
-      FROM lately l
-      JOIN {source} t ON t.dag_id = l.dag_id AND t.run_id = l.run_id AND COALESCE(t.pipeline_id, '') = l.pipeline_id"""
+      FROM lately l {of_that_run}"""
+#: Whose records are joined to a pipeline and Dag since some moment, and to a run.
+SINCE_THEN: Final = "r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id AND r.created_timestamp >= t.began_at"
+OF_THAT_RUN: Final = "t.dag_id = l.dag_id AND t.run_id = l.run_id AND COALESCE(t.pipeline_id, '') = l.pipeline_id"
 #: All records that fit.
 RECORDS: Final = "SELECT t.pipeline_id, t.dag_id, t.run_id, t.created_timestamp FROM {source} t WHERE 1 = 1 {filters}"
 FIRST_PIPELINE: Final = "MIN(r.pipeline_id) FROM {source} r"
