@@ -81,7 +81,8 @@ def init(locations: Sequence[str], output: str) -> None:
     "--from-log",
     type=click.File(errors="replace"),
     multiple=True,
-    help="Take back the records that stand in a task's log since nothing could keep them; may be given again.",
+    help="Take back the records that stand in a task's log, or in lost.ndjson, since nothing could keep them; may be "
+    "given again.",
 )
 @airflow_options("Close attempts left open, by Airflow's REST API.")
 @location_option
@@ -292,7 +293,7 @@ def _is_default(store: TrackingStore) -> bool:
 
 
 def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
-    from airflow_provider_pipetrack.tracking.losses import counter_of
+    from airflow_provider_pipetrack.tracking.losses import counter_of, list_of
 
     chains = {"chain": lambda row: row.chain} if any(row.chain > 1 for row in found.locations) else {}
     print_table(f"Locations, seen from {found.host}", {**chains, **_LOCATION_TABLE}, found.locations)
@@ -316,8 +317,9 @@ def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
         click.echo(f"The last one that was tried {alerts.last_error}")
     if found.lost:
         click.echo(
-            f"{plural(found.lost, 'record')} could not be kept anywhere: give the task logs with 'pipetrack could not "
-            f"keep' to reconcile --from-log, then remove {counter_of(found.journal_folder)}, which counts them"
+            f"{plural(found.lost, 'record')} could not be kept anywhere: give {list_of(found.journal_folder)}, which "
+            "lists them, or what it lacks from task logs with 'pipetrack could not keep' to reconcile --from-log, then "
+            f"remove it and {counter_of(found.journal_folder)}, which counts them"
         )
     if found.unnoted:
         told = plural(found.unnoted, "change")

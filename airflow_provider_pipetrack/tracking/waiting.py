@@ -1,4 +1,4 @@
-"""What waits in the journals of this host and of those beside it, change by change, as a list for people."""
+"""What waits in the journals of this host and of those beside it, or was lost, change by change: lists for people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.tracking.losses import Loss, losses_of, lost_on_host
 from airflow_provider_pipetrack.tracking.reading import waiting_changes
 
 #: The columns of the list.
@@ -14,6 +15,10 @@ COLUMNS = (
     "event_id", "host", "changed_at", "changed_by", "pipeline_id", "dag_id", "run_id", "task_id", "map_index",
     "retry_attempt_number", "says", "record_id",
 )  # fmt: skip
+
+
+#: The same for what was lost.
+LOST_COLUMNS = (*COLUMNS, "lost_at", "reason", "process", "log_url")
 
 
 def journals(folder: Path) -> dict[str, Path]:
@@ -34,6 +39,26 @@ def undelivered_changes(folder: Path) -> list[dict[str, Any]]:
     :param folder: the journal folder of this host.
     """
     return [_row(host, change) for host, path in journals(folder).items() for change in waiting_changes(path)]
+
+
+def lost_changes(folder: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Return what could be kept nowhere, with the columns :data:`LOST_COLUMNS`, and how much is only counted, by host.
+
+    :param folder: the journal folder of this host.
+    """
+    rows: list[dict[str, Any]] = []
+    more: dict[str, int] = {}
+    for host, path in journals(folder).items():
+        listed = [_lost_row(host, loss) for loss in reversed(losses_of(path))]
+        rows += listed
+        if (left := lost_on_host(path) - len(listed)) > 0:
+            more[host] = left
+    return rows, more
+
+
+def _lost_row(host: str, loss: Loss) -> dict[str, Any]:
+    told = {"lost_at": loss.at, "reason": loss.reason, "process": loss.process}
+    return {**_row(host, loss.change), **told, "log_url": loss.change.columns.get("log_url")}
 
 
 def _row(host: str, change: Change) -> dict[str, Any]:

@@ -204,6 +204,24 @@ UNDELIVERED = Table(
     ),
     "Nothing waits: all that was tracked here stands in a location.",
 )
+LOST = Table(
+    "lost",
+    "What could be kept nowhere",
+    "lost",
+    (
+        Column("When", moment_cell("lost_at"), "lost_at"),
+        Column("Pipeline", cells.pipeline, "pipeline_id"),
+        Column("Transfer", cells.transfer_of_run, "task_id"),
+        Column("Run", cells.run, "run_id"),
+        Column("Attempt", cells.attempt, "retry_attempt_number", numeric=True),
+        Column("Says", text_cell("says", 60), "says"),
+        Column("Why", text_cell("reason", 60), "reason"),
+        Column("On host", text_cell("host", 60), "host"),
+        Column("Process", text_cell("process"), "process", numeric=True),
+        Column("Log", cells.log, "log_url"),
+    ),
+    "Nothing was lost: the journal or a location has kept all that was tracked here.",
+)
 OWED = Table(
     "owed",
     "What one place holds and another lacks",

@@ -10,6 +10,7 @@ from airflow_provider_pipetrack.ui.paths import (
     attempts_link,
     attempts_of,
     link,
+    log_address,
     pipeline_link,
     run_link,
     transfer_link,
@@ -98,6 +99,13 @@ def reason(row: Row, context: Context) -> Cell:
         late = (context.now - row["transfer_start_timestamp"]).total_seconds() - row["estimated_seconds"]
         words += f" by {duration(late)}"
     return Cell(words, state=state)
+
+
+def log(row: Row, context: Context) -> Cell:
+    """Where Airflow shows the log of an attempt."""
+    del context  # a log is the same everywhere
+    href = log_address(row["log_url"])
+    return Cell("in Airflow", href, in_airflow=True) if href else Cell()
 
 
 def kind(row: Row, context: Context) -> Cell:

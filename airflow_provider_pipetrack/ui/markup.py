@@ -15,6 +15,8 @@ from airflow_provider_pipetrack.ui.words import PARTIAL, State, exact
 #: Signs of a whole text that a browser shows beside a cut one.
 _LONGEST_TITLE = 2000
 _SHORT, _LONG = 50, 30
+#: What a link has that leads to a page of Airflow's own.
+IN_AIRFLOW = ' data-airflow rel="noopener"'
 #: What a text must not bring into a page as it is.
 _AWKWARD = re.compile("[&<>\"']")
 
@@ -73,7 +75,7 @@ def _cell(cell: Cell, opening: str) -> str:
         width = "long"
     content = _strip(cell) if cell.marks else _content(cell)
     if cell.href and not cell.marks:
-        content = f'<a href="{safe(cell.href)}">{content}</a>'
+        content = f'<a href="{safe(cell.href)}"{IN_AIRFLOW if cell.in_airflow else ""}>{content}</a>'
     return f'{opening}"><span class="{width}">{content}</span></td>'
 
 

@@ -97,3 +97,8 @@ def airflow_link(root: str, dag_id: str, run_id: str | None = None) -> str:
 def _other_dag(row: Any) -> str | None:
     """Return the Dag's id where the pipeline's does not say it."""
     return None if row["dag_id"] == row["pipeline_id"] else row["dag_id"]
+
+
+def log_address(url: str | None) -> str | None:
+    """Return the address of an attempt's log in Airflow; what is no address of a page is none."""
+    return url if url and url.startswith(("http://", "https://", "/")) else None

@@ -64,7 +64,7 @@ _WORDS = (
     "times",
     "took",
 )
-_LINKS = ("airflow_link", "attempts_of", "link", "run_link", "transfer_link", "transfers_link")
+_LINKS = ("airflow_link", "attempts_of", "link", "log_address", "run_link", "transfer_link", "transfers_link")
 
 
 def page(request: Request, template: str, *, reader: Reader, status: int = 200, **values: Any) -> Response:

@@ -88,6 +88,7 @@ class Cell(NamedTuple):
     :param full: the whole text where ``text`` is cut.
     :param marks: a strip of runs, the oldest first.
     :param parts: the text once more, where its numbers lead to different lists; the state stands before the first.
+    :param in_airflow: whether the click leads to a page of Airflow's own.
     """
 
     text: str = ""
@@ -97,6 +98,7 @@ class Cell(NamedTuple):
     full: str | None = None
     marks: Sequence[Mark] = ()
     parts: Sequence[Part] = ()
+    in_airflow: bool = False
 
 
 def parted(parts: Sequence[Part], state: State | None = None) -> Cell:

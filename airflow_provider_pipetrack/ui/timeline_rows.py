@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from airflow_provider_pipetrack.ui.markup import safe, sign
+from airflow_provider_pipetrack.ui.markup import IN_AIRFLOW, safe, sign
+from airflow_provider_pipetrack.ui.paths import log_address
 from airflow_provider_pipetrack.ui.timeline import WIDTH, Line, Segment
 from airflow_provider_pipetrack.ui.words import (
     FAILED,
@@ -24,8 +25,6 @@ from airflow_provider_pipetrack.ui.words import (
 #: Signs of a name, and of what went wrong, in a row.
 _NAME, _REMARK = 80, 200
 _LONGEST_TITLE = 2000
-#: How a link to Airflow's log may begin.
-_ADDRESSES = ("http://", "https://", "/")
 #: Distance of the strokes that mark data as a part, and the width of a cross that marks a failure.
 _STROKES, _CROSS = 8, 12
 
@@ -150,7 +149,6 @@ def _records(row: Mapping[str, Any]) -> str:
 
 
 def _log(url: str | None) -> str:
-    """Return the link to Airflow's log; what is no address of a page is none."""
-    if not url or not url.startswith(_ADDRESSES):
-        return ""
-    return f'<a href="{safe(url)}" data-airflow rel="noopener">log</a>'
+    """Return the link to Airflow's log."""
+    href = log_address(url)
+    return f'<a href="{safe(href)}"{IN_AIRFLOW}>log</a>' if href else ""

@@ -1,4 +1,4 @@
-"""The lists of what waits: changes for their delivery, records for places that lack them, alerts to be sent."""
+"""The lists of what waits: changes for their delivery, records for places that lack them, alerts; and of losses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.notifications.kept import kept_alerts
+from airflow_provider_pipetrack.tracking.losses import counter_of, list_of
 from airflow_provider_pipetrack.tracking.owed import Owed, owed_to_others
-from airflow_provider_pipetrack.tracking.waiting import undelivered_changes
+from airflow_provider_pipetrack.tracking.waiting import lost_changes, undelivered_changes
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.at_hand import AtHand
@@ -41,6 +42,18 @@ def owed(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     asker.unreachable.update(kept.unreachable)
     found = AtHand(kept.rows, ("location", "lacked_by"), dict(asker.unreachable))
     return _listed(request, asker, catalog.OWED, found, "record", ("location",), left=kept.left)
+
+
+@router.get("/lost")
+def lost(request: Request, asker: Asker = Depends(asker_of)) -> Response:
+    """What neither the journal nor a location could keep, here and on hosts that share the journal folder."""
+    require_health(asker)
+    folder = asker.questions.store.journal_folder
+    rows, left = asker.bounded(lambda: lost_changes(folder)) or ([], {})
+    found = AtHand(rows, ("says", "host", "reason"))
+    unlisted = "Which records these were is not listed; logs have them." if left else catalog.LOST.empty
+    table, files = replace(catalog.LOST, empty=unlisted), (list_of(folder), counter_of(folder))
+    return _listed(request, asker, table, found, "change", ("host",), left=left, files=files)
 
 
 @router.get("/alerts")

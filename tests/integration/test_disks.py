@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_pipetrack.errors import JournalError
+from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.tracking.health import health
 from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots, undelivered
-from airflow_provider_pipetrack.tracking.losses import lost_on_host
+from airflow_provider_pipetrack.tracking.losses import LOSSES, losses_of, lost_on_host
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.crash.killing import check, record
 
@@ -147,6 +148,25 @@ def test_losses_are_counted_where_doctor_finds_them(tmp_path):
         assert store.write_tracking_record(record("nowhere")) is False
         assert lost_on_host(store.journal_folder) == 1
         assert health(store).lost == 1
+        (loss,) = losses_of(store.journal_folder)
+        assert (loss.change.columns["transfer_unique_id"], loss.process) == ("nowhere", os.getpid())
+        assert "shut" in loss.reason
+
+
+def test_a_list_of_losses_on_a_full_disk_has_what_it_had_and_goes_on_later(small_disk):
+    with TrackingStore([f"local_file||{small_disk}/b.json"], journal_dir=small_disk / "j", deadline=5.0) as store:
+        folder = store.journal_folder
+        folder.mkdir(parents=True)
+        change = change_from_record(record("one"))
+        LOSSES.log([change], {}, folder)
+        filler = fill(small_disk)
+        for _ in range(9):
+            LOSSES.log([change], {}, folder)
+        listed = len(losses_of(folder))
+        assert 1 <= listed < 10
+        filler.unlink()
+        LOSSES.log([change], {}, folder)
+        assert len(losses_of(folder)) == listed + 1
 
 
 def test_a_journal_on_a_disk_that_became_read_only_gives_way_to_direct_delivery(tmp_path, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import time
 from datetime import datetime, timezone
@@ -13,8 +14,9 @@ import pytest
 from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.notifications.outbox import KEPT_FOR, Alert, Outbox
 from airflow_provider_pipetrack.tracking import owed
-from airflow_provider_pipetrack.ui.catalog import ALERTS, OWED
-from tests.tracking_history import NOW
+from airflow_provider_pipetrack.tracking.losses import LOSSES, counter_of, list_of
+from airflow_provider_pipetrack.ui.catalog import ALERTS, LOST, OWED
+from tests.tracking_history import NOW, Run
 from tests.unit.ui.test_numbers import linked, rows, whole_run
 
 MAILS = [{"to": ["ada@example.com", "bob@example.com"]}]
@@ -185,3 +187,64 @@ def test_several_changes_of_one_record_are_told_apart_when_the_page_renews_itsel
         assert "by the maintenance Dag, or by pipetrack reconcile." in re.sub(
             "<[^>]*>", "", client.get("undelivered").text
         )
+
+
+@pytest.fixture
+def losing(tmp_path):
+    """A store of whose host some changes could be kept nowhere, one of them not even in the list."""
+    with TrackingStore([f"sqlite||{tmp_path}/t.db||t"], journal_dir=tmp_path / "journal") as store:
+        for name in ("orders", "secret"):
+            changes = whole_run(name, "one", NOW).changes[:2]
+            LOSSES.log(changes, {"sqlite": "the disk <is> full"}, store.journal_folder)
+        yield store
+
+
+def test_what_was_lost_leads_to_a_list_of_it(visitor, losing, read):
+    client = visitor(losing, "orders", "secret")
+    ((link, words),) = [one for one in linked(client, "health", "waiting") if "/lost?" in one[0]]
+    assert words == "4 records"
+    assert len(rows(client, link, "lost")) == 4
+    page = read(client, link)
+    assert "pipetrack reconcile --from-log FILE takes back what such a file has" in page.text
+    assert str(losing.journal_folder) in page.text
+    assert "only counted" not in page.text
+    found = exported(client, f"{link}&export=lost&pipeline_id=orders")
+    assert {(row["pipeline_id"], row["process"]) for row in found} == {("orders", str(os.getpid()))}
+    assert {row["reason"] for row in found} == {"sqlite: the disk <is> full"}
+    assert "<is>" not in page.whole
+    assert "4 lost" in read(client, "").text
+    for column in LOST.columns:
+        head = f'aria-sort="descending"><a href="?lost.sort={column.sort}#'
+        assert head in client.get(f"lost?lost.sort=-{column.sort}").text, column.title
+
+
+def test_what_was_lost_of_other_dags_is_only_counted(visitor, losing, read):
+    page = read(visitor(losing, "orders"), "lost")
+    assert "2 changes of Dags that you may not read" in page.text
+    assert "secret" not in page.whole
+    assert visitor(losing, "orders", sees_health=False).get("lost").status_code == 403
+
+
+def test_of_what_was_lost_and_is_not_listed_the_number_is_said(visitor, losing, read):
+    with counter_of(losing.journal_folder).open("ab") as file:
+        file.write(b"...")
+    client = visitor(losing, "orders", "secret")
+    assert "3 changes more are only counted, and stand in logs alone" in read(client, "lost").text
+    list_of(losing.journal_folder).unlink()
+    page = read(client, "lost")
+    assert "Which records these were is not listed; logs have them." in page.text
+    assert "7 changes more are only counted" in page.text
+
+
+def test_nothing_lost_says_so(client, read):
+    page = read(client, "lost")
+    assert "Nothing was lost: the journal or a location has kept all that was tracked here." in page.text
+    assert "--from-log" not in page.text
+
+
+def test_a_lost_change_leads_to_its_log_in_airflow(visitor, losing):
+    run = Run("orders", "two", NOW)
+    run.start("load")
+    LOSSES.log(run.changes[-1:], {}, losing.journal_folder)
+    page = visitor(losing, "orders").get("lost?run_id=two").text
+    assert '/runs/two/tasks/load" data-airflow rel="noopener">' in page
