@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from airflow_provider_pipetrack.cli.shown import plural
+from airflow_provider_pipetrack.cli.shown import plural, took
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.reconcile import Summary
@@ -27,6 +28,20 @@ def retired_names(texts: Sequence[str], configured: TrackingStore) -> set[str]:
     if in_use:
         raise click.UsageError(f"--retire {in_use[0]}: this location is in use; take it out of tracking_location first")
     return names
+
+
+def say_uses(stores: Sequence[TrackingStore], retired: set[str]) -> None:
+    """Say when retired locations were used last: a pipeline file may still name one, and is not read here."""
+    from airflow_provider_pipetrack.tracking.upkeep import uses_of
+
+    for name in sorted(retired):
+        if used := uses_of(name, stores):
+            ago = took(round(max(0.0, time.time() - max(used))))
+            click.echo(
+                f"{name} was used on this host {ago} ago. Pipeline files are not read here: take it out of each that "
+                "names it (tracking_location), else its next run uses it again",
+                err=True,
+            )
 
 
 def retire_chains(stores: Sequence[TrackingStore], retired: set[str], summary: Summary) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.cli.airflow_rest import (
     AirflowUnreachableError,
     airflow_options,
 )
-from airflow_provider_pipetrack.cli.retiring import owed_outside, retire_chains, retired_names
+from airflow_provider_pipetrack.cli.retiring import owed_outside, retire_chains, retired_names, say_uses
 from airflow_provider_pipetrack.cli.shown import (
     location_option,
     opened_questions,
@@ -75,7 +75,8 @@ def init(locations: Sequence[str], output: str) -> None:
     "--retire",
     metavar="LOCATION",
     multiple=True,
-    help="A location that is gone for good: nothing is owed to it any more. No record is removed anywhere.",
+    help="A location that is gone for good, and that no tracking_location names any more, in pipeline files neither: "
+    "nothing is owed to it any more. No record is removed anywhere.",
 )
 @click.option(
     "--from-log",
@@ -115,6 +116,7 @@ def reconcile(
         while True:
             with _stores(locations) as stores:
                 retired = retired_names(retire, stores[0])
+                say_uses(stores, retired)
                 summary = _reconciled(stores, adopt, output, retired, full=full)
                 retire_chains(stores, retired, summary)
                 outside = owed_outside(stores, summary)

@@ -48,6 +48,11 @@ def forget_chain(chain: Mapping[str, Any]) -> bool:
     return True
 
 
+def last_used(chain: Mapping[str, Any]) -> float | None:
+    """Return when a process of this host has begun to use a chain the last time, as seconds since 1970, if one has."""
+    return _used(_path(chain)) or None
+
+
 def known_chains() -> Iterator[dict[str, Any]]:
     """Yield every chain that was used, the one that was used last first; what cannot be read is left out."""
     for path in sorted(_folder().glob("*.json"), key=_used, reverse=True):

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import LocationError, PipetrackError
 from airflow_provider_pipetrack.storage.locations import masked, parse_location_string
-from airflow_provider_pipetrack.tracking.chains import forget_chain, known_chains, remember_chain
+from airflow_provider_pipetrack.tracking.chains import forget_chain, known_chains, last_used, remember_chain
 from airflow_provider_pipetrack.tracking.pool import get_store
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
@@ -83,6 +83,15 @@ def name_of(text: str) -> str:
         return parse_location_string(text).name
     except LocationError:  # of a storage of the user's own, whose code may be gone, too
         return masked(text)
+
+
+def uses_of(name: str, stores: Iterable[TrackingStore]) -> list[float]:
+    """Return when chains with a location were used last, of those that this host remembers, as seconds since 1970.
+
+    :param name: the location's.
+    """
+    used = [last_used(store.chain()) for store in stores if any(leg.name == name for leg in store.legs)]
+    return [moment for moment in used if moment is not None]
 
 
 def retire_from_chains(stores: Iterable[TrackingStore], retired: Collection[str]) -> int:
