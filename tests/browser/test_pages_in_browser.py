@@ -131,7 +131,17 @@ def test_the_number_of_alerts_leads_to_a_list_that_fits_every_screen(visit, unse
     expect(row.locator("pre")).to_contain_text(f"{HOSTILE}@example.com, team-0@example.com")
     assert not is_wider_than_screen(page)
     expect(page.locator("#advice")).to_contain_text(str(unsent))
+    page.set_viewport_size({"width": 768, "height": 844})
+    region = page.get_by_role("region", name="Alerts that are not sent").locator(".scroll")
+    assert region.evaluate("it => it.scrollWidth > it.clientWidth"), "the last columns are beside the screen"
+    # Shades that stay at the sides, below what the content covers them with at its ends.
+    assert region.evaluate("it => getComputedStyle(it).backgroundAttachment") == "local, local, scroll, scroll"
+    region.focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#alerts th", has_text="Next try")).to_be_in_viewport()
     page.set_viewport_size({"width": 390, "height": 844})
+    assert region.evaluate("it => it.scrollWidth === it.clientWidth"), "a row is a card, which has all of them"
     assert not is_wider_than_screen(page)
     page.get_by_role("link", name="Health").last.click()
     expect(page.locator("#waiting")).to_contain_text("1 alert to be sent, the oldest 5 min")
