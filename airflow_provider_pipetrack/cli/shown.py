@@ -17,7 +17,9 @@ from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
+    from rich.measure import Measurement
+    from rich.segment import Segment
 
     from airflow_provider_pipetrack.tracking.questions import Answer, Questions
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -157,7 +159,7 @@ def _needed(heading: str, rows: Iterable[Mapping[str, str]]) -> int:
     return max(len(heading), *(min(_FOLDED, len(line)) for row in rows for line in row[heading].split("\n")))
 
 
-def _print_grid(console: Console, title: str, headings: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+def _print_grid(console: Console, title: str, headings: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
@@ -165,9 +167,41 @@ def _print_grid(console: Console, title: str, headings: Sequence[str], rows: Ite
     table = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[heading], _STYLES.get(row[heading], "")) for heading in headings))
+    columns = [_Stacked([row[heading] for row in rows]) for heading in headings]
+    needed = sum(3 + max(len(heading), column.width) for heading, column in zip(headings, columns, strict=True))
+    if needed < console.width and not any("\n" in row[heading] for row in rows for heading in headings):
+        table.add_row(*columns)
+    else:
+        for row in rows:
+            table.add_row(*(Text(row[heading], _STYLES.get(row[heading], "")) for heading in headings))
     console.print(table)
+
+
+class _Stacked:
+    """The cells of a whole column, none of which is folded, as one cell: of many rich takes a while for each.
+
+    :param cells: what stands in them, each a line.
+    """
+
+    def __init__(self, cells: Sequence[str]) -> None:
+        from rich.cells import cell_len
+
+        self._cells = cells
+        self.width = max(map(cell_len, cells))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Return how wide the column is."""
+        from rich.measure import Measurement
+
+        return Measurement(self.width, self.width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Give its lines."""
+        from rich.segment import Segment
+
+        for cell in self._cells:
+            style = _STYLES.get(cell)
+            yield Segment(f"{cell}\n", console.get_style(style) if style else None)
 
 
 def _print_paragraphs(console: Console, title: str, headings: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
@@ -260,6 +294,8 @@ def _cell(value: Any) -> str:
         text = json.dumps(value, default=_as_text, ensure_ascii=False)
     else:
         text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
     # A terminal acts upon control characters.
     return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
 
