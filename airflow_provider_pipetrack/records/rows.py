@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS, KEY_COLUMN, Column
@@ -17,8 +17,6 @@ from airflow_provider_pipetrack.records.statements import CONFIGS, HISTORY
 _JSON = tuple(column.name for column in COLUMNS if column.kind == "json")
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
 _NOTHING: dict[str, Any] = dict.fromkeys(BY_NAME)
-#: Columns whose values a driver may give in another form than a record has.
-_CONVERTED = tuple(column for column in COLUMNS if column.kind in {"json", "timestamp", "boolean"})
 
 
 def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: bool) -> dict[str, Any]:
@@ -102,34 +100,42 @@ def _json_text(value: Any) -> str:
 
 def read_value(kind: str, value: Any) -> Any:
     """Return a value of a column of this kind from what a driver gives for it."""
-    if value is None:
-        return None
-    if kind == "json":
-        return value_of(value) if isinstance(value, (str, bytes)) else value
-    if kind == "boolean":
-        return bool(value)
-    if kind == "timestamp":
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if moment.tzinfo is timezone.utc:
-            return moment
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-    return value
+    return value if value is None or kind not in READERS else READERS[kind](value)
+
+
+def _read_json(value: Any) -> Any:
+    return value_of(value) if isinstance(value, (str, bytes)) else value
+
+
+def _read_moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if moment.tzinfo is timezone.utc:
+        return moment
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+
+
+#: What reads the values of a kind that a driver may give in another form; none of them is given None.
+READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "json": _read_json,
+    "timestamp": _read_moment,
+    "boolean": bool,
+}
 
 
 def column_reader(column: Column) -> Callable[[Any], Any]:
-    """Return what makes a value of a record's column from what a driver gives for it."""
-    return _read_evidence if column.name == "audit_metadata" else functools.partial(read_value, column.kind)
+    """Return what makes a value of a record's column of one of the :data:`READERS` from what a driver gives for it."""
+    return _read_evidence if column.name == "audit_metadata" else READERS[column.kind]
 
 
 @functools.cache
 def _readers() -> Sequence[tuple[str, Callable[[Any], Any]]]:
-    return [(column.name, column_reader(column)) for column in _CONVERTED]
+    return [(column.name, column_reader(column)) for column in COLUMNS if column.kind in READERS]
 
 
 def _read_evidence(value: Any) -> Any:
     """Return what an audit left; what somebody wrote by hand and is no JSON stays the text that it is."""
     try:
-        return read_value("json", value)
+        return _read_json(value)
     except ValueError:
         return value
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
 from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS
-from airflow_provider_pipetrack.records.rows import column_reader, read_value
+from airflow_provider_pipetrack.records.rows import READERS, column_reader, read_value
 
 #: Kinds of what the templates compute; what is not named is a number or a text.
 _KINDS = {
@@ -162,8 +162,8 @@ def _reader(name: str) -> Callable[[Any], Any] | None:
         return lambda value: sorted(read_value("json", value) or ())
     if kind == "text":
         return None
-    if kind in ("timestamp", "boolean", "json"):
-        return column_reader(BY_NAME[name]) if name in BY_NAME else functools.partial(read_value, kind)
+    if kind is not None and kind in READERS:
+        return column_reader(BY_NAME[name]) if name in BY_NAME else READERS[kind]
     return _number
 
 
