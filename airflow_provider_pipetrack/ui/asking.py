@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.tracking.health import Health, health
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions, questions_from_settings
 from airflow_provider_pipetrack.ui.airflow_says import AskAirflow, asks_airflow, compared, in_words
 from airflow_provider_pipetrack.ui.configured import Configurations, Configured, Upstreams
+from airflow_provider_pipetrack.ui.helpers import Helpers
 from airflow_provider_pipetrack.ui.rights import Reader, reader_of, viewer_of
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ _CHAINS_AGE = 10.0
 
 
 class Desk:
-    """What all pages of a process share: the stores, made when they are first asked, and a number of turns.
+    """What all pages of a process share: the stores, made when they are first asked, helpers, and a number of turns.
 
     :param make: makes the questions; by default those of ``[pipetrack]`` and of the chains that are known here.
     """
@@ -48,6 +49,7 @@ class Desk:
         self._turns = threading.BoundedSemaphore(PAGES_AT_ONCE)
         self._health: tuple[float, Health] | None = None
         self._configurations = Configurations()
+        self.helpers = Helpers(PAGES_AT_ONCE)
 
     @property
     def questions(self) -> Questions:
@@ -169,9 +171,7 @@ class Asker:
 
         left = self._left()
         if left > 0:
-            thread = threading.Thread(target=run, name="pipetrack: page", daemon=True)
-            thread.start()
-            thread.join(left)
+            self.desk.helpers.do(run, left)
         if "error" in outcome:
             raise outcome["error"]
         if "result" not in outcome:
