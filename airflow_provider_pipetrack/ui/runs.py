@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.ui.asking import Asker, asker_of
 from airflow_provider_pipetrack.ui.filters import TRANSFER_STATES
 from airflow_provider_pipetrack.ui.paths import attempts_link, from_segment, link
 from airflow_provider_pipetrack.ui.stops import Stop, affected_by, stops_of
-from airflow_provider_pipetrack.ui.tables import Row, row_key
+from airflow_provider_pipetrack.ui.tables import Row, hashed
 from airflow_provider_pipetrack.ui.timeline import Axis, axis_of, line_of
 from airflow_provider_pipetrack.ui.timeline_rows import TransferLine, timeline_rows
 from airflow_provider_pipetrack.ui.views import View, view
@@ -47,7 +47,7 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
     timeline = transfers.show(catalog.TIMELINE)
     tries = _tries(asker, whole, timeline.records)
     axis = axis_of([attempt for attempts in tries for attempt in attempts], asker.now, summary)
-    stops = stops_of(asker, shown.root, whole)
+    stops = stops_of(asker, shown.root, whole) if _has_stops(summary) else []
     affected, not_looked_at = _affected(asker, shown.root, whole, stops)
     return shown.page(
         "run.html",
@@ -70,6 +70,11 @@ def run(request: Request, pipeline: str, run: str, asker: Asker = Depends(asker_
         all_stops=link(shown.root, "attention", **whole, include_recovered="shown"),
         all_pending=link(shown.root, "transfers", **whole, status="pending"),
     )
+
+
+def _has_stops(summary: Sequence[Row]) -> bool:
+    """Return whether a transfer or an audit of the run failed, as far as that is known."""
+    return not summary or any(row["failed"] or row["audits_failed"] for row in summary)
 
 
 def _tries(asker: Asker, whole: Mapping[str, Any], rows: Sequence[Row]) -> list[list[Row]]:
@@ -133,7 +138,7 @@ def _line(attempts: Sequence[Row], axis: Axis | None, asker: Asker, root: str) -
         audit=audit_state(last),
         line=line_of(attempts, axis, asker.now) if axis else None,
         href=attempts_link(root, last),
-        key=row_key({**last, "record_id": f"{last['dag_id']}/{last['task_id']}/{last['map_index']}"}),
+        key=hashed(f"{last['dag_id']}/{last['task_id']}/{last['map_index']}"),
         attempts=len(attempts),
     )
 

@@ -318,7 +318,11 @@ def row_key(row: Row) -> str:
     """Return what a row is known by when the page renews itself."""
     named = [name for name in ("event_id", "alert_id", "location", "record_id") if name in row]
     names = named or ["pipeline_id", "dag_id", "run_id", "task_id", "stage"]
-    known = "/".join(str(row.get(name)) for name in names)
+    return hashed("/".join([str(row.get(name)) for name in names]))
+
+
+def hashed(known: str) -> str:
+    """Return the key of what is known by a text."""
     return hashlib.blake2s(known.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

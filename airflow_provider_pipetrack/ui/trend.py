@@ -64,14 +64,19 @@ def flakiness(ask: Callable[..., Answer]) -> Flakiness | None:
 
     :param ask: answers which attempts of the transfer there are, for filters and a limit; the newest first.
     """
-    last = ask(status="ended", limit=LAST).rows
+    newest = ask(status="ended", limit=LAST + 1).rows
+    last = newest[:LAST]
     if len(last) < _FEWEST:
         return None
     since = last[-1]["created_timestamp"]
-    attempts, failed, retries = (
-        ask(status=status, since=since, limit=1).total for status in ("ended", "failed", "retried")
-    )
-    return Flakiness(attempts, failed, retries, since)
+    if newest[-1]["created_timestamp"] == since and len(newest) > LAST:
+        attempts, failed, retries = (
+            ask(status=status, since=since, limit=1).total for status in ("ended", "failed", "retried")
+        )
+        return Flakiness(attempts, failed, retries, since)
+    failed = sum(row["transfer_status"] == "failed" for row in last)
+    retries = sum(row["retry_attempt_number"] > 0 for row in last)
+    return Flakiness(len(last), failed, retries, since)
 
 
 def drift(attempts: Sequence[Row], *, is_all: bool) -> Drift | None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.queries import QUESTIONS
 from airflow_provider_pipetrack.tracking.configs import keep_config
+from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.ui import catalog, overview, runs, tables
 from airflow_provider_pipetrack.ui.catalog import PIPELINES
 from tests.tracking_history import NOW, Run, good_run
@@ -122,6 +124,23 @@ def test_a_run_says_why_it_stopped_and_what_is_affected_downstream(client, read)
     assert "✗clean (attempt 3 of 3): CRMError: CRM said no" in page.text
     assert "Affected downstream: publish (upstream failed: clean)" in page.text
     assert "archive (disabled)" not in page.text
+
+
+def test_the_questions_of_pages_share_a_thread(client, mocker):
+    begun = mocker.spy(threading, "Thread")
+    for path in ("p/orders/t/clean", f"p/orders/r/{FAILED_RUN}", "runs"):
+        assert client.get(path).status_code == 200
+    assert [call.kwargs["name"] for call in begun.call_args_list].count("pipetrack: page") == 1
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_it_is_asked_why_a_run_stopped_when_something_failed(visitor, tmp_path, mocker, fails):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5, **({"status": "failed", "error_message": "no"} if fails else {}))
+    asked = mocker.spy(Questions, "ask")
+    with filled_store(tmp_path, [run]) as store:
+        assert visitor(store, "orders").get("p/orders/r/one").status_code == 200
+    assert ("attention" in [call.args[1] for call in asked.call_args_list]) is fails
 
 
 STOPPED = [

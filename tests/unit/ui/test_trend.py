@@ -57,11 +57,19 @@ def asked_of(rows):
             Flakiness(50, 2, 2, NEWEST - timedelta(days=49)),
         ),
         (at_once(attempts(*[5.0] * 60, failed={1, 49, 50, 59})), Flakiness(60, 4, 0, NEWEST)),
+        (at_once(attempts(*[5.0] * 50, failed={1, 49}, retries={3})), Flakiness(50, 2, 1, NEWEST)),
     ],
-    ids=["too few", "none", "the last fifty", "all of a mapped one"],
+    ids=["too few", "none", "the last fifty", "all of a mapped one", "exactly fifty"],
 )
 def test_how_the_last_attempts_ended(rows, told):
     assert flakiness(asked_of(rows)) == told
+
+
+@pytest.mark.parametrize(("rows", "times"), [(attempts(*[5.0] * 60), 1), (at_once(attempts(*[5.0] * 60)), 4)])
+def test_attempts_are_counted_by_the_storage_only_where_not_all_of_a_moment_are_known(mocker, rows, times):
+    ask = mocker.Mock(side_effect=asked_of(rows))
+    flakiness(ask)
+    assert ask.call_count == times
 
 
 def drifted(recent, before, *days):
