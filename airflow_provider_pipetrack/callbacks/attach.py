@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
-from airflow_provider_pipetrack.compat import current_dag, current_task_group
+from airflow_provider_pipetrack.compat import current_dag, current_task_group, scheduler_bears_callbacks
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -25,14 +25,28 @@ _DAG_CALLBACKS = ("on_success_callback", "on_failure_callback")
 def with_task_callbacks(kwargs: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
     """Return a task's arguments with our callbacks behind those that the user gave, here or in ``default_args``.
 
+    Where the scheduler does not bear them, only the process that runs the task gets them, and the record of one that is
+    killed is ended as where nobody says so.
+
     :param kwargs: arguments of an operator, of its ``partial`` or of a task decorator.
     :param inherited: what the task's ``default_args`` say, as :func:`inherited_arguments` finds it.
     """
     arguments = dict(kwargs)
-    for name, ours in _TASK_CALLBACKS.items():
-        theirs = as_list(kwargs.get(name, inherited.get(name)))
-        arguments[name] = theirs if ours in theirs else [*theirs, ours]
+    if scheduler_bears_callbacks():
+        for name, ours in _TASK_CALLBACKS.items():
+            arguments[name] = _with(ours, kwargs.get(name, inherited.get(name)))
     return arguments
+
+
+def add_task_callbacks(task: Any) -> None:
+    """Hang our callbacks on a task of this process, if they are not there yet."""
+    for name, ours in _TASK_CALLBACKS.items():
+        setattr(task, name, _with(ours, getattr(task, name)))
+
+
+def _with(ours: Callable[[Any], None], theirs: Any) -> list[Any]:
+    given = as_list(theirs)
+    return given if ours in given else [*given, ours]
 
 
 def inherited_arguments(kwargs: Mapping[str, Any], dag: DAG | None = None) -> Mapping[str, Any]:

@@ -41,6 +41,7 @@ from airflow_provider_pipetrack.compat.operators import (
     is_unmapping,
     plain_constructor,
     prepared_for_mapping,
+    scheduler_bears_callbacks,
 )
 from airflow_provider_pipetrack.compat.pages import (
     AIRFLOW,
@@ -107,6 +108,7 @@ __all__ = [
     "prepared_for_mapping",
     "readable_dags",
     "redact",
+    "scheduler_bears_callbacks",
     "serialize",
     "snowflake_parameters",
     "states_of_runs",

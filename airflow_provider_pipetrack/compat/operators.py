@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import airflow
 
 
 def plain_constructor(function: Any, operator: Any, parameters: Sequence[str]) -> Any:
@@ -49,6 +52,15 @@ def is_asked_to_stop() -> bool:
     while frame.f_back is not None and frame.f_code.co_name == "on_kill":
         frame = frame.f_back
     return str(frame.f_globals.get("__name__")).startswith("airflow.sdk.execution_time.")
+
+
+def scheduler_bears_callbacks() -> bool:
+    """Return whether Airflow's scheduler may be told that a task has callbacks for its failures.
+
+    That of the betas of 3.4 ends when it sends those of a killed task that has retries: what sends them closes the
+    session in which the task's next try is made then.
+    """
+    return re.match(r"3\.4\.0(a|b|rc)", airflow.__version__) is None
 
 
 def executed_when_mapped(partial: Any) -> Any:

@@ -29,7 +29,13 @@ from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.outlets import named_asset
 from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.versions import check_version
-from airflow_provider_pipetrack.callbacks.attach import as_list, hook_dag, inherited_arguments, with_task_callbacks
+from airflow_provider_pipetrack.callbacks.attach import (
+    add_task_callbacks,
+    as_list,
+    hook_dag,
+    inherited_arguments,
+    with_task_callbacks,
+)
 from airflow_provider_pipetrack.callbacks.task import record_skip, record_success
 from airflow_provider_pipetrack.compat import (
     CONTROL_FLOW,
@@ -249,6 +255,7 @@ def tracked(operator: type[BaseOperator]) -> type[Any]:
 
 def _prepared(task: Any) -> Any:
     """Return a task of this process with its storage under way and callbacks for ends that ``execute`` does not see."""
+    add_task_callbacks(task)
     task.on_skipped_callback = [*as_list(task.on_skipped_callback), record_skip]
     task.on_success_callback = [*as_list(task.on_success_callback), record_success]
     make_ready(task)

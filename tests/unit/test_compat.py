@@ -164,6 +164,14 @@ def test_only_from_3_2_on_a_task_that_goes_on_is_told_when_it_started():
     assert compat.keeps_first_start() == (AIRFLOW >= (3, 2)) == ("start_date" in TIRunContext.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("version", "bears"), [("3.1.0", True), ("3.3.2", True), ("3.4.0b2", False), ("3.4.0", True), ("3.4.1rc1", True)]
+)
+def test_the_scheduler_of_the_betas_of_3_4_is_not_told_of_callbacks(monkeypatch, version, bears):
+    monkeypatch.setattr("airflow.__version__", version)
+    assert compat.scheduler_bears_callbacks() is bears
+
+
 def test_secrets_that_airflow_knows_are_masked():
     from airflow.sdk.log import mask_secret
 

@@ -13,7 +13,7 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup, task
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import store_for
-from airflow_provider_pipetrack.callbacks.task import record_failure
+from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError
 
@@ -50,7 +50,8 @@ def test_the_record_tells_of_retries_and_owner_from_wherever_the_task_has_them()
     assert dag.get_task("each").retries == 2
 
 
-def test_callbacks_of_default_arguments_stay_whoever_gives_them():
+def test_callbacks_of_default_arguments_stay_whoever_gives_them(monkeypatch):
+    monkeypatch.setattr("airflow.__version__", "3.4.0")
     with DAG("d", default_args={"on_failure_callback": mine}) as dag:
         TrackedOperator(task_id="dag", operator=BashOperator, bash_command="x", transfer={})
         defined_before_any_dag()
@@ -63,6 +64,20 @@ def test_callbacks_of_default_arguments_stay_whoever_gives_them():
         assert callbacks == [mine, record_failure], made.task_id
     assert dag.has_on_failure_callback
     assert other.has_on_failure_callback
+
+
+def test_only_the_process_of_a_task_has_callbacks_where_the_scheduler_does_not_bear_them(monkeypatch):
+    monkeypatch.setattr("airflow.__version__", "3.4.0b2")
+    with DAG("d", default_args={"on_failure_callback": mine}) as dag:
+        one = TrackedOperator(task_id="one", operator=BashOperator, bash_command="x", transfer={})
+        other = defined_before_any_dag().operator
+        each = tracked(BashOperator).partial(task_id="each", transfer={}).expand(bash_command=["x"])
+    assert not any(made.has_on_retry_callback for made in dag.tasks)
+    assert one.on_failure_callback == [mine]
+    index = each.unmap({"bash_command": "x"})
+    for prepared in (one.prepare_for_execution(), other.prepare_for_execution(), index):
+        assert prepared.on_failure_callback == [mine, record_failure]
+        assert prepared.on_retry_callback == [record_retry]
 
 
 def test_fields_of_a_transfer_set_what_they_mean_unless_the_task_says_it():
