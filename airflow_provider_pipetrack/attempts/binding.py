@@ -118,6 +118,14 @@ def is_mapped(dag: DAG, task_id: str) -> bool:
     return getattr(task, "is_mapped", False) or task.get_closest_mapped_task_group() is not None
 
 
+def are_of_one_index(dag: DAG, task_id: str, other_id: str) -> bool:
+    """Return whether an index of one task is about the same index of the other, as in a mapped group."""
+    if not dag.has_task(task_id) or not dag.has_task(other_id):
+        return False
+    group = dag.get_task(task_id).get_closest_mapped_task_group()
+    return group is not None and dag.get_task(other_id).get_closest_mapped_task_group() is group
+
+
 def _tracked_above(dag: DAG, binding: Binding, task_id: str, seen: set[str]) -> Iterator[str]:
     audited = {audit: transfer for transfer, audit in binding.audits.items()}
     for upstream in sorted(dag.get_task(task_id).upstream_task_ids):

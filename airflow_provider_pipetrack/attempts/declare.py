@@ -74,14 +74,18 @@ def is_declared(name: str) -> bool:
 
 
 def complete_binding(dag: DAG) -> Binding:
-    """Return the Dag's binding with the mapped tasks of decorated functions, which no constructor has announced."""
-    specs = binding_of(dag).specs
+    """Return the Dag's binding with the mapped audits and decorated functions, which no constructor has announced."""
+    binding = binding_of(dag)
     for task in dag.tasks:
         partial: Mapping[str, Any] = getattr(task, "partial_kwargs", None) or {}
         name = partial.get("transfer")
-        if isinstance(name, str) and name in _DECLARED and task.task_id not in specs:
-            specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id}, {})
-    return binding_of(dag)
+        if not isinstance(name, str):
+            continue
+        if getattr(task.operator_class, "audits_a_transfer", False):
+            binding.audits.setdefault(name, task.task_id)
+        elif name in _DECLARED and task.task_id not in binding.specs:
+            binding.specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id}, {})
+    return binding
 
 
 def declare_mapped(dag: DAG, arguments: MutableMapping[str, Any], inherited: Mapping[str, Any]) -> None:

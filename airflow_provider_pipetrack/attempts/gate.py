@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from airflow_provider_pipetrack.attempts.binding import binding_of, is_mapped, upstream_transfers
+from airflow_provider_pipetrack.attempts.binding import are_of_one_index, is_mapped, upstream_transfers
+from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.compat import AirflowFailException, task_states
 
 #: XCom key under which transfers and audits say how they ended.
@@ -22,16 +23,16 @@ def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
     :return: a note for the record when an upstream or its audit was set to success by hand, else None.
     :raises AirflowFailException: names the upstream and the reason; the attempt is not retried.
     """
-    binding = binding_of(task.dag)
-    states = _States(task.dag, context)
+    binding = complete_binding(task.dag)
+    said = _Said(task, context)
     notes: list[str] = []
     for upstream in upstream_transfers(task.dag, task.task_id):
         if binding.specs[upstream].transfer.is_continuous:
             continue
-        reason = _transfer_refusal(upstream, context, states, notes)
+        reason = _transfer_refusal(upstream, said, notes)
         audit_task = binding.audits.get(upstream)
         if not reason and audit_task is not None:
-            reason = _audit_refusal(upstream, audit_task, context, states, notes)
+            reason = _audit_refusal(upstream, audit_task, said, notes)
         if reason:
             raise AirflowFailException(
                 f"{task.task_id} needs its upstream complete (upstream_completion_required: true), "
@@ -40,58 +41,77 @@ def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
     return "; ".join(notes) or None
 
 
-class _States:
-    """Airflow's states of the run's tasks; asked for only when a task has left no word."""
+def answers_for(task: Any, context: Mapping[str, Any], other: str) -> list[Mapping[str, Any]]:
+    """Return what another task said when it ended: one answer, or one for each map index that ended.
 
-    def __init__(self, dag: Any, context: Mapping[str, Any]) -> None:
-        self._dag = dag
-        self._ti = context["ti"]
+    :param task: who asks; in a mapped group, an index of it is told of the same index alone.
+    """
+    ti = context["ti"]
+    only = {"map_indexes": ti.map_index} if are_of_one_index(task.dag, task.task_id, other) else {}
+    said = ti.xcom_pull(task_ids=other, key=XCOM_KEY, **only)
+    if isinstance(said, Mapping):
+        return [said]
+    if isinstance(said, Iterable) and not isinstance(said, str):
+        return [answer for answer in said if isinstance(answer, Mapping)]
+    return []
 
-    @cached_property
-    def _all(self) -> Mapping[str, str | None]:
-        return task_states(self._ti.dag_id, self._ti.run_id)
 
-    def of(self, task_id: str) -> set[str | None]:
-        """Return the states of a task, of all its map indexes when it is mapped."""
-        if not is_mapped(self._dag, task_id):  # another task may be called like an index of it
-            return {self._all[task_id]} if task_id in self._all else set()
+class _Said:
+    """What tasks above have said, and Airflow's states of them; these are asked for only when one has left no word."""
+
+    def __init__(self, task: Any, context: Mapping[str, Any]) -> None:
+        self._task = task
+        self._context = context
+
+    def answers(self, task_id: str) -> list[Mapping[str, Any]]:
+        """Return what a task has said."""
+        return answers_for(self._task, self._context, task_id)
+
+    def is_several(self, task_id: str) -> bool:
+        """Return whether several indexes of a task count, each with a word of its own."""
+        dag = self._task.dag
+        return is_mapped(dag, task_id) and not are_of_one_index(dag, self._task.task_id, task_id)
+
+    def states(self, task_id: str) -> set[str | None]:
+        """Return the states of a task, of all its map indexes that count."""
+        own = task_id
+        if are_of_one_index(self._task.dag, self._task.task_id, task_id):
+            own = f"{task_id}_{self._context['ti'].map_index}"
+        if not self.is_several(task_id):  # another task may be called like an index of it
+            return {self._all[own]} if own in self._all else set()
         indexed = re.compile(re.escape(task_id) + r"_\d+")
         return {state for name, state in self._all.items() if name == task_id or indexed.fullmatch(name)}
 
+    @cached_property
+    def _all(self) -> Mapping[str, str | None]:
+        ti = self._context["ti"]
+        return task_states(ti.dag_id, ti.run_id)
 
-def _transfer_refusal(upstream: str, context: Mapping[str, Any], states: _States, notes: list[str]) -> str | None:
-    answers = _answers(context["ti"].xcom_pull(task_ids=upstream, key=XCOM_KEY))
+
+def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | None:
+    answers = said.answers(upstream)
     partial = [answer for answer in answers if answer.get("is_partial")]
     if partial:
         return f"delivered partial data ({partial[0].get('decision') or 'some records failed'})"
     if answers:
         return None
-    found = states.of(upstream)
+    found = said.states(upstream)
     if found <= {"success"} and found:
         notes.append(f"upstream {upstream!r} was set to success by hand")
         return None
     return "was skipped" if found == {"skipped"} else "has not completed"
 
 
-def _audit_refusal(
-    upstream: str, audit_task: str, context: Mapping[str, Any], states: _States, notes: list[str]
-) -> str | None:
-    answer = context["ti"].xcom_pull(task_ids=audit_task, key=XCOM_KEY)
-    if not isinstance(answer, Mapping):
-        found = states.of(audit_task)
-        if found == {"success"}:
-            notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
-            return None
+def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]) -> str | None:
+    answers = said.answers(audit_task)
+    for answer in answers:
+        if answer.get("checked") and answer.get("audit_result") in {"pending", "mismatched"}:
+            return f"has the audit result {answer['audit_result']}"
+    if answers and not said.is_several(audit_task):
+        return None
+    found = said.states(audit_task)
+    if found != {"success"}:
         return "has a failed audit" if "failed" in found else "has the audit result pending"
-    if answer.get("checked") and answer.get("audit_result") in {"pending", "mismatched"}:
-        return f"has the audit result {answer['audit_result']}"
+    if not answers:
+        notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
     return None
-
-
-def _answers(ended: Any) -> list[Mapping[str, Any]]:
-    """Return what a transfer said: one answer, or one for each map index that ended."""
-    if isinstance(ended, Mapping):
-        return [ended]
-    if isinstance(ended, Iterable) and not isinstance(ended, str):
-        return [answer for answer in ended if isinstance(answer, Mapping)]
-    return []

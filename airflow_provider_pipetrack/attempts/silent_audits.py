@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.announce import announced
-from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, is_mapped
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
@@ -27,6 +28,8 @@ from airflow_provider_pipetrack.records.openness import (
 )
 from airflow_provider_pipetrack.tracking.describe import COMPLETED, audit_change, audit_try
 
+#: The states of an audit that has ended; of several indexes, the first counts most.
+_ENDED = ("failed", "skipped", "success")
 _KILLED = "the audit ended without a word: killed, out of memory, or its worker was lost"
 _STOPPED = "the audit was still pending when it ended: killed, out of memory, its worker was lost, or set by hand"
 _CUT_OFF = f"the audit did not end: {TIMED_OUT}"
@@ -46,24 +49,38 @@ def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> Non
     states = task_states(dag.dag_id, run_id, task_ids=list(audits.values())) if audits else {}
     read: dict[int, Iterable[Mapping[str, Any]]] = {}
     for name, audit in audits.items():
-        state = states.get(audit)
         spec = binding.specs.get(name) or getattr(dag.get_task(audit), "_pipetrack_spec", None)
-        if spec is None or state not in ("failed", "success", "skipped"):
+        ended = _ended(dag, audit, name, states)
+        if spec is None or not ended:
             continue
         store = store_for(spec)
         if id(store) not in read:
             read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
         records = [record for record in read[id(store)] if record["task_id"] == name]
         is_tracked = name in binding.specs
-        if not records and state == "failed" and not is_tracked:
+        if not records and not is_tracked and ended.get(None) == "failed":
             # The audit itself would have made the record of a transfer that this Dag only audits.
             base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey(dag.dag_id, run_id, name))
             _close_failed(spec, base, base.columns, audit, _KILLED)
         for record in _last_attempts(records):
-            if record["transfer_status"] == COMPLETED or not is_tracked:
+            state = ended.get(record["map_index"], ended.get(None))
+            if state and (record["transfer_status"] == COMPLETED or not is_tracked):
                 base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
                 _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out")
     finish_alerts()
+
+
+def _ended(dag: Any, audit: str, name: str, states: Mapping[str, str | None]) -> dict[int | None, str]:
+    """Return how an audit ended, by the index of the transfer that it is about; under None, when it is about all."""
+    matches = (re.fullmatch(re.escape(audit) + r"_(\d+)", task_id) for task_id in states)
+    indexes: dict[int | None, str | None] = {int(match[1]): states[match[0]] for match in matches if match}
+    if not is_mapped(dag, audit):
+        indexes = {None: states.get(audit)}
+    elif not are_of_one_index(dag, audit, name):
+        # Mapped itself, it has ended when all its indexes have, and failed when one has.
+        every = set(indexes.values()) or {states.get(audit)}
+        indexes = {None: min(every, key=_ENDED.index) if every <= set(_ENDED) else None}
+    return {index: state for index, state in indexes.items() if state in _ENDED}
 
 
 def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str, state: str, *, cut_off: bool) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_pipetrack.attempts.announce import announced
-from airflow_provider_pipetrack.attempts.binding import Spec, binding_of
+from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
 from airflow_provider_pipetrack.attempts.errors import tracking_step
-from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
+from airflow_provider_pipetrack.attempts.gate import XCOM_KEY, answers_for
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
@@ -77,6 +77,8 @@ class AuditSensor(BaseSensorOperator):
     template_fields = ("audit_config",)
     ui_color = "#ffefd5"
     custom_operator_name = "Audit"
+    #: Says so to a Dag whose audit is mapped, and so is not made before it runs.
+    audits_a_transfer = True
 
     def __init__(
         self,
@@ -308,21 +310,21 @@ class AuditSensor(BaseSensorOperator):
 
     def _answers(self, context: Any) -> list[Mapping[str, Any]]:
         """Return what the audited attempts said when they ended."""
-        ended = context["ti"].xcom_pull(task_ids=self._pipetrack_name, key=XCOM_KEY)
-        answers = [ended] if isinstance(ended, Mapping) else list(ended or [])
-        return [answer for answer in answers if isinstance(answer, Mapping)]
+        return answers_for(self, context, self._pipetrack_name)
 
     def _stored_keys(self, context: Any) -> list[RecordKey]:
         """Ask the store, for a transfer that was set to success by hand and so said nothing itself."""
         ti = context["ti"]
         latest: dict[int, RecordKey] = {}
         known = pipeline_ids(self.pipetrack_spec, ti.dag_id)
+        is_own = are_of_one_index(self.dag, self.task_id, self._pipetrack_name)
         for record in store_for(self.pipetrack_spec).read_run(ti.dag_id, ti.run_id, known).records:
-            if record["task_id"] == self._pipetrack_name:
+            if record["task_id"] == self._pipetrack_name and (not is_own or record["map_index"] == ti.map_index):
                 key = RecordKey.parse(record["record_id"])
                 if key.attempt >= latest.get(key.map_index, key).attempt:
                     latest[key.map_index] = key
-        return list(latest.values()) or [RecordKey(ti.dag_id, ti.run_id, self._pipetrack_name)]
+        index = ti.map_index if is_own else -1
+        return list(latest.values()) or [RecordKey(ti.dag_id, ti.run_id, self._pipetrack_name, index)]
 
     def _stages(self, context: Any) -> Mapping[str, Any]:
         """Return the stage texts as the audited attempt resolved them."""

@@ -32,6 +32,28 @@ with DAG("mapped_audit", schedule=None) as dag:
     )
 """
 
+IN_A_GROUP = """
+from airflow.sdk import DAG, task, task_group
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report
+
+def load(country):
+    report(records_succeeded=len(country), records_failed=0 if country == "de" else 1)
+
+def is_german(ti):
+    return {{"audit_result": "matched" if ti.map_index == 0 else "mismatched", "index": ti.map_index}}
+
+with DAG("audits_in_a_group", schedule=None) as dag:
+    told = {{"tracking_location": [{location!r}]}}
+
+    @task_group
+    def each(country):
+        loaded = TrackedOperator(task_id="load", python_callable=load, op_args=[country], transfer=told)
+        audit = AuditSensor(task_id="check", transfer="each.load", function=is_german, on_mismatch="warn")
+        loaded >> audit >> TrackedOperator(task_id="use", transfer={{**told, "upstream_completion_required": True}})
+
+    each.expand(country=["de", "fra"])
+"""
+
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
 DAG = """
@@ -179,6 +201,19 @@ def test_a_mismatch_of_a_mapped_audit_is_told_with_the_log_of_the_audit(airflow_
     (alert,) = alerts()
     assert alert[:2] == ("mismatched", "load"), "one for its record, whichever index found it"
     assert re.fullmatch(r"mapped/mapped/[01]\?try_number=1", alert[2])
+
+
+def test_in_a_mapped_group_an_audit_is_about_the_data_of_its_own_index(airflow_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
+    location = f"sqlite||{tmp_path}/tracking.db"
+    run = run_of(airflow_home / "dags" / "audits_in_a_group.py", IN_A_GROUP.format(location=location))
+    with TrackingStore([location], journal_dir=tmp_path / "journal") as store:
+        records = {(r["task_id"], r["map_index"]): r for r in store.read_run(run.dag_id, run.run_id).records}
+    loaded = [records["each.load", index] for index in (0, 1)]
+    assert [(r["audit_result"], r["audit_metadata"]["index"]) for r in loaded] == [("matched", 0), ("mismatched", 1)]
+    assert records["each.use", 0]["transfer_status"] == "completed"
+    assert records["each.use", 0]["decision"] is None
+    assert "upstream 'each.load' delivered partial data" in records["each.use", 1]["error_message"]
 
 
 def test_no_default_argument_turns_a_mismatch_into_a_skip(airflow_home, tmp_path):

@@ -180,6 +180,51 @@ def test_another_task_called_like_an_index_of_the_upstream_says_nothing_about_it
     assert check_upstreams(dag.get_task("second"), context()).startswith("upstream 'first' was set to success by hand")
 
 
+def test_a_mapped_audit_is_judged_by_each_of_its_indexes(monkeypatch):
+    with DAG("d", schedule=None) as dag:
+        first = TrackedOperator(task_id="first", transfer={})
+        check = AuditSensor.partial(task_id="check", transfer="first", function=bool).expand(audit_config=[{}, {}])
+        first >> check >> TrackedOperator(task_id="second", transfer={"upstream_completion_required": True})
+    good, bad = ({"audit_result": result, "checked": True} for result in ("matched", "mismatched"))
+    states = {"check_0": "success", "check_1": "success", "check_x": "failed"}
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: states)
+    second = dag.get_task("second")
+    assert check_upstreams(second, context(first=WHOLE, check=[good, good])) is None
+    with pytest.raises(AirflowFailException, match="upstream 'first' has the audit result mismatched"):
+        check_upstreams(second, context(first=WHOLE, check=[bad, good]))
+    states["check_1"] = "failed"
+    with pytest.raises(AirflowFailException, match="upstream 'first' has a failed audit"):
+        check_upstreams(second, context(first=WHOLE, check=[good]))
+
+
+def test_in_a_mapped_group_each_index_is_judged_by_its_own_upstreams(monkeypatch):
+    with DAG("d", schedule=None) as dag:
+
+        @task_group
+        def each(number):
+            load = TrackedOperator(task_id="load", python_callable=print, op_args=[number], transfer={})
+            check = AuditSensor(task_id="check", transfer="each.load", function=lambda: True)
+            load >> check >> TrackedOperator(task_id="use", transfer={"upstream_completion_required": True})
+
+        each.expand(number=[1, 2, 3])
+    good, bad = ({"audit_result": result, "checked": True} for result in ("matched", "mismatched"))
+    said = {("each.load", 0): WHOLE, ("each.check", 0): good, ("each.load", 1): WHOLE, ("each.check", 1): bad}
+    states = {"each.load_2": "success", "each.check_2": "success", "each.check_1": "failed"}
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: states)
+
+    def of(index):
+        pull = lambda task_ids, key, map_indexes: said.get((task_ids, map_indexes))  # noqa: E731
+        return {"ti": SimpleNamespace(xcom_pull=pull, dag_id="d", run_id="r", map_index=index)}
+
+    use = dag.get_task("each.use")
+    assert check_upstreams(use, of(0)) is None
+    with pytest.raises(AirflowFailException, match="upstream 'each.load' has the audit result mismatched"):
+        check_upstreams(use, of(1))
+    assert check_upstreams(use, of(2)) == (
+        "upstream 'each.load' was set to success by hand; the audit of upstream 'each.load' was set to success by hand"
+    )
+
+
 class States(dict):
     """Airflow's task state store."""
 

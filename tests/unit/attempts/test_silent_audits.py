@@ -6,12 +6,13 @@ import json
 from itertools import permutations
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task_group
 
-from airflow_provider_pipetrack import AuditSensor, PipelineConfig, build_dag, settings
+from airflow_provider_pipetrack import AuditSensor, PipelineConfig, TrackedOperator, build_dag, settings
 from airflow_provider_pipetrack.attempts import closing, silent_audits
 from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import binding_of
+from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -86,6 +87,47 @@ def test_only_the_silent_ones_are_recorded_and_told_once(dag):
     assert (result, by_hand["audit_ended"]) == ("pending", "passed")
     assert by_hand["warning"] == "Airflow says success; the audit itself gave no answer"
     assert audit_of(dag, "matched") == (None, {})
+
+
+def test_each_index_of_an_audit_is_closed_by_its_own_state_and_one_that_is_mapped_itself_by_all(
+    tmp_path, monkeypatch, mocker
+):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    with DAG("mapped") as mapped:
+
+        @task_group
+        def each(number):
+            load = TrackedOperator(task_id="load", python_callable=print, op_args=[number], transfer={})
+            load >> AuditSensor(task_id="check", transfer="each.load", function=bool)
+
+        each.expand(number=[1, 2, 3])
+        for name in ("killed", "by_hand", "running"):
+            load = TrackedOperator(task_id=name, transfer={})
+            load >> AuditSensor.partial(task_id=f"{name}_check", transfer=name, function=bool).expand(
+                audit_config=[{}, {}]
+            )
+    states = {"each.check_0": "failed", "each.check_1": "success", "each.check_2": "failed"}
+    for name, second in (("killed", "failed"), ("by_hand", "success"), ("running", "running")):
+        states |= {f"{name}_check_0": "success", f"{name}_check_1": second}
+    mocker.patch.object(silent_audits, "task_states", return_value=states)
+    keys = [RecordKey("mapped", "r", "each.load", index) for index in range(3)]
+    keys += [RecordKey("mapped", "r", name) for name in ("killed", "by_hand", "running")]
+    found = {"audit_task": "each.check", "audit_ended": "failed"}
+    store = store_of(mapped, "killed")
+    for key in keys:
+        base = announced(complete_binding(mapped).specs[key.name], {"dag": mapped, "run_id": "r"}, key)
+        store.submit([end_change(base, Outcome("completed"), by="task")], durable=False)
+        if key.map_index == 1 or key.name == "by_hand":
+            said = {**found, "audit_task": "each.check" if key.map_index == 1 else "by_hand_check"}
+            store.submit([audit_change(base, "mismatched", said, try_number=1, final=True)], durable=False)
+    store.flush()
+    silent_audits.close_silent_audits(mapped, "r")
+    read = [store.read_record(key.record_id) for key in keys]
+    ends = [(r["audit_result"], (r["audit_metadata"] or {}).get("audit_ended")) for r in read]
+    assert ends == [
+        ("pending", "failed"), ("mismatched", "passed"), ("pending", "failed"),
+        ("pending", "failed"), ("mismatched", "passed"), (None, None),
+    ]  # fmt: skip
 
 
 def test_an_audit_of_what_this_dag_does_not_track_is_told_like_others(tmp_path, monkeypatch, mocker):
