@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.tracking.describe import MAP_INDEXES
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
@@ -226,20 +227,29 @@ def _audit_result(records: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _reason(state: ReadyState, record: Mapping[str, Any] | None, stage: str) -> str:
-    name = record["task_id"] if record else "?"
-    said = (record or {}).get("decision") or (record or {}).get("error_message") or ""
-    detail = f": {said}" if said else ""
+    found = record or {}
+    name = found.get("task_id", "?")
+    detail = _detail(found.get("decision"))
+    audit = (
+        f"gave no answer{_detail(evidence_of(found).get('error'))}" if has_failed_audit(found) else "has not decided"
+    )
     return {
         ReadyState.READY: f"stage {stage!r} has its data, {name!r} ended last",
         ReadyState.PARTIAL: f"transfer {name!r} delivered a part of its data{detail}",
-        ReadyState.AUDIT_PENDING: f"the audit of transfer {name!r} has not decided",
+        ReadyState.AUDIT_PENDING: f"the audit of transfer {name!r} {audit}",
         ReadyState.MISMATCHED: f"the audit of transfer {name!r} found a mismatch",
         ReadyState.IN_PROGRESS: f"transfer {name!r} has not completed",
-        ReadyState.FAILED: f"transfer {name!r} failed{detail}",
+        ReadyState.FAILED: f"transfer {name!r} failed{_detail(found.get('error_message')) or detail}",
         ReadyState.NOT_RUN: f"transfer {name!r} does not run{detail}",
         ReadyState.SKIPPED: f"transfer {name!r} brought no data{detail}",
         ReadyState.UNKNOWN: f"transfer {name!r} is mapped and not audited: only its run's end says how many there are",
     }[state]
+
+
+def _detail(text: Any) -> str:
+    """Return the first line of what is said about it, to end a sentence."""
+    lines = str(text or "").strip().splitlines()
+    return f": {lines[0]}" if lines else ""
 
 
 def window(date: str | Date | datetime | None) -> tuple[datetime | None, datetime | None, str | None]:

@@ -73,11 +73,28 @@ AUDITED = {"audit_enabled": True}
         (load(name="b", status="in_progress"), "in_progress", "transfer 'b' has not completed"),
         (load(name="b", status="failed", error_message="ouch"), "failed", "transfer 'b' failed: ouch"),
         (
+            load(name="b", status="failed", error_message="KeyError: 'total'\n  in load", decision="rolled back"),
+            "failed",
+            "transfer 'b' failed: KeyError: 'total'",
+        ),
+        (
+            load(name="b", status="failed", decision="no record succeeded"),
+            "failed",
+            "transfer 'b' failed: no record succeeded",
+        ),
+        (
             load(name="b", status="pending", decision="not run: an upstream failed"),
             "not_run",
             "transfer 'b' does not run: not run: an upstream failed",
         ),
         (load(name="b", **AUDITED), "audit_pending", "the audit of transfer 'b' has not decided"),
+        (
+            load(
+                name="b", **AUDITED, audit_result="pending", audit_metadata={"audit_ended": "failed", "error": "gone"}
+            ),
+            "audit_pending",
+            "the audit of transfer 'b' gave no answer: gone",
+        ),
         (
             load(name="b", **AUDITED, audit_result="mismatched"),
             "mismatched",
