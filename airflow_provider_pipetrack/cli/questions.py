@@ -218,7 +218,8 @@ def _show_versions(questions: Questions, pipeline: str, output: str) -> int:
     elif unreachable:
         click.echo(f"No configuration of a pipeline {pipeline!r} was found{_NOT_ALL_ASKED}.", err=True)
     else:
-        click.echo(f"No configuration of a pipeline {pipeline!r} has been kept.", err=True)
+        whole = " A record is named whole: dag_id/run_id/name/map_index/attempt" if "/" in pipeline else ""
+        click.echo(f"No configuration of a pipeline {pipeline!r} has been kept.{whole}", err=True)
     return _found_or_not(versions, unreachable)
 
 

@@ -214,6 +214,15 @@ def test_history_says_who_changed_what_and_why(home):
     assert "no disk" in shown.output
 
 
+def test_history_says_how_a_record_is_named_to_who_names_half_of_one(home):
+    with TrackingStore.from_settings() as store:
+        store.write_tracking_record(RECORD)
+    half, nobody = run("history", "a/r/nothing"), run("history", "nobody")
+    how = " A record is named whole: dag_id/run_id/name/map_index/attempt"
+    assert (half.exit_code, half.stderr) == (1, f"No configuration of a pipeline 'a/r/nothing' has been kept.{how}\n")
+    assert (nobody.exit_code, nobody.stderr) == (1, "No configuration of a pipeline 'nobody' has been kept.\n")
+
+
 def test_a_storage_without_history_says_so(home):
     location = f"local_file||{home}/records.json"
     with TrackingStore([location]) as store:
