@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.attempts.content import describe_announced
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.records.openness import DISABLED
 from airflow_provider_pipetrack.tracking.describe import pending_change
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any], *, 
 
 def announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> Change:
     """Return the change that announces one transfer of a run; a disabled one says so."""
-    decision = None if spec.transfer.transfer_enabled else "disabled"
+    decision = None if spec.transfer.transfer_enabled else DISABLED
     return pending_change(describe_announced(spec, context, key), key, decision=decision)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
-from airflow_provider_pipetrack.records.openness import SET_TO_SUCCESS, is_open
+from airflow_provider_pipetrack.records.openness import REMOVED, SET_TO_SUCCESS, is_open
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
@@ -61,7 +61,7 @@ _NOT_BEGUN: dict[str | None, Verdict] = {
     # When it is cleared it begins after all, as the same attempt.
     "failed": Verdict(Outcome(FAILED, error_message="failed before it began; Airflow says failed"), Authority.GUESS),
     "skipped": Verdict(Outcome(PENDING, decision="skipped before it began")),
-    "removed": Verdict(Outcome(PENDING, decision="removed from the Dag")),
+    "removed": Verdict(Outcome(PENDING, decision=REMOVED)),
     "upstream_failed": Verdict(Outcome(PENDING, decision="not run: an upstream failed")),
 }
 _NEVER_RUN = Verdict(Outcome(PENDING, decision="not run: the run ended first"))

@@ -23,6 +23,10 @@ UNANSWERED: Final = "Airflow says success; the audit itself gave no answer"
 NOT_CHECKED: Final = "no audit function: the data was not checked"
 #: The decision of a transfer that somebody has set to success before it ran.
 SET_TO_SUCCESS: Final = "set to success without running"
+#: The decisions of transfers that the pipeline does not have in a run: as its file says, or since the Dag was changed.
+DISABLED: Final = "disabled"
+REMOVED: Final = "removed from the Dag"
+LEFT_OUT: Final = (DISABLED, REMOVED)
 
 
 def is_open(record: Mapping[str, Any]) -> bool:

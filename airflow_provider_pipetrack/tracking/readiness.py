@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
+from airflow_provider_pipetrack.records.openness import LEFT_OUT, evidence_of, has_failed_audit
 from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.tracking.describe import MAP_INDEXES
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
@@ -214,7 +214,7 @@ _HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {
 
 
 def _fills(record: Mapping[str, Any], stage: str) -> bool:
-    return bool(record["stage_i_plus_1_details"] == stage and record["decision"] != "disabled")
+    return bool(record["stage_i_plus_1_details"] == stage and record["decision"] not in LEFT_OUT)
 
 
 def _ended_at(record: Mapping[str, Any]) -> datetime:

@@ -31,7 +31,7 @@ LINKED: Final[Mapping[str, Mapping[str, str]]] = {
     "status": {
         "waiting": "pending, still to run",
         "to_run": "all but not run",
-        "enabled": "all but disabled",
+        "enabled": "all but disabled and removed",
         "ended": "completed or failed",
         "retried": "ended, after a retry",
         "timed": "completed, with its time",

@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from airflow_provider_pipetrack.records.indexes import COMPLETED, DECIDED, MATCHED, UNSETTLED
-from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_FAILED
+from airflow_provider_pipetrack.records.openness import AUDIT_ASKS_AGAIN, AUDIT_FAILED, LEFT_OUT
 from airflow_provider_pipetrack.records.queries.catalog import RECORD_COLUMNS
 from airflow_provider_pipetrack.records.queries.last_run import BEGUN, LAST_RUN
 from airflow_provider_pipetrack.records.skips import SKIPPED
@@ -105,6 +105,7 @@ FRAGMENTS = {
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": LATEST.replace("{source}", "{stored}"),
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
+    "left_out": f"COALESCE(t.decision, '') IN {LEFT_OUT}",
     "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
     "audit_failed": f"""(t.audit_result IN ('mismatched', 'pending')
     AND COALESCE({{audit_ended}}, '') = '{AUDIT_FAILED}')""",

@@ -28,7 +28,7 @@ _PARTS = {
         "not_run": "{not_run}",
         "waiting": "(t.transfer_status = 'pending' AND NOT {not_run})",
         "to_run": "NOT {not_run}",
-        "enabled": "COALESCE(t.decision, '') <> 'disabled'",
+        "enabled": "NOT {left_out}",
         "ended": _ENDED,
         "retried": f"({_ENDED} AND t.retry_attempt_number > 0)",
         "timed": _TIMED,

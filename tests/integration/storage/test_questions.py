@@ -211,7 +211,7 @@ def _is_not_run(row):
 COUNTED = {
     ("status", "waiting"): lambda row: row["transfer_status"] == "pending" and not _is_not_run(row),
     ("status", "to_run"): lambda row: not _is_not_run(row),
-    ("status", "enabled"): lambda row: row["decision"] != "disabled",
+    ("status", "enabled"): lambda row: row["decision"] not in ("disabled", "removed from the Dag"),
     ("status", "ended"): lambda row: row["transfer_status"] in ("completed", "failed"),
     ("status", "retried"): lambda row: (
         row["transfer_status"] in ("completed", "failed") and row["retry_attempt_number"] > 0

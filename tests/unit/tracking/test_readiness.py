@@ -125,11 +125,12 @@ def test_whatever_holds_it_up_is_named(ready, store, change, state, reason):
     assert found.record_id == "orders/scheduled__0/b/-1/1"
 
 
-def test_a_retry_that_succeeded_counts_and_a_disabled_transfer_does_not(ready):
+def test_a_retry_that_succeeded_counts_and_a_transfer_that_the_run_does_not_have_does_not(ready):
     assert ready(
         load(status="failed"),
         load(attempt=2),
         load(name="off", status="pending", decision="disabled", transfer_enabled=False),
+        load(name="renamed", status="pending", decision="removed from the Dag"),
     ).ready
 
 
