@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
@@ -62,10 +62,18 @@ def declare(dag: DAG, name: str, task_id: str | None = None) -> Spec:
         complete_binding(dag)
     if place not in specs:
         raise PipetrackError(
-            f"{place}: the Dag {dag.dag_id} has no transfer {name!r}; give its fields, such as "
+            f"{place}: the Dag {dag.dag_id} has no transfer {name!r}{_hint(name, specs)}; give its fields, such as "
             "transfer={'stage_i_details': 'raw', 'stage_i_plus_1_details': 'clean'}"
         )
     return specs[place]
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """Return which task may be meant: one that is called so in a task group, or nearly so."""
+    import difflib  # for mistakes only, and slow to import
+
+    close = [one for one in known if one.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def is_declared(name: str) -> bool:

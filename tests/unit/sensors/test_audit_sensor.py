@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, TaskGroup, task
 
-from airflow_provider_pipetrack import AuditSensor
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
 from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.errors import PipetrackError
 
 
 def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
@@ -18,6 +19,17 @@ def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
         audit._on_mismatch(Finding(AuditResult.MISMATCHED, evidence))
     assert "t0k" not in str(raised.value)
     assert "b4dge" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["load", "shop.lod"])
+def test_an_audit_of_a_transfer_that_is_called_otherwise_says_how(name):
+    with DAG("d"), TaskGroup("shop"):
+        TrackedOperator(task_id="load", transfer={})
+        audit = AuditSensor(task_id="check", transfer=name, function=lambda: True)
+    with pytest.raises(
+        PipetrackError, match=rf"has no transfer '{name}' \(did you mean 'shop.load'\?\); give its fields"
+    ):
+        _ = audit.pipetrack_spec
 
 
 def test_an_audit_finds_the_transfer_of_a_mapped_function():
