@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from click.testing import CliRunner
@@ -70,6 +71,19 @@ def test_a_copy_has_all_records_their_history_and_configurations(home, place_of,
     assert again["events"] == 0
     assert again["source_history_hash"] == again["target_history_hash"]
     assert bool(again["source_history_hash"]) == has_history
+
+
+@pytest.mark.parametrize("target", ["local_file", "aws_s3", "mongodb", "postgres"])
+def test_a_record_that_was_announced_twice_is_the_same_in_the_copy(home, place_of, target):
+    place, target = place_of("sqlite"), place_of(target).text
+    adapter = place.adapter()
+    announced = attempt(1)[0]
+    adapter.apply([announced])
+    adapter.apply([replace(announced, at=announced.at + timedelta(days=1))])
+    adapter.close()
+    done = run("copy", place.text, target)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert contents(target) == contents(place.text)
 
 
 @pytest.fixture
