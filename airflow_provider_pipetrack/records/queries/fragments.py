@@ -87,8 +87,12 @@ RUN = "(t.dag_id, t.run_id)"
 RUNS_IN = f"SELECT s.dag_id, s.run_id FROM ({UNSETTLED_STATES}) s WHERE {{which}}"
 #: Runs in which something has failed, which those that have failed are among; it is quickly known of few runs.
 IN_TROUBLE = """AND EXISTS (
-    SELECT 1 FROM {tracking} t
-    WHERE t.dag_id = r.dag_id AND t.run_id = r.run_id AND (t.transfer_status = 'failed' OR {audit_failed}) AND {latest}
+    SELECT 1
+    FROM ([[
+      SELECT 1 AS one FROM {source} t
+      WHERE t.dag_id = r.dag_id AND t.run_id = r.run_id AND (t.transfer_status = 'failed' OR {audit_failed})
+        AND {latest} {unless_newer}
+    ]]) t
     {first}
   )"""
 FRAGMENTS = {

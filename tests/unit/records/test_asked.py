@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 
 import pytest
 
-from airflow_provider_pipetrack.records.queries import DIALECTS, QUESTIONS, Asked
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.records.merge import record_of
+from airflow_provider_pipetrack.records.queries import DIALECTS, QUESTIONS, SQLITE_QUERIES, Asked, newer_rows
 from airflow_provider_pipetrack.records.statements import SQLITE, Statements
+from airflow_provider_pipetrack.storage.base import Record
 
 FORMS = [
     Asked("runs"),
@@ -96,8 +100,13 @@ def test_what_a_location_keeps_for_others_is_found_in_an_index():
 ROW = "INSERT INTO t (record_id, pipeline_id, dag_id, run_id, task_id, map_index, retry_attempt_number, transfer_status, decision, audit_result, created_timestamp, updated_timestamp, owed) VALUES (?, 'p', 'd', ?, 'a', -1, 0, ?, ?, ?, ?, ?, '[]')"  # fmt: skip
 
 
-def steps_for(records: Sequence[tuple[str, str | None, str | None]], asked: Asked) -> int:
-    """Return how much SQLite does for a question about runs of a transfer, by status, decision and audit of each."""
+def steps_for(
+    records: Sequence[tuple[str, str | None, str | None]], asked: Asked, waiting: Sequence[Record] = ()
+) -> int:
+    """Return how much SQLite does for a question about runs of a transfer, by status, decision and audit of each.
+
+    :param waiting: records that the table does not have yet.
+    """
     table, steps = Statements(SQLITE, "t"), 0
 
     def step() -> None:
@@ -112,8 +121,9 @@ def steps_for(records: Sequence[tuple[str, str | None, str | None]], asked: Aske
             ROW, [(f"r{n}", f"run{n}", *record, *[f"2026-{n:06d}"] * 2) for n, record in enumerate(records)]
         )
         connection.set_progress_handler(step, 100)
-        for statement in asked.statements(DIALECTS["sqlite"], "t"):
-            connection.execute(statement, asked.values(DIALECTS["sqlite"])).fetchall()
+        values = {**asked.values(SQLITE_QUERIES), "newer": json.dumps(newer_rows(waiting, SQLITE_QUERIES))}
+        for statement in asked.statements(SQLITE_QUERIES, "t", newer=bool(waiting)):
+            connection.execute(statement, values).fetchall()
     return steps
 
 
@@ -132,10 +142,13 @@ def test_what_needs_attention_is_found_in_time_that_grows_with_the_number_of_run
     assert two < 3 * one
 
 
+@pytest.mark.parametrize("waiting", [0, 20])
 @pytest.mark.parametrize("filters", [{}, {"status": "failed"}])
-def test_the_last_runs_are_found_without_a_look_at_all_others(filters):
+def test_the_last_runs_are_found_without_a_look_at_all_others(filters, waiting):
     asked = Asked("last_runs", {"pipeline_ids": ["p"], **filters}, limit=None)
-    few, many = (steps_for([("failed", None, None)] * number, asked) for number in (200, 4000))
+    named = {"pipeline_id": "p", "dag_id": "d", "task_id": "a", "transfer_status": "failed"}
+    newer = [record_of(change_from_record({**named, "run_id": f"waits{number}"})) for number in range(waiting)]
+    few, many = (steps_for([("failed", None, None)] * number, asked, newer) for number in (200, 4000))
     assert many < 2 * few
 
 
