@@ -81,13 +81,14 @@ _BEGAN: Final = """(
             )
           FROM (
             SELECT r.dag_id, r.run_id FROM {source} r
-            WHERE r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id {before}
+            WHERE r.pipeline_id = t.pipeline_id AND r.dag_id = t.dag_id {before} {unless_run_newer}
             ORDER BY r.created_timestamp DESC LIMIT 1
           ) n
         )"""
 _BEFORE: Final = "AND r.created_timestamp < t.began_at"
 #: Runs among which the last ten of each pipeline and Dag are, from the index alone: those with a record since the tenth
 #: step back, where each step is to when the run of the newest record before the last step began. Ten runs began since.
+#: Runs that newer records are of may have begun before what is stored of them: they are no steps, and all looked at.
 LATELY: Final = f"""lately AS (
   SELECT DISTINCT t.pipeline_id, t.dag_id, t.run_id
   FROM ([[
@@ -106,6 +107,8 @@ LATELY: Final = f"""lately AS (
       SELECT t.pipeline_id, t.dag_id, MIN(t.began_at) AS began_at FROM step t GROUP BY t.pipeline_id, t.dag_id
     ) t
     {{since_then}}
+    {{or_newer}}
+    SELECT t.pipeline_id, t.dag_id, t.run_id FROM newer t WHERE 1 = 1 {{filters}}
   ]]) t
 ),
 """

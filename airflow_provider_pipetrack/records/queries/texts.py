@@ -18,6 +18,13 @@ tracking_now AS {inline}(
   SELECT {all_columns} FROM newer
 )
 """
+#: What a stored record must not be beside newer ones: an older version of one of them, or of a run that they are of.
+_UNLESS_NEWER = {
+    "unless_newer": "AND t.record_id NOT IN (SELECT record_id FROM newer)",
+    "unless_run_newer": "AND ((r.pipeline_id, r.dag_id, r.run_id) IN "
+    "(SELECT n.pipeline_id, n.dag_id, n.run_id FROM newer n)) IS NOT TRUE",
+}
+_WHATEVER_IS_NEWER = dict.fromkeys(_UNLESS_NEWER, "")
 _TIMED = "(t.transfer_status = 'completed' AND t.actual_seconds IS NOT NULL)"
 _ENDED = "t.transfer_status IN ('completed', 'failed')"
 #: Words that filters may have beside those that stand in a record, each for records that some number counts.
@@ -44,16 +51,18 @@ _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")
 def of_each_source(text: str, *, newer: bool) -> str:
     """Return a query whose parts in double brackets are asked of each source of records, and joined.
 
+    What stands after ``{or_newer}`` in such a part is asked of the newer records instead.
+
     :param newer: whether there are newer records beside the table.
     """
 
     def asked(part: re.Match[str]) -> str:
-        stored = part[1].replace("{source}", "{stored}")
+        text, _, own = part[1].partition("{or_newer}")
+        stored = text.replace("{source}", "{stored}")
         if not newer:
-            return stored.replace("{unless_newer}", "")
-        unless = "AND t.record_id NOT IN (SELECT record_id FROM newer)"
-        others = part[1].replace("{source}", "newer").replace("{unless_newer}", "")
-        return f"{stored.replace('{unless_newer}', unless)}\nUNION ALL\n{others}"
+            return filled(stored, _WHATEVER_IS_NEWER)
+        others = filled((own or text).replace("{source}", "newer"), _WHATEVER_IS_NEWER)
+        return f"{filled(stored, _UNLESS_NEWER)}\nUNION ALL\n{others}"
 
     text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
     latest = LATEST.replace("{source}", "{stored}")

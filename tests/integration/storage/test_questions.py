@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_pipetrack.records.change import Change
+from airflow_provider_pipetrack.records.merge import record_of
 from airflow_provider_pipetrack.records.openness import has_failed_audit
-from airflow_provider_pipetrack.records.queries import QUESTIONS, QuestionError
+from airflow_provider_pipetrack.records.queries import QUESTIONS, Asked, QuestionError
 from airflow_provider_pipetrack.tracking.questions import Answer, Questions
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.integration.storage.conftest import USERS, Place
@@ -482,6 +483,28 @@ def test_the_last_runs_are_found_by_their_beginning_however_they_lie_in_each_oth
         failed = ask("last_runs", pipeline_ids=names, status="failed", limit=None)
         assert failed.rows == [row for row in whole.rows if row["state"] == "failed"]
         assert failed.total == len(failed.rows) > 0
+
+
+def test_a_run_that_began_before_what_is_stored_of_it_is_not_taken_for_one_of_the_last(store):
+    runs = [stored("late", run, "load", "completed") for run in range(12)]
+    waiting = [
+        stored("late", 11, "announced", "completed", at=-24 * 20),
+        *(stored("late", run, "repaired", "failed", at=24 * 30) for run in range(-1, -13, -1)),
+        stored("late", 8.5, "load", "completed"),
+        stored("late", 8, "other", "failed", pipeline_id="other"),
+    ]
+    newer = [record_of(change) for change in waiting]
+    repaired = [stored("late", run, "load", "completed", at=-24 * 60) for run in range(-1, -13, -1)]
+
+    def last_runs(newer=()):
+        asked = Asked("last_runs", {"pipeline_ids": ["late"]}, limit=None, now=NOW)
+        return shown(Answer(*store.legs[0].call(lambda adapter: adapter.answer(asked, newer), 60)), "run_id", "state")
+
+    store.legs[0].call(lambda adapter: adapter.apply([*runs, *repaired]), 60)
+    found = last_runs(newer)
+    assert [run for run, _ in found] == [f"scheduled__{run}" for run in (10, 9, 8.5, 8, 7, 6, 5, 4, 3, 2)]
+    store.legs[0].call(lambda adapter: adapter.apply(waiting), 60)
+    assert last_runs() == found
 
 
 def test_the_audit_trail_has_results_and_decisions(ask):

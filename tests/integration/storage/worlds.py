@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 def stored(
     dag_id: str,
-    run: int,
+    run: float,
     name: str,
     status: str,
     *,
