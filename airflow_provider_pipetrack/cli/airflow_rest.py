@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import NoneType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -14,6 +16,14 @@ from airflow_provider_pipetrack.errors import PipetrackError
 #: Seconds that one request may take.
 TIMEOUT = 10.0
 _PAGE = 100
+#: What is read of a task instance, and of which type it is.
+_READ: Mapping[str, Any] = {
+    "task_id": str,
+    "map_index": int,
+    "try_number": int,
+    "state": (str, NoneType),
+    "end_date": (str, NoneType),
+}
 
 _user_option = click.option(
     "--airflow-user", envvar="PIPETRACK_AIRFLOW_USER", show_envvar=True, help="Name to log in with there."
@@ -123,6 +133,12 @@ class AirflowRest:
         options, seen = {**asked, "limit": _PAGE}, 0
         while answer := self._request("GET", path, "task_instances", params={**options, "offset": seen}):
             page = answer["task_instances"]
+            if not _is_readable(page, answer.get("total_entries")):
+                self.failure = AirflowUnreachableError(
+                    f"What answers at {self.url} is no Airflow as this version knows it: {path} gives task instances "
+                    "that cannot be read"
+                )
+                raise self.failure
             yield page
             seen += len(page)
             if not page or seen >= answer["total_entries"]:
@@ -165,6 +181,21 @@ class AirflowRest:
         if not isinstance(found, dict) or wanted not in found:
             raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no {wanted}")
         return found
+
+
+def _is_readable(page: Any, total: Any) -> bool:
+    """Return whether a page of task instances has what is read of each, as Airflow writes it."""
+    return isinstance(total, int) and isinstance(page, list) and all(map(_is_task_instance, page))
+
+
+def _is_task_instance(task: Any) -> bool:
+    if not isinstance(task, dict) or any(not isinstance(task.get(name, ...), kind) for name, kind in _READ.items()):
+        return False
+    ended = task["end_date"]
+    try:
+        return not ended or datetime.fromisoformat(ended.replace("Z", "+00:00")).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _name(task: Mapping[str, Any]) -> str:

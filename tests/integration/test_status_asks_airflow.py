@@ -244,6 +244,31 @@ def test_an_airflow_that_gives_no_answer_is_named_and_the_records_are_shown(left
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "load",
+        {"task_id": "load"},
+        {"map_index": None},
+        {"try_number": None},
+        {**TASKS[1], "task_id": []},
+        {"state": 5},
+        {"end_date": "yesterday"},
+        {"end_date": "2026-01-01T00:00:00"},
+        {"end_date": 5},
+    ],
+)
+def test_task_instances_that_are_none_are_named_and_the_records_are_shown(left_open, airflow, odd):
+    before = of_json()[1]
+    whole = TASKS[1] if isinstance(odd, dict) and "task_id" not in odd else {}
+    airflow.runs["shop", "r/1"] = [{**whole, **odd} if isinstance(odd, dict) else odd]
+    code, answer, errors = of_json(*login(airflow))
+    assert (code, answer) == (0, before)
+    assert errors.startswith(f"Not asked: What answers at {airflow.url} is no Airflow as this version knows it: ")
+    assert len(errors.splitlines()) == 1
+
+
 def test_an_airflow_that_hangs_costs_one_limit_of_time(home, airflow, monkeypatch):
     keep(*({"dag_id": f"d{n}", "task_id": "load", "transfer_status": "in_progress"} for n in range(3)))
     monkeypatch.setattr(airflow_rest, "TIMEOUT", 0.3)
