@@ -129,7 +129,7 @@ def _loss(line: str | bytes) -> Loss | None:
         told = json.loads(line)
         moment = datetime.fromisoformat(told["at"])
         return Loss(moment, int(told["process"]), str(told["reason"]), Change.from_json(told["change"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # a log may hold anything
         return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.tracking import losses
 from airflow_provider_pipetrack.tracking.losses import LOSSES, list_of, losses_of, lost_in, lost_on_host
@@ -32,3 +34,10 @@ def test_a_loss_that_cannot_be_listed_is_in_the_log_all_the_same(tmp_path, caplo
     LOSSES.log([change_from_record(RECORD)], {}, tmp_path / "host")
     assert sum("Keep this line: " in message for message in caplog.messages) == 1
     assert (losses_of(tmp_path / "host"), lost_on_host(tmp_path / "host")) == ([], 0)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"at": "2026-01-01T00:00:00+00:00", "process": 1e999}', "5", "null"])
+def test_odd_lines_of_a_log_are_no_losses(line, tmp_path):
+    change = change_from_record(RECORD)
+    LOSSES.log([change], {}, tmp_path)
+    assert [*lost_in(f"{line}\n{list_of(tmp_path).read_text()}")] == [change]
