@@ -295,8 +295,6 @@ def _is_default(store: TrackingStore) -> bool:
 
 
 def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
-    from airflow_provider_pipetrack.tracking.losses import counter_of, list_of
-
     chains = {"chain": lambda row: row.chain} if any(row.chain > 1 for row in found.locations) else {}
     print_table(f"Locations, seen from {found.host}", {**chains, **_LOCATION_TABLE}, found.locations)
     if is_default:
@@ -318,13 +316,22 @@ def _print_health(found: Health, alerts: Standing, *, is_default: bool) -> None:
     if alerts.last_error:
         click.echo(f"The last one that was tried {alerts.last_error}")
     if found.lost:
-        click.echo(
-            f"{plural(found.lost, 'record')} could not be kept anywhere: give {list_of(found.journal_folder)}, which "
-            "lists them, or what it lacks from task logs with 'pipetrack could not keep' to reconcile --from-log, then "
-            f"remove it and {counter_of(found.journal_folder)}, which counts them"
-        )
+        click.echo(_lost(found))
     if found.unnoted:
         told = plural(found.unnoted, "change")
         click.echo(f"{told} in a fallback alone, of which nobody has a note: run pipetrack reconcile --full")
     for guarantee in found.guarantees:
         click.echo(f"{'yes' if guarantee.holds else 'NO '}  after {guarantee.against}: {guarantee.sentence}")
+
+
+def _lost(found: Health) -> str:
+    """Return how much could be kept nowhere, where it stands, and what to do with that."""
+    from airflow_provider_pipetrack.tracking.losses import counter_of, list_of
+
+    give, remove = "task logs with 'pipetrack could not keep'", str(counter_of(found.journal_folder))
+    if (listed := list_of(found.journal_folder)).exists():  # a full disk may have taken none
+        give, remove = f"{listed}, which lists them, or what it lacks from {give}", f"it and {remove}"
+    return (
+        f"{plural(found.lost, 'record')} could not be kept anywhere: give {give} to reconcile --from-log, then "
+        f"remove {remove}, which counts them"
+    )

@@ -458,6 +458,10 @@ def test_doctor_says_which_file_counts_what_was_lost_and_when_it_may_go(filled):
     counter.write_bytes(b"..")
     shown = run("doctor")
     assert shown.exit_code == 1
+    assert "2 records could not be kept anywhere: give task logs with 'pipetrack could not keep' to" in shown.output
+    assert f"then remove {counter}, which counts them" in shown.output
+    counter.with_suffix(".ndjson").write_bytes(b"")
+    shown = run("doctor")
     assert f"2 records could not be kept anywhere: give {counter}.ndjson, which lists them, or" in shown.output
     assert f"to reconcile --from-log, then remove it and {counter}, which counts them" in shown.output
     counter.unlink()
