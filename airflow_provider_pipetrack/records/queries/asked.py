@@ -237,7 +237,7 @@ class Asked:
             "of_that_run": dialect.joined.format("{source}", "t", OF_THAT_RUN),
             "lately": LATELY if self._may_leap(dialect) else "",
             "records_of_runs": RECORDS_LATELY if self._may_leap(dialect) else RECORDS,
-            "in_trouble": IN_TROUBLE if self.filters.get("status") == "failed" else "",
+            "in_trouble": IN_TROUBLE if self.filters.get("status") == "failed" and dialect.leaps else "",
             "first_pipeline": "CAST(:pipeline_id AS TEXT)" if self.filters.get("pipeline_id") else FIRST_PIPELINE,
             "of_pipeline": self._terms("pipeline_id"),
             "of_that_pipeline": OF_THAT_PIPELINE if self.filters.get("pipeline_id") else "",

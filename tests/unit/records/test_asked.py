@@ -152,6 +152,13 @@ def test_the_last_runs_are_found_without_a_look_at_all_others(filters, waiting):
     assert many < 2 * few
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_database_that_reads_all_records_anyway_is_not_asked_about_each_run(newer):
+    asked = Asked("last_runs", {"pipeline_ids": ["p"], "status": "failed"}, limit=None)
+    found = {name: "EXISTS" in asked.statements(DIALECTS[name], "t", newer=newer)[0] for name in DIALECTS}
+    assert found == {"sqlite": True, "postgres": True, "snowflake": False}
+
+
 def test_whether_a_later_run_has_completed_is_found_in_an_index():
     table = Statements(SQLITE, "t")
     with closing(sqlite3.connect(":memory:")) as connection:
