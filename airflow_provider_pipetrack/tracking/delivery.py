@@ -68,7 +68,8 @@ class Delivery:
         self._legs = legs
         self._mode = mode
         self._settled = settled
-        self._queue: queue.SimpleQueue[Batch | _Signal] = queue.SimpleQueue()
+        # Not a SimpleQueue: that of Python 3.10 may wait for ever when it is asked for what is there now.
+        self._queue: queue.Queue[Batch | _Signal] = queue.Queue()
         self._idle = threading.Condition()
         self._held: list[Batch] = []
         # What no journal has and whose end is not known: who gives up waiting says that it is lost, since the process
