@@ -756,7 +756,8 @@ def test_a_tracked_class_is_made_once_and_is_both():
         tracked(print)
 
 
-def test_the_users_own_callbacks_stay_and_come_first():
+def test_the_users_own_callbacks_stay_and_come_first(monkeypatch):
+    monkeypatch.setattr("airflow.__version__", "3.4.0")
     mine, default = (lambda context: None), (lambda context: None)
     with DAG("d", schedule=None, on_failure_callback=mine, default_args={"on_retry_callback": default}) as dag:
         task = TrackedOperator(task_id="a", on_failure_callback=mine)
