@@ -12,11 +12,14 @@ _rests = False
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def collector_paused(*, as_old: bool = True) -> Iterator[None]:
     """Pause the collector, and leave it afterwards as it was.
 
     Its passes would go over what is made, and over all that Airflow has imported, again and again and find nothing:
     more than half of the time that a client of boto3 takes.
+
+    :param as_old: whether what was made counts as old at once. Not in a task's process, which shares its memory with
+        the process that it was forked from: the pass over everything that follows would copy it, for some 90 ms.
     """
     global _rests  # noqa: PLW0603
     if not gc.isenabled():
@@ -28,7 +31,8 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         _rests = False
-        _count_as_old()
+        if as_old:
+            _count_as_old()
         gc.enable()
 
 

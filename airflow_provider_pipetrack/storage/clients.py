@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from airflow_provider_pipetrack.collector import collector_paused
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 
@@ -49,9 +48,8 @@ def import_client(adapter: StorageAdapter, provider: str, extra: str, *modules: 
     :raises StorageError: when a module is missing.
     """
     try:
-        with collector_paused():
-            for module in () if adapter.connect else modules:
-                importlib.import_module(module)
+        for module in () if adapter.connect else modules:
+            importlib.import_module(module)
     except ImportError as error:
         text = f"the {provider} provider is not installed ({error})"
         advice = f"pip install 'airflow-provider-pipetrack[{extra}]'"

@@ -24,7 +24,7 @@ def make_client(hook: Any, limits: Mapping[str, Any]) -> Any:
 
     session = hook.get_session()
     session.get_credentials()  # which may ask a server for them
-    with collector_paused(), what_s3_is_read_fast(session):
+    with collector_paused(as_old=False), what_s3_is_read_fast(session):
         return session.client(
             "s3",
             endpoint_url=hook.conn_config.get_service_endpoint_url("s3"),

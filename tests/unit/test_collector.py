@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 
 import pytest
 
 from airflow_provider_pipetrack.collector import collector_paused
-from airflow_provider_pipetrack.storage.clients import import_client
-from airflow_provider_pipetrack.storage.locations import parse_location_string
-from airflow_provider_pipetrack.storage.registry import make_adapter
 
 
 @collector_paused()
@@ -47,19 +43,3 @@ def test_a_child_that_is_forked_meanwhile_has_its_own_collector_at_work():
         assert os.waitpid(child, 0)[1] == 0
         assert not gc.isenabled()
     assert gc.isenabled()
-
-
-def test_the_collector_rests_while_a_client_is_imported(tmp_path, monkeypatch):
-    (tmp_path / "client_that_looks.py").write_text("import gc\nat_work = gc.isenabled()\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    try:
-        import_client(
-            make_adapter(parse_location_string("sqlite||/x"), connections={}, adapters={}),
-            "Looking",
-            "looking",
-            "client_that_looks",
-        )
-        assert sys.modules["client_that_looks"].at_work is False
-        assert gc.isenabled()
-    finally:
-        sys.modules.pop("client_that_looks", None)
