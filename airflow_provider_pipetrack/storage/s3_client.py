@@ -44,8 +44,9 @@ def what_s3_is_read_fast(session: Any) -> Iterator[None]:
     inner: Any = getattr(session, "_session", None)
     own = None
     with suppress(AttributeError):  # a boto3 that is made otherwise takes its time
-        own = inner.get_component("data_loader")
-        inner.register_component("data_loader", _reader_of_s3(own.search_paths))
+        found = inner.get_component("data_loader")
+        inner.register_component("data_loader", _reader_of_s3(found.search_paths))
+        own = found
     try:
         yield
     finally:

@@ -74,17 +74,21 @@ def session(place):
     return S3Hook(aws_conn_id=S3_CONN_ID).get_session()
 
 
-def test_the_client_is_the_one_that_boto3_makes_by_its_own_reader(session, monkeypatch):
-    plain = session.client("s3")
-    listed = []
-    monkeypatch.setattr("botocore.loaders.Loader.list_available_services", lambda self, name: listed.append(name))
-    hook = SimpleNamespace(
+def hook_with(session) -> SimpleNamespace:
+    """As much of a hook as the client is made with."""
+    return SimpleNamespace(
         get_session=lambda: session,
         conn_config=SimpleNamespace(get_service_endpoint_url=lambda service: None),
         config=Config(),
         verify=None,
     )
-    quick = make_client(hook, {})
+
+
+def test_the_client_is_the_one_that_boto3_makes_by_its_own_reader(session, monkeypatch):
+    plain = session.client("s3")
+    listed = []
+    monkeypatch.setattr("botocore.loaders.Loader.list_available_services", lambda self, name: listed.append(name))
+    quick = make_client(hook_with(session), {})
     assert not listed, "the folders of all services were gone through"
     assert dir(quick) == dir(plain)
     assert quick.meta.endpoint_url == plain.meta.endpoint_url
@@ -104,12 +108,13 @@ def test_a_session_makes_clients_of_other_services_as_before(session):
     assert session.client("sts").meta.service_model.service_name == "sts"
 
 
-def test_without_the_reader_of_boto3_the_client_is_made_all_the_same():
-    class Session:
-        """One of a boto3 that is made otherwise."""
-
-    with what_s3_is_read_fast(Session()):
-        pass
+@pytest.mark.parametrize("lacks", ["_session", "get_component", "register_component"])
+def test_of_a_boto3_that_is_made_otherwise_the_client_is_its_own(session, lacks):
+    calls = {"get_component": session._session.get_component, "register_component": lambda name, reader: None}
+    inner = SimpleNamespace(**{name: call for name, call in calls.items() if name != lacks})
+    made = {"_session": inner, "client": session.client, "get_credentials": session.get_credentials}
+    other = SimpleNamespace(**{name: part for name, part in made.items() if name != lacks})
+    assert dir(make_client(hook_with(other), {})) == dir(session.client("s3"))
 
 
 def test_a_run_that_is_over_becomes_one_object_with_all_of_its_history(adapter, place, at_once):
