@@ -115,7 +115,7 @@ class PostgresAdapter(SqlAdapter):
         try:
             return super()._with_tables(work)
         except StorageError as error:
-            state = getattr(error.__cause__, "sqlstate", None) or ""
+            state = _state_of(error.__cause__)
             dropped = type(error.__cause__).__name__ in {"OperationalError", "InterfaceError", "AdminShutdown"}
             if not (kept and dropped and not self._given_up and state in {"", "57P01", "08006", "08003"}):
                 raise
@@ -127,7 +127,7 @@ class PostgresAdapter(SqlAdapter):
         try:
             return super()._answer(connection, asked, newer)
         except Exception as error:
-            if getattr(error, "sqlstate", None) != "57014":
+            if _state_of(error) != "57014":
                 raise
             # No sign that the database is away: deliveries go on.
             self.close()
@@ -238,11 +238,11 @@ class PostgresAdapter(SqlAdapter):
         return PostgresHook(postgres_conn_id=self.conn_id, connection=limited, database=self.database, log_sql=False)
 
     def _is_missing_table(self, error: BaseException) -> bool:
-        return getattr(error, "sqlstate", None) in {"42P01", "3F000"}
+        return _state_of(error) in {"42P01", "3F000"}
 
     def _explained(self, error: BaseException) -> StorageError:
         """Say what happened and what to do, without repeating the connection's secrets."""
-        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+        state = _state_of(error)
         # Its details would repeat the values of the whole row.
         said = getattr(getattr(error, "diag", None), "message_primary", None) or error
         text = " ".join(str(said).split())[:_LONGEST_REASON] or type(error).__name__
@@ -279,6 +279,11 @@ class PostgresAdapter(SqlAdapter):
         yield state[:2] in _LASTING and state not in _OF_THE_SESSION, f"{table} does not take it: {text}"
 
 
+def _state_of(error: BaseException | None) -> str:
+    """Return the state that PostgreSQL gave an error, or an empty text; psycopg2 has it under another name."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
 def _copy(
     cursor: Any,
     table: str,
@@ -300,7 +305,7 @@ def _copy_new(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Ma
     try:
         _copy_into(cursor, table, columns, rows)
     except Exception as error:
-        if getattr(error, "sqlstate", None) != _KNOWN_ALREADY:
+        if _state_of(error) != _KNOWN_ALREADY:
             raise
         cursor.execute("ROLLBACK TO SAVEPOINT copied")
         return False

@@ -188,10 +188,10 @@ class SqlAdapter(MergingAdapter):
                     raise StorageError(self.location, text, transient=False)
                 for name in columns:
                     if name not in have:
-                        connection.execute(self.statements.add_column(table, name))
+                        self._command(connection, self.statements.add_column(table, name))
                         changed.append(f"column {name} of {table}")
             for statement in (*self.statements.create_indexes(), *self.statements.drop_indexes()):
-                connection.execute(statement)
+                self._command(connection, statement)
         return changed
 
     def answer(self, asked: Asked, newer: Sequence[Record] = ()) -> tuple[list[dict[str, Any]], int]:
@@ -238,7 +238,7 @@ class SqlAdapter(MergingAdapter):
 
     def _make_tables(self, connection: Any) -> None:
         for statement in self.statements.create_tables():
-            connection.execute(statement)
+            self._command(connection, statement)
 
     def _columns(self, connection: Any, table: str) -> set[str]:
         """Return the columns that a table has."""
