@@ -222,6 +222,7 @@ class PostgresAdapter(SqlAdapter):
 
         connection = hook_of(self, PostgresHook).get_connection(self.conn_id)
         extra = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "pipetrack", **connection.extra_dejson}
+        extra.pop("cursor", None)  # how others want their rows
         extra["options"] = f"{extra.get('options', '')} {session}".strip()
         if not extra["options"]:
             del extra["options"]

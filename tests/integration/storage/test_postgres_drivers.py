@@ -13,7 +13,7 @@ from airflow_provider_pipetrack.records.queries import Asked
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.testing import StorageContract
-from airflow_provider_pipetrack.testing.events import attempt
+from airflow_provider_pipetrack.testing.events import attempt, facts
 from tests.postgres_server import CONN_ID, DATABASE
 
 
@@ -56,4 +56,19 @@ def test_a_question_that_takes_too_long_is_no_sign_that_the_database_is_away(pla
     with pytest.raises(StorageError, match="the question took longer") as raised:
         adapter.answer(Asked("attempts", {}))
     assert not raised.value.transient
+    adapter.close()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_kind_of_cursor_that_the_connection_names_for_others_does_not_count(postgres, monkeypatch, driver, place):
+    if driver == "psycopg":
+        from airflow.providers.postgres.hooks import postgres as hooks
+
+        monkeypatch.setattr(hooks, "USE_PSYCOPG3", True, raising=False)
+    for name, text in postgres.environment("pipetrack_other", extra={"cursor": "dictcursor"}).items():
+        monkeypatch.setenv(name, text)
+    adapter = adapter_of(place.replace(CONN_ID, "pipetrack_other"))
+    adapter.apply(attempt())
+    (record,) = adapter.read_tracking_records("orders")
+    assert facts(record)["pipeline_id"] == "orders"
     adapter.close()
