@@ -15,7 +15,7 @@ from airflow_provider_pipetrack.records.statements import POSTGRES, quoted, stat
 from airflow_provider_pipetrack.storage.base import Record
 from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
-from airflow_provider_pipetrack.storage.sql import SqlAdapter
+from airflow_provider_pipetrack.storage.sql import OLDER_TABLE, SqlAdapter
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.queries import Asked
@@ -275,7 +275,7 @@ class PostgresAdapter(SqlAdapter):
                 "tables are to be made"
             ),
         )
-        yield state == "42703", f"{table} has other columns than pipetrack's ({text})"
+        yield state == "42703", f"{table} has other columns than pipetrack's ({text}); {OLDER_TABLE}"
         yield state == _READ_ONLY, f"may only read here ({text}); connect to the server that takes writes"
         yield state[:2] in _LASTING and state not in _OF_THE_SESSION, f"{table} does not take it: {text}"
 

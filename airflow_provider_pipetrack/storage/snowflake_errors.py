@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.folding import FoldingStatements
+from airflow_provider_pipetrack.storage.sql import OLDER_TABLE
 
 _MISSING = 2003
 _NO_SCHEMA = 2043
@@ -45,7 +46,7 @@ def _lasting_reasons(error: BaseException, text: str, statements: FoldingStateme
     number, table, schema = _number(error), statements.name, statements.schema_name
     undefined = "there is no such Airflow connection; define it, or name another under tracking.connections"
     yield "isn't defined" in text, undefined
-    yield _other_columns(error), f"{table} has other columns than pipetrack's ({text})"
+    yield _other_columns(error), f"{table} has other columns than pipetrack's ({text}); {OLDER_TABLE}"
     yield number in _WRONG_USER or "Incorrect username or password" in text, "wrong user or password"
     rights = (
         f"GRANT SELECT, INSERT ON {statements.history_name}, {statements.owed_name} and {statements.configs_name}, "

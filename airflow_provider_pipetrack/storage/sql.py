@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.storage")
 
+#: What to do where a table has other columns than are expected.
+OLDER_TABLE = "if an older version of pipetrack made it, `pipetrack init` brings it up to date"
 #: A limit that no table reaches.
 _ALL = 2**62
 

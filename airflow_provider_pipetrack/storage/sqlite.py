@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.records.statements import SQLITE, statements_of
 from airflow_provider_pipetrack.storage.clients import hook_of
 from airflow_provider_pipetrack.storage.files import file_is_here
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
-from airflow_provider_pipetrack.storage.sql import SqlAdapter
+from airflow_provider_pipetrack.storage.sql import OLDER_TABLE, SqlAdapter
 
 
 @functools.cache
@@ -172,7 +172,7 @@ class SqliteAdapter(SqlAdapter):
         damaged = "not a database" in text or "malformed" in text
         yield damaged, f"the file is damaged or no SQLite file ({text})"
         other = "no column named" in text or "has no column" in text or "no such column" in text
-        yield other, f"the table has other columns than pipetrack's ({text})"
+        yield other, f"the table has other columns than pipetrack's ({text}); {OLDER_TABLE}"
         refused = isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError))
         yield refused, f"the table {self.statements.table} does not take it: {text}"
 

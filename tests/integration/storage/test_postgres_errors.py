@@ -124,6 +124,7 @@ def test_a_table_of_somebody_else(failure, postgres):
     postgres.run("CREATE TABLE IF NOT EXISTS somebodys (record_id text PRIMARY KEY)")
     error = failure(table="somebodys")
     assert "public.somebodys has other columns than pipetrack's" in error.message
+    assert error.message.endswith("; if an older version of pipetrack made it, `pipetrack init` brings it up to date")
     assert not error.transient
 
 

@@ -213,6 +213,7 @@ def test_sqlite_refuses_a_table_of_somebody_else(tmp_path):
     with pytest.raises(StorageError, match="the table has other columns than pipetrack's") as raised:
         made(f"sqlite||{tmp_path}/t.db").apply([change()])
     assert not raised.value.transient
+    assert "`pipetrack init` brings it up to date" in raised.value.message
 
 
 def test_sqlite_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path):
