@@ -115,6 +115,12 @@ def test_the_dashboard_asks_for_numbers_that_exist():
     assert {re.sub(r"_(sum|count|bucket)$", "", name) for name in asked} <= exported
 
 
+def test_the_dashboard_asks_for_quantiles_that_statsd_exporter_has_by_itself():
+    asked = set(re.findall(r'quantile=\\"([\d.]+)\\"', DASHBOARD.read_text()))
+    assert asked
+    assert asked <= {"0.5", "0.9", "0.99"}
+
+
 def test_a_plain_script_sends_nothing_and_loads_no_airflow():
     code = "import sys; from airflow_provider_pipetrack import metrics; metrics.count('x'); print('airflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
