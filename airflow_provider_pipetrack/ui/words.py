@@ -17,6 +17,8 @@ from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.ui.airflow_says import AIRFLOW_SAYS
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+#: What would be zero with two places behind the point.
+_TINY: Final = 0.01
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})|([^0-9]+)")
 
 
@@ -205,9 +207,13 @@ def number(value: float | None) -> str:
     """Return a number with its thousands apart; nothing for None."""
     if value is None:
         return ""
+    if isinstance(value, int):  # as a float it would lose the last digits of a sum or a checksum
+        return f"{value:,}"
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+    if 0 < abs(value) < _TINY:  # a small difference is none that is zero
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.2f}"
 
 
 def percent(share: float) -> str:

@@ -89,6 +89,7 @@ def test_a_location_that_is_down_is_so_for_a_time(word, seconds, text):
 
 def test_numbers_have_their_thousands_apart():
     assert [number(value) for value in (None, 0, 1234, 1234567.0, 0.5)] == ["", "0", "1,234", "1,234,567", "0.50"]
+    assert [number(value) for value in (0.002, -0.0004, 0.01)] == ["0.002", "-0.0004", "0.01"]
     assert [plural(count, "run") for count in (0, 1, 2000)] == ["0 runs", "1 run", "2,000 runs"]
 
 
@@ -199,6 +200,7 @@ def test_what_is_no_moment_is_refused_in_words(text):
         ({"check": "row_count", "ok": True, "queries": ["SELECT 1"], "why": ""}, "check: row_count, ok: yes"),
         ({"queries": ["SELECT 1"]}, '{"queries": ["SELECT 1"]}'),
         ({"share": float("inf")}, "share: inf"),
+        ({"source": 2**60 + 1, "target": 2**60}, f"source: {2**60 + 1:,}, target: {2**60:,}"),
         ([1, 2], "[1, 2]"),
         ({"audit_task": "load__audit", "rows": 3, "audit_ended": "passed"}, "rows: 3"),
         ({"audit_result": "matched", "audit_task": "load__audit", "audited_at": "2026-01-31"}, ""),
