@@ -67,9 +67,20 @@ class View:
         return {name: asked[name] for name in ("since", "until") if name in asked}
 
     @property
+    def _own(self) -> Mapping[str, str]:
+        """What of the filters says which page it is: of a pipeline that several Dags may have, the Dag."""
+        texts = self.filters.texts
+        return {"dag_id": texts["dag_id"]} if "pipeline_id" in self.about and "dag_id" in texts else {}
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the reader has filtered what the page shows."""
+        return self.filters.texts.keys() > self._own.keys()
+
+    @property
     def cleared(self) -> str:
         """The page's own address without filters; of a pipeline that several Dags have, the Dag stays."""
-        return address({}, dag_id=self.filters.texts.get("dag_id") if "pipeline_id" in self.about else None)
+        return address(self._own)
 
     @property
     def _asked_texts(self) -> dict[str, Any]:
@@ -99,9 +110,8 @@ class View:
         :param source: what has the rows; the storages when None.
         """
         context = Context(self.root, self.asker.now, self._asked_texts)
-        filtered = bool(self.filters.texts)
         found = source or self.asker, self.asked, self._wanted, context
-        return show(table, *found, filtered=filtered, beside=beside, orders=orders)
+        return show(table, *found, filtered=self.is_filtered, beside=beside, orders=orders)
 
     def first(self, table: Table) -> Sequence[Row]:
         """Return the row that stands first in a table's own order, if there is one."""
@@ -137,6 +147,7 @@ class View:
             reader=self.asker.reader,
             now=self.asker.now,
             filters=self.filters,
+            is_filtered=self.is_filtered,
             cleared=self.cleared,
             choices=self.choices,
             linked={name: linked(name, self.choices) for name in self.choices},

@@ -837,3 +837,16 @@ def test_filters_are_cleared_but_the_dag_stays_of_several_that_have_the_pipeline
         text = client.get(f"{page}?dag_id=other+one&status=failed").text
         assert '<a href="?dag_id=other+one">Clear all</a>' in text
         assert '<a href="?">Clear all</a>' in client.get("transfers?dag_id=other+one").text
+        assert "Clear all" not in client.get(f"{page}?dag_id=other+one").text
+
+
+def test_a_pipeline_is_not_filtered_by_the_dag_that_its_own_links_name(visitor, tmp_path, read):
+    run = Run("orders", "one", NOW - timedelta(hours=1), dag_id="other one")
+    for after, name in enumerate(("load", "clean", "publish")):
+        run.end(name, after)
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "other one"), "p/orders?dag_id=other+one")
+        assert "these filters" not in page.text
+        assert "No attempt failed." in page.text
+
+
