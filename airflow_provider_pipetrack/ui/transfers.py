@@ -40,9 +40,11 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
     values = shown.filters.values
     # The chart and the estimate are about the transfer, whatever run was clicked on.
     whole = {**shown.about, "dag_id": values.get("dag_id")}
+    # A state or a time is what the list is filtered by; the transfer is there all the same.
+    chosen: dict[str, Any] = {**whole, "run_id": values.get("run_id"), "map_index": values.get("map_index")}
     estimate = next(iter(asker.ask("estimates", **whole).rows), None)
     durations = asker.ask("durations", **whole, limit=MOST_POINTS)
-    latest = asker.ask("attempts", **{**shown.about, **values}, limit=_MOST_DETAILS if "run_id" in values else 1)
+    latest = asker.ask("attempts", **chosen, limit=_MOST_DETAILS if "run_id" in values else 1)
     details = asker.compared(latest.rows)
     return shown.page(
         "transfer.html",
