@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -49,4 +50,6 @@ def _open(shown: View, question: str, what: str, href: Callable[[Any], str], **m
     pages = {row["pipeline_id"]: href(row) for row in rows}
     if len(pages) == 1:
         return RedirectResponse(next(iter(pages.values())), 302, {"Cache-Control": "no-store"})
+    # Airflow has written the address, and leaves the index of a task that is not mapped open: nobody is to mend it.
+    shown.filters = replace(shown.filters, ignored=())
     return shown.page("entry.html", what=what, pages=pages)

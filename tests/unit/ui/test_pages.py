@@ -794,6 +794,12 @@ def test_what_is_not_tracked_says_how_it_would_be(client, read, path):
     assert "Nothing is tracked here yet" in read(client, path).text
 
 
+def test_nobody_is_told_to_mend_an_address_that_airflow_has_written(client):
+    answer = client.get("task?dag_id=orders&run_id=x&task_id=y&map_index=%7BMAP_INDEX%7D")
+    assert "Nothing is tracked here yet" in answer.text
+    assert "left out" not in answer.text
+
+
 def test_a_pipeline_and_a_run_lead_to_airflows_own_pages(client, read):
     assert "../../dags/orders" in read(client, "p/orders").links
     assert "../../../../dags/customers/runs/manual__1" in read(client, "p/customers/r/manual__1").links
