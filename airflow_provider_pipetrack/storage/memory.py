@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.records.clean import clean_columns
 from airflow_provider_pipetrack.records.merge import merge
-from airflow_provider_pipetrack.records.queries import SQLITE_QUERIES, Asked
+from airflow_provider_pipetrack.records.queries import SQLITE_QUERIES, Asked, know_all_letters
 from airflow_provider_pipetrack.records.rows import record_row
 from airflow_provider_pipetrack.records.statements import SQLITE, Statements
 from airflow_provider_pipetrack.storage.base import Record
@@ -29,6 +29,7 @@ def answer_from_records(asked: Asked, records: Iterable[Record]) -> tuple[list[d
     table = Statements(SQLITE, DEFAULT_TABLE)
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.row_factory = sqlite3.Row
+        know_all_letters(connection)
         for statement in table.create():
             connection.execute(statement)
         rows = (record_row(clean_columns(record), (), native_times=False) for record in merged.values())

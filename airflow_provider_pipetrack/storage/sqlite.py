@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change
@@ -18,6 +18,10 @@ from airflow_provider_pipetrack.storage.clients import hook_of
 from airflow_provider_pipetrack.storage.files import file_is_here
 from airflow_provider_pipetrack.storage.locations import DEFAULT_TABLE, Location
 from airflow_provider_pipetrack.storage.sql import OLDER_TABLE, SqlAdapter
+
+if TYPE_CHECKING:
+    from airflow_provider_pipetrack.records.queries import Asked
+    from airflow_provider_pipetrack.storage.base import Record
 
 
 @functools.cache
@@ -102,6 +106,13 @@ class SqliteAdapter(SqlAdapter):
                     connection.execute(statement)
         finally:
             connection.close()
+
+    def _answer(self, connection: Any, asked: Asked, newer: Sequence[Record]) -> tuple[list[dict[str, Any]], int]:
+        if not asked.is_ascii:
+            from airflow_provider_pipetrack.records.queries import know_all_letters
+
+            know_all_letters(connection)
+        return super()._answer(connection, asked, newer)
 
     def _execute(self, connection: Any, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.executemany(statement, rows)

@@ -2,7 +2,13 @@
 
 from airflow_provider_pipetrack.records.queries.asked import Asked, by_hand
 from airflow_provider_pipetrack.records.queries.catalog import LISTS, QUESTIONS, Question, QuestionError, describe
-from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, SQLITE_QUERIES, QueryDialect, newer_rows
+from airflow_provider_pipetrack.records.queries.dialects import (
+    DIALECTS,
+    SQLITE_QUERIES,
+    QueryDialect,
+    know_all_letters,
+    newer_rows,
+)
 
 __all__ = [
     "DIALECTS",
@@ -15,5 +21,6 @@ __all__ = [
     "QuestionError",
     "by_hand",
     "describe",
+    "know_all_letters",
     "newer_rows",
 ]

@@ -105,6 +105,11 @@ class Asked:
         return self.question == "overdue" or (self.question in ("attempts", "transfers") and status == "in_progress")
 
     @property
+    def is_ascii(self) -> bool:
+        """Whether what is searched for has no letters but those that every database writes small by itself."""
+        return str(self.filters.get("search") or "").isascii()
+
+    @property
     def sorting(self) -> tuple[str, bool]:
         """The column that the answer is sorted by, and whether the greatest comes first."""
         return (self.order_by, self.descending) if self.order_by else self.known.order
@@ -146,6 +151,7 @@ class Asked:
         seen = None if self.dag_ids is None else len(self.dag_ids)
         return (
             self.question, *filters, seen, self.order_by, self.descending, self.limit is None, self.keys_only,
+            self.is_ascii,
         )  # fmt: skip
 
     def compose(self, dialect: QueryDialect, table: str, *, newer: bool) -> tuple[str, str]:
@@ -227,6 +233,7 @@ class Asked:
             "owners": dialect.listed.format("t.transfer_process_owner_name"),
             "failed_transfers": dialect.listed.format(FAILED_NAME),
             "wanted": "1 = 1" if self._wants_not_run() else "NOT {not_run}",
+            "lower": "LOWER" if self.is_ascii else dialect.lower,
             "of_dag": among.format("t.dag_id"),
             "of_any_dag": among.format("COALESCE(t.dag_id, '')"),
             "filters": self._inner(),

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
 from airflow_provider_pipetrack.records.indexes import AUDIT_ENDS
 from airflow_provider_pipetrack.records.rows import READERS, column_reader, read_value
+
+if TYPE_CHECKING:
+    import sqlite3
 
 #: Kinds of what the templates compute; what is not named is a number or a text.
 _KINDS = {
@@ -47,6 +50,7 @@ class QueryDialect:
     :param none_of: how a row ``{row}`` is none of those that ``{query}`` has.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
     :param audit_ended: how the audit of an attempt ended, where its result alone does not say so.
+    :param lower: the function that writes a text of any language in small letters.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
     """
 
@@ -62,6 +66,7 @@ class QueryDialect:
     joined: str = "JOIN {0} {1} ON {2}"
     none_of: str = "{row} NOT IN ({query})"
     leaps: bool = True
+    lower: str = "LOWER"
 
 
 def _json_extracts() -> str:
@@ -77,6 +82,7 @@ SQLITE_QUERIES = QueryDialect(
     native_times=False,
     # NOT IN looks through all rows for one that is NULL, again for each row.
     none_of="({row} IN ({query})) IS NOT TRUE",
+    lower="PIPETRACK_LOWER",
 )
 POSTGRES_QUERIES = QueryDialect(
     placeholder="%({})s",
@@ -117,6 +123,15 @@ DIALECTS: Mapping[str, QueryDialect] = {
     "postgres": POSTGRES_QUERIES,
     "snowflake": SNOWFLAKE_QUERIES,
 }
+
+
+def know_all_letters(connection: sqlite3.Connection) -> None:
+    """Let a connection to SQLite write the letters of any language small; SQLite itself knows those of ASCII alone."""
+    connection.create_function(SQLITE_QUERIES.lower, 1, _lower, deterministic=True)
+
+
+def _lower(text: Any) -> Any:
+    return text.lower() if isinstance(text, str) else text
 
 
 def newer_rows(records: Iterable[Mapping[str, Any]], dialect: QueryDialect) -> list[dict[str, Any]]:

@@ -166,7 +166,7 @@ TERMS = {
     "target": "t.stage_i_plus_1_details = :target",
     "since": "t.created_timestamp >= :since",
     "until": "t.created_timestamp < :until",
-    "search": "(" + " OR ".join(f"LOWER(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",
+    "search": "(" + " OR ".join(f"{{lower}}(t.{name}) LIKE :search ESCAPE '!'" for name in _SEARCHED) + ")",
 }
 #: A stage is asked for as the target, and by the date of its data.
 READINESS_TERMS = {

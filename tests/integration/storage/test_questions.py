@@ -557,6 +557,14 @@ def test_a_search_takes_signs_literally(ask):
     assert ask("attempts", search="'; DROP TABLE t; --").total == 0
 
 
+@pytest.mark.parametrize("search", ["Ошибка", "ошибка", "ОШИБКА", "ÖFFENTLICH", "öffentlich", "x Ошибка in stage Ö"])
+def test_a_search_finds_letters_of_any_language_whichever_way_they_are_written(store, ask, search):
+    store.write_tracking_record(
+        {"dag_id": "orders", "task_id": "abroad", "error_message": "X Ошибка in stage Öffentlich: 100%"}
+    )
+    assert shown(ask("attempts", search=search), "task_id") == [("abroad",)]
+
+
 def test_what_does_not_exist_is_named(ask):
     with pytest.raises(
         QuestionError,
