@@ -277,8 +277,9 @@ def _console() -> Console:
     """Return where tables go; what is no terminal has no width of its own."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, _WIDE))
+    # Texts are what people have written: a name such as :id: is no picture.
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(emoji=False, width=max(console.width, _WIDE))
 
 
 def _cell(value: Any) -> str:

@@ -74,3 +74,18 @@ def test_rich_is_asked_as_often_for_many_rows_as_for_few(capsys, mocker):
 
     assert capsys.readouterr().out.count("load") == 202
     assert asked.call_count == of_few
+
+
+def test_a_name_between_colons_is_no_picture(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "20")
+
+    print_table("of :key: b", COLUMNS, [row("db:id:orders", remark="orders.py:100: no such row")])
+
+    out = capsys.readouterr().out
+    assert "of :key: b" in out
+    assert "db:id:orders" in out
+    assert ":100:" in out
+
+
