@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Width of a table in a file or a pipe, and of a column whose texts are folded, in characters.
 _WIDE, _FOLDED = 160, 24
+#: A number from here on is told without places behind the point.
+_WHOLE = 1000
 output_option = click.option(
     "--output", type=click.Choice(["text", "json"]), default="text", help="For people or for programs."
 )
@@ -288,7 +290,7 @@ def _cell(value: Any) -> str:
     elif isinstance(value, datetime):
         text = value.strftime("%Y-%m-%d %H:%M:%S")
     elif isinstance(value, float):
-        text = f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+        text = f"{value:.4g}" if abs(value) < _WHOLE else f"{value:,.0f}"
     elif isinstance(value, (list, tuple)):
         text = ", ".join(map(str, value))
     elif isinstance(value, Mapping):

@@ -89,3 +89,11 @@ def test_a_name_between_colons_is_no_picture(capsys, monkeypatch):
     assert ":100:" in out
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00012345, "0.0001234"), (99.994, "99.99"), (999.9, "999.9"), (12345.0, "12,345"), (86400.25, "86,400"),
+     (-4321.5, "-4,322"), (1234567.0, "1,234,567")],
+)  # fmt: skip
+def test_numbers_are_written_as_people_write_them(capsys, value, text):
+    print_table("", {"number": itemgetter("number")}, [{"number": value}])
+    assert f"│ {text} " in capsys.readouterr().out
