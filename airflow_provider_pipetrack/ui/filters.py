@@ -84,8 +84,9 @@ def read_filters(
     texts: dict[str, str] = {}
     ignored = []
     for name in names:
-        text = asked.get(name, "").replace("\x00", "").strip()
-        if not text:
+        # A text over several lines ends with a line break, which is a part of it.
+        text = asked.get(name, "").replace("\x00", "").strip(" ")
+        if not text.strip():
             continue
         try:
             values[name] = _value(name, text, now, choices)

@@ -155,6 +155,15 @@ def test_a_disabled_transfer_is_not_among_those_that_fill_a_stage(visitor, tmp_p
         assert len(rows(client, link, "transfers")) == 4
 
 
+def test_a_stage_that_is_described_over_several_lines_leads_to_its_transfers(visitor, tmp_path):
+    with filled_store(tmp_path, [whole_run("orders", "one", LONG_AGO, stage="warehouse:\n  orders\n")]) as store:
+        client = visitor(store, "orders")
+        numbers = [*counted(client, "ready", "readiness")]
+        assert numbers
+        for link, told in numbers:
+            assert len(rows(client, link, "transfers")) == told, link
+
+
 def test_two_pipelines_of_one_dag_are_counted_each_for_itself(visitor, tmp_path, read):
     apart = {name: f"{name}_of_b" for name in ("load", "clean", "publish", "archive")}
     runs = [
