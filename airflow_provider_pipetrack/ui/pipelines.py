@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,6 +23,15 @@ router = APIRouter()
 _FILTERS = ("dag_id", "status", "since", "until")
 #: Records of the last run that are looked at for the picture; a mapped transfer has many.
 _MOST_RECORDS = 1000
+#: Where there are more, these are looked at, too: some of each transfer, and what makes one look worse than another.
+_STANDING_FOR_ALL: Sequence[Mapping[str, Any]] = (
+    {"map_index": -1},
+    {"map_index": 0},
+    {"status": "failed"},
+    {"audit_result": "stopped"},
+    {"status": "in_progress"},
+    {"status": "waiting"},
+)
 #: Days back from today, and the newest records of them, in which it is looked for what hurts, where the reader has
 #: chosen no time.
 LATELY, _MOST_LOOKED_AT = 30, 50_000
@@ -87,14 +96,11 @@ def _following(asker: Asker, rows: Sequence[Row]) -> Callable[[Row], Next | None
     return lambda row: next_run(configured.get(row["config_hash"]), row["began_at"], asker.now)
 
 
-def _graph(asker: Asker, last: Any) -> Any:
-    found = asker.ask(
-        "transfers",
-        pipeline_id=last["pipeline_id"],
-        dag_id=last["dag_id"],
-        run_id=last["run_id"],
-        include_not_run=True,
-        limit=_MOST_RECORDS,
-        order_by="transfer_order_number",
-    )
-    return stage_graph(found.rows, asker.now) if found.rows else None
+def _graph(asker: Asker, last: Row) -> Any:
+    of_run = {name: last[name] for name in ("pipeline_id", "dag_id", "run_id")}
+    asked = {**of_run, "include_not_run": True, "limit": _MOST_RECORDS}
+    first = asker.ask("transfers", **asked, order_by="transfer_order_number")
+    rows = first.rows
+    if first.total > len(rows):
+        rows = [*rows, *(row for some in _STANDING_FOR_ALL for row in asker.ask("transfers", **asked, **some).rows)]
+    return stage_graph(rows, asker.now) if rows else None

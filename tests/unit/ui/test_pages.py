@@ -286,6 +286,14 @@ def wide(tmp_path_factory):
         yield store
 
 
+def test_the_stages_of_a_large_run_have_all_its_transfers(visitor, wide):
+    stages = visitor(wide, "orders").get("p/orders").text.split('id="stages"', 1)[1].split("</section>")[0]
+    assert re.findall('aria-label="([a-z]+: [^"]*)"', stages) == [
+        "load: failed, owner crm",
+        "publish: failed, owner crm",
+    ]
+
+
 def drawn(client, path):
     """Return the rows of a timeline as texts."""
     section = client.get(path).text.split('id="timeline"', 1)[1].split("</section>")[0]
