@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from airflow_provider_pipetrack import metrics, settings
@@ -123,18 +125,24 @@ def _send(outbox: Outbox, name: str, *, timeout: float) -> str | None:
             return None
         if alert.due > time.time():
             return "waiting"
-        result = outbox.settle(alert, *_tell_all(alert, timeout=timeout))
+        result = outbox.settle(alert, *_tell_all(alert, timeout=timeout, note=partial(outbox.note, alert)))
         metrics.count(f"{metrics.ALERTS}.{result}", kind=alert.kind)
         if result == "given_up":
             log.error("pipetrack gave up the alert %s about %s", alert.kind, alert.record.get("record_id"))
         return result
 
 
-def _tell_all(alert: Alert, *, timeout: float) -> tuple[list[Mapping[str, Any]], str]:
-    """Make the deliveries of an alert, and return those that could not be made, and why the last of them."""
+def _tell_all(
+    alert: Alert, *, timeout: float, note: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
+) -> tuple[list[Mapping[str, Any]], str]:
+    """Make the deliveries of an alert, and return those that could not be made, and why the last of them.
+
+    :param note: called after a delivery with those that are still to be made: the next one may take longer than the
+        process lives.
+    """
     left: list[Mapping[str, Any]] = []
     reason = ""
-    for delivery in alert.deliveries:
+    for number, delivery in enumerate(alert.deliveries, 1):
         channel = str(delivery.get("notifier", "mail"))
         breaker = _breaker(channel)
         if not breaker.may_try():
@@ -149,6 +157,10 @@ def _tell_all(alert: Alert, *, timeout: float) -> tuple[list[Mapping[str, Any]],
             if not _is_refusal(error):
                 breaker.failed()
                 continue
+        else:
+            if rest := alert.deliveries[number:]:
+                with suppress(OSError):  # at worst somebody is told once more
+                    note([*left, *rest])
         breaker.succeeded()
     return left, reason
 

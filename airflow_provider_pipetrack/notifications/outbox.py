@@ -90,6 +90,7 @@ class Outbox:
         self._waiting = folder / "waiting"
         self._sent = folder / "sent"
         self._dropped = folder / "given_up"
+        self._locks: dict[str, int] = {}
 
     def keep(self, alert: Alert) -> bool:
         """Keep an alert until it is sent.
@@ -150,10 +151,27 @@ class Outbox:
         except OSError:
             yield None
             return
-        try:
-            yield self._read(name, descriptor) if self._is_mine(name, descriptor) else None
-        finally:
+        if not self._is_mine(name, descriptor):
             os.close(descriptor)
+            yield None
+            return
+        self._locks[name] = descriptor
+        try:
+            yield self._read(name, descriptor)
+        finally:
+            os.close(self._locks.pop(name))
+
+    def note(self, alert: Alert, left: Sequence[Mapping[str, Any]]) -> None:
+        """Note whom an alert has still to be told, while it is taken: should the process end, nobody is told again.
+
+        :raises OSError: when that cannot be written.
+        """
+        fresh = self._write_fresh(replace(alert, deliveries=left))
+        descriptor = os.open(fresh, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # before anybody else can know of it
+        fresh.replace(self._path(alert.alert_id))
+        os.close(self._locks[alert.alert_id])
+        self._locks[alert.alert_id] = descriptor
 
     def settle(self, alert: Alert, left: Sequence[Mapping[str, Any]], error: str = "") -> str:
         """Note how a try went, while the alert is taken.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 from email.utils import getaddresses
 
@@ -12,11 +13,12 @@ import pytest
 from airflow.sdk import BaseNotifier
 from click.testing import CliRunner
 
+from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.compat import airflow_option
 from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.notifications.alerts import Retried, finish_alerts, raise_alert, retry_alerts
-from airflow_provider_pipetrack.notifications.outbox import alert_id
+from airflow_provider_pipetrack.notifications.outbox import Outbox, alert_id
 from airflow_provider_pipetrack.notifications.targets import AlertTargets, NotifierTarget
 from airflow_provider_pipetrack.records.key import RecordKey
 from tests import mail_server
@@ -92,6 +94,15 @@ class Broken(Notifier):
         if self.broken:
             raise RuntimeError("no such channel")
         super().notify(context)
+
+
+class Hanging(Notifier):
+    """Takes for ever."""
+
+    goes_on = threading.Event()
+
+    def notify(self, context) -> None:
+        self.goes_on.wait(30)
 
 
 class TestMail:
@@ -314,6 +325,19 @@ class TestNotifier:
         assert retry_alerts() == Retried(sent=1)
         assert Broken.heard == ["x"]
         assert len(server.mails) == 1
+
+    def test_who_was_told_before_one_that_hangs_is_not_told_again_by_another_process(self, server):
+        hanging = self.target("Hanging", text="x")
+        raise_alert(AlertTargets(("team@example.com",), hanging.notifiers), "failed", a_record())
+        server.wait(1)
+        finish_alerts(0.5)
+        ((name, kept),) = Outbox(settings.alerts_dir()).unsent()
+        assert [delivery.get("notifier") for delivery in kept.deliveries] == [f"{ME}.Hanging"]
+        with Outbox(settings.alerts_dir()).taken(name) as alert:
+            assert alert is None, "it is being told"
+        Hanging.goes_on.set()
+        finish_alerts()
+        assert Outbox(settings.alerts_dir()).unsent() == []
 
     def test_one_that_is_gone_is_named(self, caplog):
         raise_alert(self.target("Gone", text="x"), "failed", a_record())

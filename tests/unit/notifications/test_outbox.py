@@ -87,6 +87,18 @@ def test_only_who_was_not_told_is_told_again(box):
         assert alert.deliveries == [{"to": ["b@example.com"]}]
 
 
+def test_who_was_told_is_noted_while_nobody_else_may_send_it(box, tmp_path):
+    box.keep(an_alert(deliveries=[{"to": [f"{who}@example.com"]} for who in "abc"]))
+    with box.taken(an_alert().alert_id) as alert:
+        for left in (alert.deliveries[1:], alert.deliveries[2:]):
+            box.note(alert, left)
+            with Outbox(tmp_path / "alerts").taken(alert.alert_id) as other:
+                assert other is None
+    with Outbox(tmp_path / "alerts").taken(an_alert().alert_id) as other:
+        assert (other.deliveries, other.tries) == ([{"to": ["c@example.com"]}], 0)
+    assert len(list((tmp_path / "alerts" / "waiting").iterdir())) == 1
+
+
 def test_after_days_it_is_given_up_and_kept(box, tmp_path):
     box.keep(an_alert(raised=time.time() - module.KEPT_FOR - 1))
     with box.taken(an_alert().alert_id) as alert:
