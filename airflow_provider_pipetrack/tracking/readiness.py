@@ -135,9 +135,9 @@ def is_ready(
 def _of_run(questions: Questions, answer: Any, asked: Mapping[str, Any], task_states: TaskStates | None) -> Readiness:
     """Return how far a stage is in the run that was found, whatever of it is accepted."""
     run, stage = answer.rows[0], asked["stage"]
-    filling = questions.ask(
-        "transfers", dag_id=run["dag_id"], run_id=run["run_id"], stage=stage, include_not_run=True, limit=None
-    )
+    # A Dag may have several pipelines, and some storages find records by their pipeline alone.
+    of_run = {name: run[name] for name in ("pipeline_id", "dag_id", "run_id")}
+    filling = questions.ask("transfers", **of_run, stage=stage, include_not_run=True, limit=None)
     records = [record for record in filling.rows if _fills(record, stage)]
     state, record = _judge(records, ReadyState(run["state"]), task_states)
     return Readiness(

@@ -172,6 +172,35 @@ def test_the_date_chooses_the_run(ready, asked, run):
     assert (found.ready, found.run_id) == (True, f"scheduled__{run}")
 
 
+def test_of_two_pipelines_of_a_dag_each_is_judged_by_itself(ready):
+    other = stored("orders", 0, "dump", "completed", pipeline_id="other", map_index=0, **STAGE)
+    found = ready(load(), other)
+    assert (found.ready, found.record_id) == (True, "orders/scheduled__0/load/-1/1")
+
+
+def test_a_storage_that_finds_records_by_their_pipeline_is_asked_by_it(tmp_path):
+    class Users:
+        """Three methods, as a user writes them."""
+
+        kept: list = []
+
+        def write_tracking_record(self, record):
+            self.kept.append(record)
+            return True
+
+        def read_tracking_records(self, pipeline_id):
+            return [record for record in self.kept if record["pipeline_id"] == pipeline_id]
+
+        def update_tracking_record(self, transfer_id, updates):
+            return False
+
+    with TrackingStore(["users||x"], adapters={"users": Users}, journal_dir=tmp_path / "journal") as store:
+        store.submit([stored("dag", 0, "load", "completed", pipeline_id="orders", map_index=0, **STAGE)], durable=True)
+        assert store.flush(10)
+        found = is_ready("orders", "mart", store=store)
+    assert (found.state, found.record_id) == (ReadyState.UNKNOWN, "dag/scheduled__0/load/0/1")
+
+
 def test_another_date_is_another_answer(ready):
     assert ready(load(), date="2026-03-02").state is ReadyState.MISSING
     assert ready(date="2026-03-01T12:00:01Z").state is ReadyState.MISSING
