@@ -6,8 +6,8 @@ import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
 
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.openness import STALE_AFTER
@@ -56,6 +56,9 @@ _NEVER_NULL = ("created_timestamp", "updated_timestamp", "began_at", "dag_id")
 #: Questions whose page is known before its rows are computed, and the columns that they are sorted by then.
 _EARLY = {"runs": (None, "began_at"), "estimates": (None, "dag_id")}
 _NOT_COMPLETED = RUNS_IN.replace("{which}", "s.state <> 'completed'")
+#: How far the clocks of hosts may be apart.
+_CLOCKS: Final = timedelta(hours=1)
+_FIRST_MOMENT: Final = datetime.min.replace(tzinfo=timezone.utc)
 #: So many records are looked at for each of the newest runs that are wanted.
 _RECORDS_OF_A_RUN = 100
 
@@ -189,6 +192,8 @@ class Asked:
                 bound.update((f"{name}_{number}", one) for number, one in enumerate(value))
             elif name not in ("search", "include_not_run", "include_recovered"):
                 bound[name] = value
+        if self.question == "readiness" and (since := self.filters.get("since")):
+            bound["made_since"] = _before(since)
         if self.filters.get("newest"):
             bound["newest_of_runs"] = _RECORDS_OF_A_RUN * self.filters["newest"]
         if self.filters.get("search"):
@@ -347,6 +352,12 @@ class Asked:
 
     def _limit(self) -> str:
         return "" if self.limit is None else "LIMIT :limit OFFSET :offset"
+
+
+def _before(moment: datetime) -> datetime:
+    """Return the moment at which it may be so early by a clock that is behind."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return max(moment, _FIRST_MOMENT + _CLOCKS) - _CLOCKS
 
 
 def _nulls(name: str) -> str:

@@ -171,7 +171,7 @@ TERMS = {
 #: A stage is asked for as the target, and by the date of its data.
 READINESS_TERMS = {
     "stage": "t.stage_i_plus_1_details = :stage",
-    # A record is made after the date of its data; the second term is the one with an index.
-    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :since",
+    # A record is made after the date of its data, by a clock that may be behind; the second term has an index.
+    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :made_since",
     "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
 }

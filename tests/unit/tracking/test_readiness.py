@@ -172,6 +172,18 @@ def test_the_date_chooses_the_run(ready, asked, run):
     assert (found.ready, found.run_id) == (True, f"scheduled__{run}")
 
 
+@pytest.mark.parametrize("asked", ["2026-03-01T12:00:00Z", "2026-03-01"])
+def test_a_host_whose_clock_is_behind_hides_no_run(ready, asked):
+    found = ready(load(at=-0.01), date=asked)
+    assert (found.ready, found.data_date) == (True, NOON)
+
+
+def test_a_day_has_the_run_of_its_first_moment_though_a_clock_was_behind(ready):
+    midnight = NOON.replace(hour=0)
+    found = ready(load(at=-12.001, logical_date=midnight), date="2026-03-01")
+    assert (found.ready, found.data_date) == (True, midnight)
+
+
 def test_of_two_pipelines_of_a_dag_each_is_judged_by_itself(ready):
     other = stored("orders", 0, "dump", "completed", pipeline_id="other", map_index=0, **STAGE)
     found = ready(load(), other)
