@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.ui.configured import Configured
 from airflow_provider_pipetrack.ui.duration_chart import MOST_POINTS, duration_chart
 from airflow_provider_pipetrack.ui.filters import ATTEMPT_STATES
 from airflow_provider_pipetrack.ui.paths import attempts_of, from_segment, run_link
+from airflow_provider_pipetrack.ui.tables import row_key
 from airflow_provider_pipetrack.ui.trend import drift, flakiness
 from airflow_provider_pipetrack.ui.views import view
 from airflow_provider_pipetrack.ui.words import audit_state, state_of
@@ -58,6 +59,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         chart=duration_chart(durations.rows, _levels(estimate)),
         attempts=shown.show(_ATTEMPTS),
         details=details,
+        row_key=row_key,
         accepted=acceptances(asker, details),
         of_run="run_id" in values,
         run_link=run_link,

@@ -306,6 +306,21 @@ def test_a_page_that_could_not_be_shown_comes_back_by_itself(visit, watch):
     expect(page.get_by_role("heading", name="Runs")).to_be_visible()
 
 
+def test_a_long_error_stays_where_it_is_read_when_another_attempt_comes(visit, stack):
+    run = Run("reads", "manual__reads", NOW, dag_id="orders")
+    run.end("load", 0, 1, status="failed", error_message="\n".join(f"line {n}" for n in range(200)))
+    write(stack, run)
+    page = open_with_a_clock(visit, "p/reads/t/load?dag_id=orders&run_id=manual__reads")
+    page.locator("#details pre").evaluate("text => { text.scrollTop = 700; }")
+    run.end("load", 5, 1, attempt=2, status="failed", error_message="the shop is closed")
+    write(stack, run)
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#details")).to_contain_text("the shop is closed")
+    assert page.locator("#details pre", has_text="line 199").evaluate("text => text.scrollTop") == 700
+    run.end("load", 10, 1, attempt=3)
+    write(stack, run)
+
+
 def test_a_page_renews_itself_and_keeps_scroll_focus_and_what_is_open(visit, stack):
     write(stack, failed_run("halts", "manual__halts", NOW, dag_id="orders"))
     page = visit("pipetrack/attention")

@@ -133,7 +133,9 @@
   function renew(old, fresh) {
     const focused = old.contains(document.activeElement) ? place(document.activeElement, old) : null;
     const open = [...old.querySelectorAll("details[open]")].map((node) => place(node, old));
-    const scrolled = [...old.querySelectorAll(".scroll")].map((node) => node.scrollLeft);
+    const scrolled = [...old.querySelectorAll(".scroll, pre")]
+      .filter((node) => node.scrollLeft || node.scrollTop)
+      .map((node) => ({ where: place(node, old), left: node.scrollLeft, top: node.scrollTop }));
     old.replaceWith(fresh);
     for (const where of open) {
       const node = find(where, fresh);
@@ -141,7 +143,12 @@
         node.open = true;
       }
     }
-    fresh.querySelectorAll(".scroll").forEach((node, index) => (node.scrollLeft = scrolled[index] || 0));
+    for (const { where, left, top } of scrolled) {
+      const node = find(where, fresh);
+      if (node) {
+        node.scrollTo({ left, top, behavior: "instant" });
+      }
+    }
     const target = focused && find(focused, fresh);
     if (target) {
       target.focus({ preventScroll: true });
