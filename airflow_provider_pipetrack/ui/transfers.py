@@ -47,6 +47,8 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
     durations = asker.ask("durations", **whole, limit=MOST_POINTS)
     latest = asker.ask("attempts", **chosen, limit=_MOST_DETAILS if "run_id" in values else 1)
     details = asker.compared(latest.rows)
+    # Somebody may have changed it, and the runs before had another.
+    current = durations.rows[0]["estimated_seconds"] if durations.rows else None
     return shown.page(
         "transfer.html",
         status=200 if latest.rows or asker.unreachable else 404,
@@ -56,7 +58,8 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         flakiness=flakiness(partial(asker.ask, "attempts", **whole)),
         drift=drift(durations.rows, is_all=len(durations.rows) < MOST_POINTS),
         listed=partial(attempts_of, shown.root, {"dag_id": None, **whole}),
-        chart=duration_chart(durations.rows, _levels(estimate)),
+        chart=duration_chart(durations.rows, _levels(estimate, current)),
+        current_estimate=current,
         attempts=shown.show(_ATTEMPTS),
         details=details,
         row_key=row_key,
@@ -76,10 +79,10 @@ def _pool(configured: Mapping[str, Configured], row: Mapping[str, Any]) -> str |
     return None if known is None else known.pools.get(row["task_id"], "default_pool")
 
 
-def _levels(estimate: Mapping[str, Any] | None) -> dict[str, float | None]:
+def _levels(estimate: Mapping[str, Any] | None, current: float | None) -> dict[str, float | None]:
     if estimate is None:
         return {}
-    return {"p50": estimate["p50_seconds"], "p95": estimate["p95_seconds"], "estimate": estimate["estimated_seconds"]}
+    return {"p50": estimate["p50_seconds"], "p95": estimate["p95_seconds"], "estimate": current}
 
 
 def _evidence(value: Any) -> str:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from airflow_provider_pipetrack.cli.main import main
+from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.queries import QUESTIONS
@@ -23,7 +24,7 @@ from airflow_provider_pipetrack.tracking.configs import keep_config
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.ui import catalog, overview, runs, tables
 from airflow_provider_pipetrack.ui.catalog import PIPELINES
-from tests.tracking_history import NOW, Run, good_run
+from tests.tracking_history import NOW, ORDERS, Run, good_run
 from tests.unit.ui.conftest import filled_store
 
 FAILED_RUN = f"scheduled__{(NOW - timedelta(days=1)).isoformat()}"
@@ -408,6 +409,19 @@ def test_a_transfer_says_which_estimate_would_fit(client, read):
     assert (
         sum(attrs.get("class", "").startswith("point") for tag, attrs in page.tags if tag in {"circle", "path"}) == 25
     )
+
+
+def test_an_estimate_that_was_changed_is_told_as_it_is_now(visitor, tmp_path, read):
+    runs = [Run("orders", f"r{n}", NOW - timedelta(hours=9 - n)) for n in range(4)]
+    for run in runs:
+        if run is runs[-1]:
+            longer = PipelineConfig.from_text(ORDERS.replace("10m", "30m"), "orders.yaml").stage_transfers
+            run.transfers = {transfer.name: transfer for transfer in longer}
+        run.end("load", 1, 12)
+    with filled_store(tmp_path, runs) as store:
+        page = read(visitor(store, "orders"), "p/orders/t/load")
+    assert "The estimate is 30 min; 3 attempts took longer than was estimated then." in page.text
+    assert "estimate 30 min" in page.text.split("What it takes", 1)[1].split("The latest attempt")[0]
 
 
 def test_a_transfer_of_one_run_shows_its_attempts_with_all_they_have(client, read):
