@@ -42,7 +42,7 @@ _RUN_TABLE = {
     "last run": lambda row: row["run_id"],
     "state": lambda row: row["state"],
     "began": lambda row: row["began_at"],
-    "took": lambda row: _between(row["started_at"], row["ended_at"]),
+    "took": lambda row: _took(row, datetime.now(timezone.utc)),
     "done": lambda row: f"{row['completed']}/{row['transfers']}",
     "failed": lambda row: row["failed"] or "",
     "overdue": lambda row: row["overdue"] or "",
@@ -351,5 +351,11 @@ def _with_next_runs(questions: Questions, pipelines: Answer) -> Answer:
     return replace(pipelines, rows=with_next_runs(pipelines.rows, configured, datetime.now(timezone.utc)))
 
 
-def _between(started: datetime | None, ended: datetime | None) -> str:
-    return took((ended - started).total_seconds()) if started and ended and ended > started else ""
+def _took(run: Mapping[str, Any], now: datetime) -> str:
+    """Return what a run took, or takes so far."""
+    started, ended = run["started_at"], run["ended_at"]
+    if started is None:
+        return ""
+    is_open = run["state"] == "in_progress" or ended is None
+    seconds = ((now if is_open else ended) - started).total_seconds()
+    return took(max(seconds, 0.0)) + (" so far" if is_open else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -276,3 +277,9 @@ def test_an_airflow_that_hangs_costs_one_limit_of_time(home, airflow, monkeypatc
     code, _, errors = of_json("--airflow-url", airflow.url, "--airflow-token", "given")
     assert (code, len(airflow.asked)) == (0, 1)
     assert "cannot be reached: ReadTimeout" in errors
+
+
+def test_a_run_that_goes_on_says_what_it_takes_so_far(home):
+    keep({"dag_id": "shop", "task_id": "load", "transfer_status": "in_progress"})
+    shown = CliRunner().invoke(main, ["status", "orders"])
+    assert re.search(r"│ 1h\S* so far ", shown.stdout), shown.stdout
