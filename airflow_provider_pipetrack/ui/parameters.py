@@ -54,8 +54,9 @@ class _Asked(BaseModel):
         return name
 
     def filters(self) -> dict[str, Any]:
-        """Return what the rows must have."""
-        return self.model_dump(exclude=_PAGING, exclude_none=True)
+        """Return what the rows must have; an empty text asks for nothing, as on the pages."""
+        given = self.model_dump(exclude=_PAGING, exclude_none=True)
+        return {name: value for name, value in given.items() if value != ""}
 
 
 class _AskedOfATime(_Asked):

@@ -36,6 +36,11 @@ def test_runs_are_filtered_sorted_and_paged(client):
     assert get(client, "runs?since=150m")["total"] == 3
 
 
+@pytest.mark.parametrize("name", ["dag_id", "pipeline_id", "owner", "run_id", "search"])
+def test_an_empty_filter_asks_for_nothing_as_on_the_pages(client, name):
+    assert get(client, f"runs?{name}=")["total"] == 16
+
+
 def test_transfers_are_tracking_records(client):
     answer = get(client, "transfers?run_id=manual__1&order_by=transfer_order_number")
     assert [(row["task_id"], row["retry_attempt_number"]) for row in answer["rows"]] == [
