@@ -213,7 +213,7 @@ def number(value: float | None) -> str:
         return str(value)
     if 0 < abs(value) < _TINY:  # a small difference is none that is zero
         return f"{value:.2g}"
-    return f"{value:,.0f}" if value.is_integer() else f"{value:,.2f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
 def percent(share: float) -> str:
