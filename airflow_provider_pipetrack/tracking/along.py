@@ -51,12 +51,14 @@ def deliver(
     deadline: float | Callable[[], Wait | None],
     *,
     patient: bool = False,
+    large: bool = False,
 ) -> Delivered:
     """Bring changes to the first location that takes them, or in ``mirror`` mode to all.
 
     :param deadline: when to give up, by the monotonic clock; the legs share what is left of it. Or what says who
         waits: None while nobody does, and as long as that is so each location may take all that its type may.
     :param patient: True for work that no task waits for: each location may take all the time that is left.
+    :param large: True for so many changes that a location which is well may need more time for them than there is.
     """
     failures: dict[str, str] = {}
     keepers: list[Leg] = []
@@ -67,7 +69,7 @@ def deliver(
             break
         try:
             owed = _owed(legs, leg, failures, mode)
-            _bring(leg, changes, owed, _Turn(legs, position, deadline, patient=patient))
+            _bring(leg, changes, owed, _Turn(legs, position, deadline, patient=patient), large=large)
             keepers.append(leg)
             noted |= set(owed) if leg.keeps_owed else set()
         except StorageError as error:
@@ -148,8 +150,14 @@ def _times_of(leg: Leg) -> tuple[float, float]:
         return LAST_LEG, LAST_LEG
 
 
-def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn) -> None:
-    leg.call(lambda adapter: adapter.apply(changes, owed=owed), turn.limit, patient=turn.patient, until=turn.until)
+def _bring(leg: Leg, changes: Sequence[Change], owed: Sequence[str], turn: _Turn, *, large: bool = False) -> None:
+    leg.call(
+        lambda adapter: adapter.apply(changes, owed=owed),
+        turn.limit,
+        patient=turn.patient,
+        large=large,
+        until=turn.until,
+    )
 
 
 def _owed(legs: Sequence[Leg], leg: Leg, failures: Collection[str], mode: str) -> list[str]:

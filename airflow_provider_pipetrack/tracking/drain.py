@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.reconcile")
 
-#: Changes that are brought to a location in one go.
+#: Changes that are brought to a location in one go, and as many as fit into the short time that a task waits.
 AT_ONCE = 5000
+AT_ONCE_IN_A_TASK = 200
 #: Entries that are written anew before the disk is waited for.
 _NARROWED_AT_ONCE = 100
 #: Seconds that one such step may take.
@@ -145,7 +146,7 @@ class Drain:
             name = chain_bytes(entry.payload)
             pile = piles.get(name) or piles.setdefault(name, _Pile(chain, lacking_in(name)))
             pile.add(_Letter(entry, forget, changes))
-            if pile.size >= AT_ONCE:
+            if pile.size >= (AT_ONCE if self._patient else AT_ONCE_IN_A_TASK):
                 yield piles.pop(name)
         yield from piles.values()
 
@@ -215,7 +216,7 @@ class Drain:
         changes = [change for letter in letters for change in letter.changes]
         end = time.monotonic() + STEP_LIMIT
         end = end if self._until is None else min(end, self._until)
-        return deliver(way.legs, way.store.mode, changes, end, patient=self._patient)
+        return deliver(way.legs, way.store.mode, changes, end, patient=self._patient, large=not self._patient)
 
     def _all_would_write(self, way: _Way) -> bool:
         """Return whether every location takes an ordinary record, so that what it refuses is refused for what it is."""

@@ -29,8 +29,9 @@ log = logging.getLogger("airflow_provider_pipetrack.reconcile")
 
 T = TypeVar("T")
 
-#: Records that are brought to a location in one go.
+#: Records that are brought to a location in one go, and as many as fit into the short time that a task waits.
 AT_ONCE = 2000
+AT_ONCE_IN_A_TASK = 100
 #: Why a full pass leaves a location as it is that has nothing to answer with.
 CANNOT_LIST = "cannot list its records, so nothing is compared with it"
 #: What a location may say that is well and has only the three methods of a user.
@@ -185,7 +186,7 @@ class Reconciler:
         # Where there is no other, a person still learns to whom it is owed, and may retire that.
         is_asked = self._retired or (self._patient and not others)
         while not self._time_is_up() and (is_asked or any(not leg.is_left_alone for leg in others)):
-            records = self._ask(keeper, partial(_owed_page, after))
+            records = self._ask(keeper, partial(_owed_page, after, AT_ONCE if self._patient else AT_ONCE_IN_A_TASK))
             if not records:
                 break
             self._heal_some(keeper, records)
@@ -194,7 +195,8 @@ class Reconciler:
 
     def _ask(self, leg: Leg, question: Callable[[StorageAdapter], T]) -> T:
         left = STEP_LIMIT if self._until is None else min(STEP_LIMIT, self._until - time.monotonic())
-        return leg.call(question, max(left, _SHORTEST_STEP), patient=self._patient)
+        # The little time of a task may be too short for a location that is well.
+        return leg.call(question, max(left, _SHORTEST_STEP), patient=self._patient, large=not self._patient)
 
     def _heal_some(self, keeper: Leg, records: Sequence[Record]) -> None:
         legs = {leg.name: leg for leg in self._legs}
@@ -292,8 +294,8 @@ class Reconciler:
         return self._until is not None and time.monotonic() >= self._until
 
 
-def _owed_page(after: str, adapter: StorageAdapter) -> list[Record]:
-    return adapter.owed_records(after=after, limit=AT_ONCE)
+def _owed_page(after: str, limit: int, adapter: StorageAdapter) -> list[Record]:
+    return adapter.owed_records(after=after, limit=limit)
 
 
 def _records(ids: Sequence[str], adapter: StorageAdapter) -> list[Record]:

@@ -338,3 +338,55 @@ def test_bringing_home_takes_no_longer_than_it_may(site, at_once):
     assert time.monotonic() - started < 2.0
     assert summary is None or (summary.healed, summary.still_owed) == (0, 1)
     assert [record["owed"] for record in site.alone("b").read_tracking_records("orders")] == [["slow||x"]]
+
+
+class Steady(StorageAdapter):
+    """A storage that is well, and needs some time for each record."""
+
+    shut = True
+    cold_start = 0.1
+    time_limit = 20.0
+
+    def apply(self, changes, *, owed=()):
+        if self.shut:
+            raise OSError("shut")
+        time.sleep(0.003 * len({change.record_id for change in changes}))
+
+    def check(self):
+        pass
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """Its class, shut."""
+    monkeypatch.setattr(Steady, "shut", True)
+    return Steady
+
+
+def submit_many(store: TrackingStore, number: int) -> None:
+    for _ in range(2):
+        store.submit([change_from_record(named(f"t{one}")) for one in range(number)], durable=True)
+    store.flush()
+
+
+def test_a_task_brings_home_what_it_can_of_much_and_thinks_no_worse_of_who_takes_it(site, at_once, steady):
+    store = site.store("steady||x", "b", adapters={"steady": steady})
+    submit_many(store, 1000)
+    steady.shut = False
+    store.write_tracking_record(RECORD)
+    store.bring_home(1.5)
+    assert not store.legs[0].is_left_alone
+    assert store.legs[1].adapter.count_owed() < 1000
+
+
+def test_a_task_delivers_what_it_can_of_much_that_waits(site, at_once, steady):
+    store = site.store("steady||x", adapters={"steady": steady})
+    for one in range(1000):
+        store.submit([change_from_record(named(f"t{one}"))], durable=False)
+    store.flush()
+    before = site.waiting()
+    steady.shut = False
+    store.write_tracking_record(RECORD)
+    store.bring_home(1.5)
+    assert not store.legs[0].is_left_alone
+    assert site.waiting() < before
