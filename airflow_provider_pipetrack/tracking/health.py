@@ -264,7 +264,7 @@ def _location(chain: int, leg: Leg, *, writing: bool) -> LocationHealth:
         leg.call(lambda adapter: adapter.check(), ASK_LIMIT)
         if writing:
             leg.call(lambda adapter: adapter.check_writing(), ASK_LIMIT)
-        owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT) if leg.keeps_owed else None
+        owed = leg.call(lambda adapter: adapter.count_owed(), ASK_LIMIT, large=True) if leg.keeps_owed else None
     except StorageError as error:
         return LocationHealth(leg.name, chain, state, error.message, leg.host_local, owed, leg.down_since)
     return LocationHealth(leg.name, chain, LocationState.UP, "", leg.host_local, owed)

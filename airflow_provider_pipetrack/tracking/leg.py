@@ -312,7 +312,9 @@ class Leg:
         def run() -> None:
             try:
                 with self._lock:
-                    outcome["result"] = work(adapter)
+                    outcome["began"] = time.monotonic()
+                    if "too late" not in outcome:
+                        outcome["result"] = work(adapter)
             except BaseException as error:  # noqa: BLE001  handed to the caller below
                 outcome["error"] = error
 
@@ -326,7 +328,8 @@ class Leg:
                 self._abandon(adapter)
                 raise _GivenUpError(self.name, "does not answer, as another process has found")
         if thread.is_alive():
-            raise self._given_up(adapter, time.monotonic() - started)
+            outcome["too late"] = True
+            raise self._given_up(adapter, started, outcome.get("began"))
         if (error := outcome.get("error")) is not None:
             if isinstance(error, StorageError) and (told := masked(error.message)) != error.message:
                 # A driver repeats what a connection has, and a user's own storage says what it likes.
@@ -339,8 +342,15 @@ class Leg:
         result: T = outcome["result"]
         return result
 
-    def _given_up(self, adapter: StorageAdapter, seconds: float) -> StorageError:
-        """Break off what does not answer; return the error, which says what is known of the location by that."""
+    def _given_up(self, adapter: StorageAdapter, asked: float, began: float | None) -> StorageError:
+        """Break off what does not answer; return the error, which says what is known of the location by that.
+
+        :param asked: since when there is an answer to be waited for, by the monotonic clock.
+        :param began: when its turn came; None when that was another's all the time, whose answer is not broken off.
+        """
+        seconds = time.monotonic() - (asked if began is None else began)
+        if began is None:
+            return _GivenUpError(self.name, f"was busy for {seconds:.1f} s with what others had asked")
         is_cold = not self._answered
         self._abandon(adapter)
         text = f"did not answer within {seconds:.1f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import time
 
 import pytest
 
@@ -156,3 +157,17 @@ def test_the_file_system_of_a_folder_is_that_of_its_mount():
 
     assert file_system(Path("/proc/self")) == "proc"
     assert file_system(Path("/dev/shm")) == "tmpfs"
+
+
+def test_a_location_that_takes_long_to_count_what_it_keeps_for_others_is_not_left_alone(site, monkeypatch):
+    class Counting(Remote):
+        keeps_owed = True
+
+        def count_owed(self):
+            time.sleep(2.0)
+            return 7
+
+    monkeypatch.setattr(health_module, "ASK_LIMIT", 0.8)
+    store = site.store("counting||x", adapters={"counting": Counting})
+    assert health(store).locations[0].reason == "did not answer within 0.8 s"
+    assert not store.legs[0].is_left_alone

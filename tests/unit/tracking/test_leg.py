@@ -88,6 +88,23 @@ def test_a_location_that_gives_no_sign_of_life_after_a_long_answer_is_left_alone
     assert slow.legs[0].is_left_alone
 
 
+def test_who_waits_for_what_another_has_asked_neither_ends_that_nor_holds_it_against_the_location(slow):
+    leg, answers = slow.legs[0], []
+    asked = threading.Thread(
+        target=lambda: answers.append(leg.call(lambda adapter: adapter.read_tracking_records("orders"), 20.0))
+    )
+    asked.start()
+    while not leg._lock.locked():
+        time.sleep(0.001)
+    with pytest.raises(StorageError, match=r"was busy for 0\.[67] s with what others had asked"):
+        leg.call(lambda adapter: answers.append("too late"), 0.6)
+    assert not leg.is_left_alone
+    Slow.going_on.set()
+    asked.join(20.0)
+    leg.call(lambda adapter: adapter.check(), 5.0)
+    assert answers == [[]]
+
+
 def _close_below_calls(leg, path: str) -> None:
     """Close a location again and again while a write waits for somebody else's lock."""
     for _ in range(20):
