@@ -18,7 +18,7 @@ from airflow_provider_pipetrack.records.rows import history_row
 from airflow_provider_pipetrack.storage.base import Event, Record, StorageAdapter
 from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
-from airflow_provider_pipetrack.storage.snowflake_errors import explained, is_missing, lacks_schema
+from airflow_provider_pipetrack.storage.snowflake_errors import explained, is_missing, is_over, lacks_schema
 from airflow_provider_pipetrack.storage.sockets import shut_sockets_of
 from airflow_provider_pipetrack.storage.sql import SqlAdapter
 
@@ -83,6 +83,16 @@ class SnowflakeAdapter(SqlAdapter):
         with self._transaction() as connection:
             self._command(connection, self.statements.replace_view)
         return []
+
+    def _with_tables(self, work: Any) -> Any:
+        """Do ``work``, once more on a fresh connection when the session of the one that was kept is over."""
+        kept = self._connection is not None
+        try:
+            return super()._with_tables(work)
+        except StorageError as error:
+            if not (kept and is_over(error.__cause__)):
+                raise
+        return super()._with_tables(work)
 
     def check_writing(self) -> None:
         """Write a change and take it back, in one transaction."""

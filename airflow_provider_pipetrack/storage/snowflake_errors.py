@@ -16,12 +16,19 @@ _OTHER_COLUMN = 904
 _DATA = "22"
 _TAKEN = 2002
 _NO_WAREHOUSE = 606
+#: What it says of a session that has ended, as each does that was not used for some hours.
+_OVER = {390111, 390112, 390113, 390114, 390115}
 _WRONG_USER = {390100, 390102, 390144, 390186, 390422}
 
 
 def is_missing(error: BaseException) -> bool:
     """Return whether a table, view or schema is not there, or may not be seen."""
     return _number(error) in {_MISSING, _NO_SCHEMA} and not _other_columns(error)
+
+
+def is_over(error: BaseException | None) -> bool:
+    """Return whether the session has ended, so that one has to log in anew."""
+    return _number(error) in _OVER
 
 
 def lacks_schema(error: BaseException) -> bool:
@@ -67,7 +74,7 @@ def _other_columns(error: BaseException) -> bool:
     return _number(error) == _OTHER_COLUMN or "invalid identifier" in text or "Referenced column" in text
 
 
-def _number(error: BaseException) -> int:
+def _number(error: BaseException | None) -> int:
     number = getattr(error, "errno", None)
     return number if isinstance(number, int) else -1
 

@@ -145,3 +145,18 @@ def test_every_limit_is_set(adapter):
     adapter.check()
     connection = adapter._connection
     assert (connection.login_timeout, connection.network_timeout, connection.socket_timeout) == (5, 15, 10)
+
+
+@pytest.mark.parametrize("number", [390111, 390114])
+def test_a_session_that_is_over_is_begun_anew(adapter, monkeypatch, number):
+    from snowflake.connector.errors import ProgrammingError
+
+    adapter.apply([CHANGE])
+    old = adapter._connection
+
+    def refuse():
+        raise ProgrammingError("Authentication token has expired.", errno=number)
+
+    monkeypatch.setattr(old, "cursor", refuse)
+    assert len(adapter.read_tracking_records("orders")) == 1
+    assert adapter._connection is not old
