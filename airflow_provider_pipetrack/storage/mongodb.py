@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.change import Change, utc_now
-from airflow_provider_pipetrack.records.clean import clean_value
-from airflow_provider_pipetrack.records.columns import BY_NAME, KEY_COLUMN, MERGED_GROUPS, NAMES_BY_GROUP
+from airflow_provider_pipetrack.records.columns import KEY_COLUMN
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.records.merge import fold
@@ -19,10 +17,24 @@ from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage.base import Event, Listed, MergingAdapter, Record, grouped, listed
 from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
-from airflow_provider_pipetrack.storage.mongodb_errors import UNAUTHORIZED, explained, only_duplicates
+from airflow_provider_pipetrack.storage.mongodb_documents import (
+    event_from,
+    event_of,
+    record_from,
+    time_text,
+    updates_of,
+)
+from airflow_provider_pipetrack.storage.mongodb_errors import (
+    UNAUTHORIZED,
+    explained,
+    is_wrong_password,
+    only_duplicates,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.queries import Asked
+
+T = TypeVar("T")
 
 DEFAULT_CONN_ID = "mongo_default"
 #: Limits that the hook alone does not set, in milliseconds; and writes count when they are on disk in most members.
@@ -50,6 +62,8 @@ _OPEN: Sequence[Mapping[str, Any]] = (
 _IN_A_RUN = (("transfer_order_number", 1), ("_id", 1))
 #: What a question may ask for that a find can answer.
 _ASKED = ("pipeline_id", "dag_id", "run_id")
+#: Most documents of one write, since the driver's limit holds for all of it, and much may have waited for its delivery.
+_AT_ONCE = 1000
 #: How often a write is repeated that met another writer's insert of the same record.
 _TRIES = 5
 
@@ -90,17 +104,19 @@ class MongoAdapter(MergingAdapter):
         from pymongo import UpdateOne
 
         groups = grouped(changes)
-        now = _time(utc_now())
-        events = [_event(change, now) for group in groups.values() for change in group]
+        now = time_text(utc_now())
+        events = [event_of(change, now) for group in groups.values() for change in group]
         updates = [
             UpdateOne(where, update, upsert=upsert)
             for group in groups.values()
-            for where, update, upsert in _updates(fold(group), sorted(owed), now)
+            for where, update, upsert in updates_of(fold(group), sorted(owed), now)
         ]
         with self._explaining():
             self._make_indexes()
-            self._remember(events)
-            self._merge(updates)
+            for some in _portions(events):
+                self._remember(some)
+            for step in _portions(updates):
+                self._merge(step)
 
     def read_tracking_records(self, pipeline_id: str) -> list[Record]:
         """Return all records of a pipeline."""
@@ -180,14 +196,12 @@ class MongoAdapter(MergingAdapter):
         """Return the changes of a record, oldest first."""
         with self._explaining():
             found = self._history().find({"record_id": record_id}).sort([("changed_at", 1), ("_id", 1)])
-            return [_event_from(document) for document in found]
+            return [event_from(document) for document in found]
 
     def histories(self, record_ids: Sequence[str]) -> list[Event]:
         """Return the changes of several records."""
         with self._explaining():
-            return [
-                _event_from(document) for document in self._history().find({"record_id": {"$in": list(record_ids)}})
-            ]
+            return [event_from(document) for document in self._history().find({"record_id": {"$in": list(record_ids)}})]
 
     def keep_config(self, version: ConfigVersion) -> None:
         """Keep a configuration, unless it is there."""
@@ -213,9 +227,9 @@ class MongoAdapter(MergingAdapter):
 
     def check_writing(self) -> None:
         """Write a record with its change and remove them."""
-        change, now = change_from_record({"dag_id": "pipetrack-check", "task_id": "trial"}), _time(utc_now())
-        where, update, _ = next(_updates(fold([change]), [], now))
-        event = _event(change, now)
+        change, now = change_from_record({"dag_id": "pipetrack-check", "task_id": "trial"}), time_text(utc_now())
+        where, update, _ = next(updates_of(fold([change]), [], now))
+        event = event_of(change, now)
         with self._explaining():
             self._records().update_one(where, update, upsert=True)
             self._history().insert_one(event)
@@ -288,7 +302,7 @@ class MongoAdapter(MergingAdapter):
     ) -> list[Record]:
         with self._explaining():
             found = self._records().find({**_OURS, **where}).sort(order).limit(limit)
-            return [_record_from(document) for document in found]
+            return [record_from(document) for document in found]
 
     def _records(self) -> Any:
         return self._open()[self.database][self.collection]
@@ -322,77 +336,5 @@ class MongoAdapter(MergingAdapter):
             raise explained(error, self.location, self.conn_id, self.database, self.collection) from error
 
 
-def _updates(record: Record, owed: Sequence[str], now: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:
-    """Yield filter, update and upsert of each step that merges a record."""
-    values = {name: _kept(name, value) for name, value in record.items()}
-    values["pipeline_id"] = values["pipeline_id"] or values["dag_id"]
-    values.update(record_version=1, stored_at=now, owed=list(owed), owed_count=len(owed))
-    itself = {"_id": record["record_id"]}
-    first, last = (values.pop(name) for name in ("created_timestamp", "updated_timestamp"))
-    seen = {"$min": {"created_timestamp": first}, "$max": {"updated_timestamp": last}}
-    yield itself, {"$setOnInsert": values, **seen}, True
-    for group in MERGED_GROUPS:
-        key = KEY_COLUMN[group]
-        if values[key]:
-            winner = {name: values[name] for name in (*NAMES_BY_GROUP[group], key)}
-            newer = {**itself, key: {"$lt": values[key]}}
-            yield newer, {"$set": {**winner, "stored_at": now}, "$inc": {"record_version": 1}}, False
-    if owed:
-        # Last, so that a reconcile that has read the record before this change cannot settle it.
-        # A chain is tried in its order, so the longer list of locations contains the shorter one.
-        shorter = {**itself, "owed_count": {"$lt": len(owed)}}
-        lacking = {"owed": list(owed), "owed_count": len(owed)}
-        yield shorter, {"$set": lacking, "$inc": {"record_version": 1}}, False
-
-
-def _event(change: Change, now: str) -> dict[str, Any]:
-    data = change.to_json()
-    return {
-        "_id": change.event_id,
-        "record_id": change.record_id,
-        "changed_at": _time(change.at),
-        "changed_by": change.by,
-        "columns": _escaped(data["columns"]),
-        "keys": data["keys"],
-        "stored_at": now,
-    }
-
-
-def _event_from(document: Mapping[str, Any]) -> dict[str, Any]:
-    event = {name: _unescaped(value) for name, value in document.items() if name != "_id"}
-    times = {name: datetime.fromisoformat(event[name]) for name in ("changed_at", "stored_at")}
-    return {**event, "event_id": document["_id"], **times}
-
-
-def _record_from(document: Mapping[str, Any]) -> Record:
-    record = {name: _unescaped(document.get(name)) for name in BY_NAME}
-    times = {name: clean_value(name, record[name]) for name, column in BY_NAME.items() if column.kind == "timestamp"}
-    return {**record, **times}
-
-
-def _kept(name: str, value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _time(value)
-    return _escaped(value) if BY_NAME[name].kind == "json" else value
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _escaped(value: Any) -> Any:
-    """Return a JSON value whose names older servers take as well: without ``$`` and ``.``."""
-    if isinstance(value, Mapping):
-        return {_escaped_name(name): _escaped(item) for name, item in value.items()}
-    return [_escaped(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _escaped_name(name: str) -> str:
-    return name.replace("%", "%25").replace("$", "%24").replace(".", "%2E")
-
-
-def _unescaped(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        names = {name: name.replace("%2E", ".").replace("%24", "$").replace("%25", "%") for name in value}
-        return {names[name]: _unescaped(item) for name, item in value.items()}
-    return [_unescaped(item) for item in value] if isinstance(value, list) else value
+def _portions(all_of_them: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (all_of_them[at : at + _AT_ONCE] for at in range(0, len(all_of_them), _AT_ONCE))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+import uuid
 
 import pytest
 
@@ -123,3 +125,15 @@ def test_a_thread_that_waits_for_a_hung_server_goes_on_when_it_is_abandoned(defi
     time.sleep(0.5)
     adapter.abandon()
     assert ended.wait(4.5), "the driver's own limits end it"
+
+
+def test_much_that_has_waited_is_written_although_it_takes_longer_than_the_driver_allows_one_write(place_of, define):
+    place_of("mongodb")
+    known = json.loads(os.environ[f"AIRFLOW_CONN_{MONGO_CONN_ID.upper()}"])
+    define(**{**known, "login": None, "password": None, "extra": {"timeoutMS": 2500}})
+    adapter = adapter_for(f"mongodb@pipetrack_other||pipetrack_tests||tracking_{uuid.uuid4().hex}")
+    changes = [change_from_record({"pipeline_id": "orders", "transfer_unique_id": f"t{n}"}) for n in range(3000)]
+    adapter.apply(changes)
+    assert len(adapter.inventory("", 5000)) == 3000
+    assert adapter.history(changes[-1].record_id)
+    adapter.close()
