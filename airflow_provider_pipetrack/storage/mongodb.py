@@ -333,6 +333,8 @@ class MongoAdapter(MergingAdapter):
         except StorageError:
             raise
         except Exception as error:
+            if is_wrong_password(error):
+                self.close()  # Airflow is asked anew: its connection may have another by now
             raise explained(error, self.location, self.conn_id, self.database, self.collection) from error
 
 

@@ -54,6 +54,11 @@ def _lasting_reasons(error: Exception, text: str, database: str, collection: str
     yield wrong, f"cannot be used: {text}"
 
 
+def is_wrong_password(error: Exception) -> bool:
+    """Return whether the server does not take the user and password that a client has, or no more."""
+    return _code(error) == _WRONG_PASSWORD
+
+
 def _code(error: Exception) -> int | None:
     """Return the server's code for an error, of the first write for those of many."""
     details = getattr(error, "details", None) or {}

@@ -19,7 +19,7 @@ from airflow_provider_pipetrack.storage.clients import hook_of, import_client
 from airflow_provider_pipetrack.storage.locations import Location
 from airflow_provider_pipetrack.storage.s3_bucket import LIMITS, Bucket
 from airflow_provider_pipetrack.storage.s3_client import make_client
-from airflow_provider_pipetrack.storage.s3_errors import code_of, explained
+from airflow_provider_pipetrack.storage.s3_errors import code_of, explained, is_about_keys
 
 DEFAULT_CONN_ID = "aws_default"
 #: A run is put into one object when it is over and nothing was written for so long.
@@ -345,6 +345,8 @@ class S3Adapter(MergingAdapter):
         except StorageError:
             raise
         except Exception as error:
+            if is_about_keys(error):
+                self.close()  # Airflow is asked anew: its connection may have others by now
             raise explained(error, self.location, self.conn_id, self.bucket.bucket, self.bucket.root) from error
 
 

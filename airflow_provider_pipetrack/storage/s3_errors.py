@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from airflow_provider_pipetrack.errors import StorageError
 
 _WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "AuthFailure"}
+_OLD_KEY = {"ExpiredToken", "RequestExpired"}
 _NO_BUCKET = {"NoSuchBucket", "404"}
 _NO_RIGHT = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "301", "IllegalLocationConstraintException"}
@@ -17,6 +18,11 @@ def code_of(error: BaseException) -> str:
     """Return the code that S3 gave an error, or an empty text."""
     answer = getattr(error, "response", None)
     return str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+
+
+def is_about_keys(error: BaseException) -> bool:
+    """Return whether S3 does not take the keys that a client has, or no more."""
+    return code_of(error) in _WRONG_KEY | _OLD_KEY
 
 
 def explained(error: BaseException, location: str, conn_id: str, bucket: str, root: str) -> StorageError:
@@ -53,7 +59,7 @@ def _lasting_reasons(error: BaseException, text: str, bucket: str, root: str) ->
         ),
     )
     yield code in _WRONG_KEY, f"wrong access key ({code})"
-    yield code in {"ExpiredToken", "RequestExpired"}, "its token has expired"
+    yield code in _OLD_KEY, "its token has expired"
     yield code in _ELSEWHERE, f"the bucket {bucket!r} is in another region ({text}); set region_name in its extra"
     yield code in _TOO_LARGE, f"a record is too large for S3 ({text})"
     nobody = isinstance(error, (NoCredentialsError, PartialCredentialsError))

@@ -137,3 +137,16 @@ def test_much_that_has_waited_is_written_although_it_takes_longer_than_the_drive
     assert len(adapter.inventory("", 5000)) == 3000
     assert adapter.history(changes[-1].record_id)
     adapter.close()
+
+
+def test_a_password_that_was_changed_is_asked_for_anew(place_of):
+    from pymongo.errors import OperationFailure
+
+    adapter = place_of("mongodb").adapter()
+    adapter.apply([CHANGE])
+    first = adapter._client
+    with pytest.raises(StorageError, match="wrong user or password"), adapter._explaining():
+        raise OperationFailure("Authentication failed.", 18)
+    adapter.check()
+    assert adapter._client is not first
+    adapter.close()

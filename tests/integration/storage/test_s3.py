@@ -345,21 +345,40 @@ def test_a_key_that_the_server_does_not_know(guarded):
     assert not error.transient
 
 
-def test_a_user_without_rights(guarded):
+def test_keys_that_were_changed_in_airflow_are_taken_from_it_without_a_new_start(guarded):
+    location = parse_location_string("aws_s3@pipetrack_changing||s3://guarded/x/")
+    adapter = make_adapter(location, connections={}, adapters={})
+    with environment("pipetrack_changing", s3_connection(guarded, login="AKIAOLD", password=SECRET)):
+        with pytest.raises(StorageError, match="wrong access key"):
+            adapter.check()
+    key = key_of_a_user(guarded, "changed")
+    connection = s3_connection(guarded, login=key["AccessKeyId"], password=key["SecretAccessKey"])
+    with environment("pipetrack_changing", connection), pytest.raises(StorageError, match="its user may not use"):
+        adapter.check()
+    adapter.close()
+
+
+def key_of_a_user(port: int, name: str) -> dict:
+    """Make a user without rights and return the key."""
     import boto3
 
     # The server knows a user only after somebody may make one.
-    ask_for_rights_after(guarded, 100)
+    ask_for_rights_after(port, 100)
     iam = boto3.client(
         "iam",
         region_name="us-east-1",
-        endpoint_url=f"http://127.0.0.1:{guarded}",
+        endpoint_url=f"http://127.0.0.1:{port}",
         aws_access_key_id="AKIAROOT",
         aws_secret_access_key="x",
     )
-    iam.create_user(UserName="reader")
-    key = iam.create_access_key(UserName="reader")["AccessKey"]
-    ask_for_rights_after(guarded, 0)
+    iam.create_user(UserName=name)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    ask_for_rights_after(port, 0)
+    return key
+
+
+def test_a_user_without_rights(guarded):
+    key = key_of_a_user(guarded, "reader")
     connection = s3_connection(guarded, login=key["AccessKeyId"], password=key["SecretAccessKey"])
     with environment("pipetrack_powerless", connection):
         error = failure("aws_s3@pipetrack_powerless||s3://guarded/x/")
