@@ -223,9 +223,9 @@ class StorageAdapter:
         raise NotImplementedError(f"{type(self).__name__} cannot list its records")
 
     def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
-        """Return the records that another location lacks, by their ids in the order of their bytes.
+        """Return the records that another location lacks, in an order that the storage keeps to.
 
-        :param after: the id behind which to begin.
+        :param after: the id of the record behind which to begin.
         :param limit: how many at most; None for all.
         """
         del after, limit

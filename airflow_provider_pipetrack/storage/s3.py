@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from datetime import timedelta, timezone
 from typing import Any, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
-from airflow_provider_pipetrack.records.change import Change, Rank
+from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.rows import config_from_row, config_row
 from airflow_provider_pipetrack.storage import s3_layout as layout
@@ -28,6 +29,8 @@ QUIET = timedelta(minutes=15)
 GIVEN_UP = timedelta(days=1)
 #: Seconds after which no further run is put together; the next pass goes on.
 _TIDY = 20.0
+#: Runs that are read in one go for an inventory: all of a bucket's would neither fit into memory nor into the time.
+_RUNS = 200
 
 T = TypeVar("T")
 
@@ -54,6 +57,7 @@ class S3Adapter(MergingAdapter):
         self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._must_exist = conn_id is not None
         self._marked: set[str] = set()
+        self._order: list[tuple[str, str]] | None = None
 
     def load(self) -> None:
         """Import the hook and the driver."""
@@ -71,7 +75,7 @@ class S3Adapter(MergingAdapter):
             runs.setdefault(layout.run_of(group[0]), []).extend(group)
         objects: dict[str, bytes] = {}
         for run, group in runs.items():
-            objects.update((mark, b"") for mark in _marks(run, group) if mark not in self._marked)
+            objects.update((mark, b"") for mark in layout.marks_of(run, group) if mark not in self._marked)
             objects[f"runs/{run}/{layout.EVENTS}{layout.event_name(group)}"] = layout.written(group)
         with self._explaining():
             self.bucket.each(self._write, list(objects.items()))
@@ -118,21 +122,26 @@ class S3Adapter(MergingAdapter):
         return [record for record in found if record["record_id"] in wanted]
 
     def inventory(self, after: str, limit: int) -> list[Listed]:
-        """Return all records behind an id, in the order of the bytes of theirs."""
-        del limit  # names of objects sort otherwise than ids, so that a page costs what all of them cost
-        found = (listed for listed in layout.inventory_of(self._all_lines(self._runs())) if listed.record_id > after)
+        """Return the next records behind an id, in the order of the bytes of theirs; those of whole runs."""
+        if not after or self._order is None:  # the names of runs sort otherwise than ids
+            self._order = sorted((self._begin_of_ids(run), run) for run in self._runs())
+        left = [run for begin, run in self._order if begin > after or after.startswith(begin)]
+        found: list[Listed] = []
+        while left and len(found) < limit:
+            some, left = left[:_RUNS], left[_RUNS:]
+            found += [one for one in layout.inventory_of(self._all_lines(some)) if one.record_id > after]
         return sorted(found)
 
     def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
-        """Return the records that another location lacks."""
-        owed = {record_id: names for record_id, names in self._owed().items() if record_id > after}
-        some = set(sorted(owed)[:limit])
-        found = [{**r, "owed": owed[r["record_id"]]} for r in self._records(_runs_of(some)) if r["record_id"] in some]
-        return sorted(found, key=lambda record: str(record["record_id"]))
+        """Return the records that another location lacks, in the order of their notes."""
+        owed = self._owed(after, limit)
+        found = [{**r, "owed": owed[r["record_id"]]} for r in self._records(_runs_of(owed)) if r["record_id"] in owed]
+        return sorted(found, key=lambda record: layout.owed_folder(record["record_id"]))
 
     def count_owed(self) -> int:
         """Return how many records another location lacks."""
-        return len(self._owed())
+        with self._explaining():
+            return len({layout.folder_of_note(name) for name in self.bucket.names("owed/")})
 
     def settle(self, record: Record, owed: Sequence[str]) -> None:
         """Note which locations still lack a record, unless it has changed since it was read."""
@@ -154,10 +163,12 @@ class S3Adapter(MergingAdapter):
             ]
             self.bucket.each(lambda item: self.bucket.put(*item) if item[1] else self.bucket.delete(item[0]), done)
 
-    def _owed(self) -> dict[str, list[str]]:
-        """Return which locations lack a record, by its id."""
+    def _owed(self, after: str, limit: int | None) -> dict[str, list[str]]:
+        """Return which locations lack a record, by its id, of so many records at most."""
         with self._explaining():
-            marks = self.bucket.each(self.bucket.get, self.bucket.names("owed/"))
+            notes = (note["Name"] for note in self.bucket.behind("owed/", layout.end_of_notes(after)))
+            some = itertools.islice(itertools.groupby(notes, layout.folder_of_note), limit)
+            marks = self.bucket.each(self.bucket.get, [name for _, names in some for name in names])
         owed: dict[str, list[str]] = {}
         for mark in (json.loads(got["Content"]) for got in marks if got):
             # A chain is tried in its order, so the longer list of locations contains the shorter one.
@@ -260,6 +271,12 @@ class S3Adapter(MergingAdapter):
         with self._explaining():
             return sorted({"/".join(name.split("/")[-2:]) for name in self.bucket.names("pipelines/")})
 
+    def _begin_of_ids(self, run: str) -> str:
+        known = layout.begin_of_ids(run)
+        if known is None:
+            known = layout.begin_of_id(next((line.change.record_id for line in self._all_lines([run])), ""))
+        return known
+
     def _replace(self, name: str, body: bytes, version: str | None) -> bool:
         """Write an object in place of one version of it; return False when another process has done the same."""
         condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
@@ -348,19 +365,6 @@ class S3Adapter(MergingAdapter):
             if is_about_keys(error):
                 self.close()  # Airflow is asked anew: its connection may have others by now
             raise explained(error, self.location, self.conn_id, self.bucket.bucket, self.bucket.root) from error
-
-
-def _marks(run: str, changes: Sequence[Change]) -> set[str]:
-    """Return the names of the marks by which a run is found."""
-    marks = {f"open/{run}"}
-    for change in changes:
-        pipeline = change.columns.get("pipeline_id") or change.columns["dag_id"]
-        marks.add(f"pipelines/{layout.part(str(pipeline))}/{run}")
-        unique = change.columns.get("transfer_unique_id")
-        # What is only announced has no attempt yet that an id could mean, and is announced by the hundred.
-        if unique and (change.by != "task" or change.keys.get("start", "") >= f"{int(Rank.STARTED)}."):
-            marks.add(f"unique/{layout.part(str(unique))}/{run}")
-    return marks
 
 
 def _owed_marks(changes: Sequence[Change], owed: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -82,18 +82,22 @@ class Bucket:
 
     def list(self, folder: str) -> list[dict[str, Any]]:
         """Return all objects in a folder in the order of their names; ``Age`` is by the storage's own clock."""
-        found: list[dict[str, Any]] = []
-        after: dict[str, str] = {}
+        return [*self.behind(folder)]
+
+    def behind(self, folder: str, after: str = "") -> Iterator[dict[str, Any]]:
+        """Yield objects in a folder as :meth:`list` returns them; who has enough leaves the others unasked.
+
+        :param after: the name behind which to begin.
+        """
+        more = {"StartAfter": self.root + after} if after else {}
         while True:
-            page = self._call("list_objects_v2", Prefix=self.root + folder, **after)
+            page = self._call("list_objects_v2", Prefix=self.root + folder, **more)
             now = _server_time(page)
-            found += [
-                {"Name": item["Key"].removeprefix(self.root), "Age": now - item["LastModified"]}
-                for item in page.get("Contents", ())
-            ]
+            for item in page.get("Contents", ()):
+                yield {"Name": item["Key"].removeprefix(self.root), "Age": now - item["LastModified"]}
             if not page.get("IsTruncated"):
-                return found
-            after = {"ContinuationToken": page["NextContinuationToken"]}
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def check(self) -> None:
         """Ask for one name."""

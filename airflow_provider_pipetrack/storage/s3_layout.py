@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from airflow_provider_pipetrack.records.change import Change, Rank
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -35,6 +35,8 @@ TOGETHER = "run.ndjson"
 EVENTS = "events/"
 #: A key may have 1,024 bytes.
 _LONGEST_PART = 150
+#: Stands before the hash of a part that was cut.
+_CUT = "%~"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def part(text: str) -> str:
         written = written.replace(".", "%2E")
     if len(written) <= _LONGEST_PART:
         return written
-    return f"{written[: _LONGEST_PART - 26]}%~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return f"{written[: _LONGEST_PART - 26]}{_CUT}{digest}"
 
 
 def run_of(change: Change) -> str:
@@ -72,6 +75,32 @@ def run_of_record(record_id: str) -> str:
     return f"{part(key.dag_id)}/{part(key.run_id)}"
 
 
+def begin_of_id(record_id: str) -> str:
+    """Return what the ids of all records of a record's run begin with."""
+    return "".join(f"{written}/" for written in record_id.split("/")[:2])
+
+
+def begin_of_ids(run: str) -> str | None:
+    """Return the same for a run as :func:`run_of` names it; None for one with a name that was cut."""
+    if _CUT in run:
+        return None
+    dag_id, run_id = (unquote(text.removesuffix("%"), errors="surrogatepass") for text in run.split("/"))
+    return begin_of_id(RecordKey(dag_id, run_id, "").record_id)
+
+
+def marks_of(run: str, changes: Sequence[Change]) -> set[str]:
+    """Return the names of the marks by which a run is found."""
+    marks = {f"open/{run}"}
+    for change in changes:
+        pipeline = change.columns.get("pipeline_id") or change.columns["dag_id"]
+        marks.add(f"pipelines/{part(str(pipeline))}/{run}")
+        unique = change.columns.get("transfer_unique_id")
+        # What is only announced has no attempt yet that an id could mean, and is announced by the hundred.
+        if unique and (change.by != "task" or change.keys.get("start", "") >= f"{int(Rank.STARTED)}."):
+            marks.add(f"unique/{part(str(unique))}/{run}")
+    return marks
+
+
 def config_name(pipeline_id: str, config_hash: str = "") -> str:
     """Return the name of a configuration of a pipeline or Dag; the folder of all of them without its hash."""
     return f"configs/{part(pipeline_id)}/" + (f"{part(config_hash)}.json" if config_hash else "")
@@ -80,6 +109,16 @@ def config_name(pipeline_id: str, config_hash: str = "") -> str:
 def owed_folder(record_id: str) -> str:
     """Return where it is noted that other locations lack a record."""
     return f"owed/{run_of_record(record_id)}/{record_part(record_id)}/"
+
+
+def folder_of_note(name: str) -> str:
+    """Return the folder of a note that other locations lack a record: there is one for each record."""
+    return f"{name.rpartition('/')[0]}/"
+
+
+def end_of_notes(record_id: str) -> str:
+    """Return a name behind all notes of a record and before those of the next; empty for no record."""
+    return f"{owed_folder(record_id)}~" if record_id else ""
 
 
 def owed_mark(record_id: str, owed: Iterable[str]) -> bytes:

@@ -56,7 +56,7 @@ def differences(legs: Sequence[Leg], progress: Callable[[int], None]) -> Iterato
 def _all(leg: Leg, number: int) -> Iterator[tuple[Listed, int]]:
     after = ""
     while True:
-        page = leg.call(partial(_page, after), STEP_LIMIT, patient=True)
+        page = leg.call(partial(_page, after), STEP_LIMIT, patient=True, large=True)
         yield from ((listed, number) for listed in page)
         if len(page) < _PAGE:
             return

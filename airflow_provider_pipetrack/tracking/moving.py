@@ -109,7 +109,7 @@ class _Copy:
             lacking = [record for name, record in theirs.items() if name in newer | untold]
             # All that is known of a record, since a part would not explain it.
             told = [event for event in events if event["record_id"] in newer | untold]
-            self._taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True)
+            self._taker.call(partial(_take, lacking, told), STEP_LIMIT, patient=True, large=True)
             ours, known = _read(self._taker, record_ids, pipelines)
         self.done.records += len(theirs)
         self.done.copied += len(newer)
@@ -227,7 +227,7 @@ def _ids(leg: Leg) -> Iterator[str]:
         text = f"{leg.name} cannot list what it holds: its adapter has only the three methods"
         raise NotListedError(text)
     after = ""
-    while page := leg.call(partial(_page, after), STEP_LIMIT, patient=True):
+    while page := leg.call(partial(_page, after), STEP_LIMIT, patient=True, large=True):
         yield from page
         after = page[-1]
 
@@ -248,7 +248,7 @@ def _read(
     def read(adapter: StorageAdapter) -> tuple[list[Record], list[Event]]:
         return adapter.read_records(record_ids, pipeline_ids), adapter.histories(record_ids)
 
-    records, events = leg.call(read, STEP_LIMIT, patient=True)
+    records, events = leg.call(read, STEP_LIMIT, patient=True, large=True)
     found = {record["record_id"]: complete(record) for record in records}
     return dict(sorted(found.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass"))), events
 

@@ -408,3 +408,52 @@ def test_reconcile_puts_runs_together(place, tmp_path, at_once):
     assert [name for name in names(place.adapter()) if name.startswith("runs/")] == [
         "runs/orders_dag/manual__1/run.ndjson"
     ]
+
+
+def counted(adapter, monkeypatch, name: str) -> list[str]:
+    """Return the keys or prefixes of the requests of one kind, as they are made."""
+    asked: list[str] = []
+    call = adapter.bucket._call
+
+    def counting(kind: str, **arguments):
+        if kind == name:
+            asked.append(arguments.get("Key") or arguments["Prefix"])
+        return call(kind, **arguments)
+
+    monkeypatch.setattr(adapter.bucket, "_call", counting)
+    return asked
+
+
+def test_of_much_that_others_lack_only_the_notes_of_a_page_are_read(adapter, monkeypatch):
+    runs = [f"manual__{number:02}" for number in range(12)]
+    for run_id in runs:
+        for event in attempt(run_id=run_id)[:2]:
+            adapter.apply([event], owed=["a"])
+    read = counted(adapter, monkeypatch, "get_object")
+    assert adapter.count_owed() == 12
+    assert read == []
+    first = adapter.owed_records(limit=5)
+    assert [record["run_id"] for record in first] == runs[:5]
+    assert len([key for key in read if "/owed/" in key]) == 10
+    rest = adapter.owed_records(after=first[-1]["record_id"], limit=50)
+    assert [record["run_id"] for record in rest] == runs[5:]
+    adapter.settle_all([(record, []) for record in first])
+    assert [record["run_id"] for record in adapter.owed_records(limit=1)] == runs[5:6]
+    assert adapter.count_owed() == 7
+
+
+def test_records_are_listed_page_by_page_without_reading_all_runs(adapter, monkeypatch):
+    monkeypatch.setattr(module, "_RUNS", 2)
+    runs = ["a~b", "a b", "a-b", "a", "a.b", "ä" * 90, "é" * 90, "a/b", "a+b", "%"]
+    for run_id in runs:
+        adapter.apply([event for index in range(2) for event in attempt(index, run_id=run_id)])
+    wanted = sorted(record["record_id"] for record in adapter.read_all())
+    assert len(wanted) == 20
+    found: list[str] = []
+    while page := [listed.record_id for listed in adapter.inventory(found[-1] if found else "", 3)]:
+        assert 3 <= len(page) <= 6 or len(found) + len(page) == 20
+        found += page
+    assert found == wanted
+    read = counted(adapter, monkeypatch, "get_object")
+    adapter.inventory(found[3], 3)
+    assert len({key.split("/events/")[0] for key in read}) <= 4
