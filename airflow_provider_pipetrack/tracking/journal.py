@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import JournalError
@@ -107,8 +108,14 @@ class Slot:
             raise self._unwritable(error) from error
 
     def empty(self) -> None:
-        """Cut the slot to nothing; only when nothing waits."""
-        os.ftruncate(self._descriptor, 0)
+        """Cut the slot to nothing; only when nothing waits.
+
+        :raises JournalError: when that failed; what was acknowledged stays so.
+        """
+        try:
+            os.ftruncate(self._descriptor, 0)
+        except OSError as error:
+            raise self._unwritable(error) from error
         self.size = self._torn = 0
         self._found = None
 
@@ -116,7 +123,8 @@ class Slot:
         """Give the slot back, empty when nothing waits in it; what waits is for whoever drains it."""
         if self._descriptor >= 0:
             if self.is_done and self.size:
-                self.empty()
+                with suppress(JournalError):  # it is only larger than it need be
+                    self.empty()
             self.let_go()
 
     def let_go(self) -> None:
@@ -267,7 +275,10 @@ class Journal:
 
 
 def idle_slots(folder: Path) -> Iterator[list[Slot]]:
-    """Yield the slots without a living owner that are not empty, some at a time; each is held while it is looked at."""
+    """Yield the slots without a living owner that are not empty, some at a time; each is held while it is looked at.
+
+    :raises JournalError: when one cannot be opened or read, such as on a disk that has become read-only.
+    """
     paths = _slot_paths(folder)
     while paths:
         held: list[Slot] = []
@@ -279,6 +290,8 @@ def idle_slots(folder: Path) -> Iterator[list[Slot]]:
                     held.append(Slot(path, descriptor))
             if held:
                 yield held
+        except OSError as error:
+            raise JournalError(f"the journal in {folder} cannot be drained: {error.strerror}") from error
         finally:
             for slot in held:
                 slot.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -12,6 +13,7 @@ import pytest
 from airflow_provider_pipetrack.errors import JournalError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking import journal as journal_module
 from airflow_provider_pipetrack.tracking import reconcile as reconcile_module
 from airflow_provider_pipetrack.tracking import shared
 from airflow_provider_pipetrack.tracking.journal import Journal
@@ -390,3 +392,21 @@ def test_a_task_delivers_what_it_can_of_much_that_waits(site, at_once, steady):
     store.bring_home(1.5)
     assert not store.legs[0].is_left_alone
     assert site.waiting() < before
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EIO])
+def test_what_is_owed_comes_home_though_the_disk_of_the_journal_has_failed(site, monkeypatch, code):
+    site.shut("a")
+    first = site.store("a", "b")
+    first.write_tracking_record(RECORD)
+    left_behind = site.store("a")
+    left_behind.write_tracking_record(named("t2"))
+    first.close()
+    site.open("a")
+
+    def fail(*args, **more):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(journal_module, "take_lock", fail)
+    assert site.store("a", "b").reconcile().healed == 1
+    assert site.ids("a") == [RECORD_ID]
