@@ -189,7 +189,7 @@ class LocalFileAdapter(MergingAdapter):
 
     def _compact(self) -> None:
         """Replace the file by one with a line per record, and what else it has, unless another process is doing so."""
-        with self._locked():
+        with self._locked() as descriptor:
             if self.path.stat().st_size <= COMPACT_ABOVE:
                 return
             records, others = self._folded()
@@ -198,6 +198,8 @@ class LocalFileAdapter(MergingAdapter):
             )
             fresh = self.path.with_name(f"{self.path.name}.folding")
             with fresh.open("wb") as file:
+                # Who may write to it, such as the users of run_as_user, may so afterwards.
+                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
                 file.writelines(line + b"\n" for line in (*folded, *others))
                 file.flush()
                 os.fsync(file.fileno())

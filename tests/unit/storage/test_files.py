@@ -150,6 +150,16 @@ def test_a_large_file_is_folded_to_a_line_for_each_record(path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_who_may_write_to_a_file_may_do_so_when_it_has_been_folded(path, monkeypatch):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    path.chmod(0o664)
+    monkeypatch.setattr(local_file, "COMPACT_ABOVE", path.stat().st_size + 10)
+    adapter.apply([change("t1")])
+    assert len(path.read_text().splitlines()) == 1
+    assert path.stat().st_mode & 0o777 == 0o664
+
+
 def test_a_file_that_stays_large_is_not_folded_with_each_write(path, monkeypatch):
     adapter = made(f"local_file||{path}")
     adapter.apply([change(f"t{number}") for number in range(30)])
