@@ -165,9 +165,10 @@ class Breaker:
         self._release()
 
     def _release(self) -> None:
-        if self._probe is not None:
-            os.close(self._probe)
-            self._probe = None
+        # Taken out first: what another thread closes meanwhile may be somebody's file by then.
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            os.close(probe)
 
 
 _LIVING: weakref.WeakSet[Breaker] = weakref.WeakSet()

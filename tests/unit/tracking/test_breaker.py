@@ -199,3 +199,20 @@ def test_without_a_folder_to_write_the_breaker_never_opens(tmp_path):
     one.failed()
     assert one.may_try()
     one.succeeded()
+
+
+def test_the_right_to_try_is_given_back_once_though_two_threads_report_at_once(folder, monkeypatch):
+    one = Breaker(folder, "a")
+    one.failed()
+    over(one)
+    assert one.may_try()
+    closed, close = [], os.close
+
+    def close_slowly(descriptor):
+        closed.append(descriptor)
+        one.undecided()  # as another thread may, while this one waits for the system
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", close_slowly)
+    one.undecided()
+    assert len(closed) == 1
