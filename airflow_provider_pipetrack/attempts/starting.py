@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.attempts.errors import tracking_step
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
-from airflow_provider_pipetrack.compat import keeps_first_start, may_ask_from_threads
+from airflow_provider_pipetrack.compat import keeps_first_start, may_ask_from_threads, most_startup_reschedules
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
@@ -31,14 +31,15 @@ def goes_on(
 ) -> bool:
     """Return whether an attempt has begun before, in another process, and goes on after a deferral or a reschedule.
 
-    A task that starts in the triggerer is resumed where it begins; that it has begun is known by its record only.
+    A task that starts in the triggerer is resumed where it begins. One whose Dag is not found at first, as while its
+    file is broken, is rescheduled before it begins. That these have begun is known by their records only.
 
     :param resumed: whether Airflow resumes it after a deferral.
     """
-    if context.get("task_reschedule_count"):
-        return True
-    if not resumed or not getattr(task, "start_from_trigger", False):
-        return resumed
+    times = context.get("task_reschedule_count") or 0
+    in_doubt = getattr(task, "start_from_trigger", False) if resumed else 0 < times <= most_startup_reschedules()
+    if not in_doubt:
+        return resumed or times > 0
     record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
     return record is not None and record.get("transfer_start_timestamp") is not None
 

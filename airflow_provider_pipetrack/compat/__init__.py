@@ -55,6 +55,7 @@ from airflow_provider_pipetrack.compat.process import (
     airflow_stats,
     keep_api_of_test_runs,
     may_ask_from_threads,
+    most_startup_reschedules,
     redact,
 )
 from airflow_provider_pipetrack.compat.providers import (
@@ -102,6 +103,7 @@ __all__ = [
     "mail_notifier",
     "may_ask_from_threads",
     "may_see_health",
+    "most_startup_reschedules",
     "next_cron_date",
     "plain_constructor",
     "plugin_base",

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Seconds that Airflow's API may take to come up in a process that makes a test run.
 _API_LIMIT = 60.0
+#: Airflow's default of ``[workers] missing_dag_retries``.
+_STARTUP_RESCHEDULES = 3
 
 
 @functools.cache
@@ -21,6 +23,17 @@ def airflow_option(section: str, option: str) -> str | None:
         from airflow.configuration import conf
     value = conf.get(section, option, fallback=None)
     return None if value is None else str(value)
+
+
+def most_startup_reschedules() -> int:
+    """Return how often Airflow may reschedule a task that has not begun, since it does not find the task's Dag.
+
+    Airflow does so from 3.1.7 on. It counts these times with those that the task itself asks for.
+    """
+    try:
+        return int(airflow_option("workers", "missing_dag_retries") or _STARTUP_RESCHEDULES)
+    except ValueError:
+        return _STARTUP_RESCHEDULES
 
 
 def redact(text: str) -> str:

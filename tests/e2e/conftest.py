@@ -98,6 +98,7 @@ def running_airflow(
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(folder / "bundles"),
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+        "AIRFLOW__WORKERS__MISSING_DAG_RETRY_DELAY": "10",
     }
     with AirflowStack(home=folder / "airflow", dags=folder / "dags", env=env, parallelism=3) as stack:
         yield stack

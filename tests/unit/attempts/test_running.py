@@ -372,12 +372,17 @@ def context_of(load, try_number=1):
     return {"ti": ti, "dag": load.dag, "run_id": "r"}
 
 
-def begun_attempt(*, resumed=False, try_number=1, transfer=None, state=None, **attributes):
+def begun_attempt(*, resumed=False, rescheduled=0, try_number=1, transfer=None, state=None, run=None, **attributes):
     with DAG("d", schedule=None):
         load = TrackedOperator(task_id="a", python_callable=print, transfer=transfer or {"rollback": "x.undo"})
     for name, value in attributes.items():
         setattr(load, name, value)
-    context = {**context_of(load, try_number), "task_state_store": state}
+    context = {
+        **context_of(load, try_number),
+        "task_state_store": state,
+        "task_reschedule_count": rescheduled,
+        "dag_run": run,
+    }
     attempt = Attempt(load, context, load.pipetrack_spec, resumed=resumed)
     attempt.begin()
     return attempt
@@ -684,6 +689,30 @@ def test_a_task_that_starts_in_the_triggerer_begins_where_it_is_first_resumed(tm
     first.pause()
     assert not begun_attempt(resumed=True, start_from_trigger=True).is_first_leg
     assert not begun_attempt(resumed=True, start_from_trigger=False).is_first_leg
+
+
+def test_a_task_whose_dag_was_not_found_at_first_begins_where_it_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    first = begun_attempt(rescheduled=2)
+    assert first.is_first_leg
+    first.pause()
+    assert not begun_attempt(rescheduled=3).is_first_leg
+    assert begun_attempt(rescheduled=3, try_number=2).is_first_leg
+    assert not begun_attempt(rescheduled=4, try_number=3).is_first_leg, "Airflow puts no task off so often"
+
+
+def test_a_task_whose_dag_was_not_found_at_first_is_refused_and_skipped_as_any_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    run = SimpleNamespace(run_type="backfill")
+    with pytest.raises(AirflowSkipException, match="this run is a backfill"):
+        begun_attempt(rescheduled=1, transfer={"can_access_historical_data": False}, run=run)
+    calls, state = [], States()
+    make_rollback(calls, state).owe()
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append("undone"))
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="a", transfer={"rollback": "x.undo"})
+    load.execute({**context_of(load, try_number=2), "task_state_store": state, "task_reschedule_count": 1})
+    assert calls == ["undone"]
 
 
 def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
