@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.attempts.binding import Spec
+    from airflow_provider_pipetrack.config import StageTransfer
 
 
 def find_function(spec: Spec, name: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -27,15 +28,27 @@ def find_function(spec: Spec, name: str | Callable[..., Any]) -> Callable[..., A
 def call_user_function(spec: Spec, name: str | Callable[..., Any], given: Mapping[str, Any]) -> Any:
     """Call a user's function with what its parameters ask for by name.
 
-    Offered are ``given``, the transfer's ``operator_args``, and everything of ``given["context"]``. A function with
-    ``**kwargs`` gets it all.
+    Offered are ``given``, the transfer's arguments as its task has them, and everything of ``given["context"]``. A
+    function with ``**kwargs`` gets it all.
 
     :raises TypeError: when the function needs a parameter that is not offered.
     """
     function = find_function(spec, name)
     context = given.get("context") or {}
-    offered = {**context, **dict(spec.transfer.operator_args or {}), **given}
+    offered = {**context, **_task_arguments(spec.transfer, context.get("task")), **given}
     return function(**arguments_for(function, offered))
+
+
+def _task_arguments(transfer: StageTransfer, task: Any) -> dict[str, Any]:
+    """Return the arguments of a transfer's operator or function: templates rendered, those of its index included.
+
+    :param task: the task as it runs; None where it is not at hand.
+    """
+    arguments = dict(transfer.operator_args or {})
+    if transfer.operator:
+        rendered = {*arguments, *(transfer.expand or ())}.intersection(getattr(task, "template_fields", ()))
+        return {**arguments, **{name: getattr(task, name) for name in rendered}}
+    return {**arguments, **(getattr(task, "op_kwargs", None) or {})}
 
 
 def arguments_for(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from airflow_provider_pipetrack import TrackingStore, build_dag
+from airflow_provider_pipetrack.records.change import utc_now
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
@@ -23,6 +24,14 @@ def load(country):
 
 def fails():
     raise ValueError("the source is gone")
+
+
+def fills(table, country):
+    raise ValueError(f"{table} is full")
+
+
+def empties(table, country, ds):
+    raise ValueError(f"{country} in {table} cannot be undone")
 
 
 def check(source_stage, target_stage, audit_config):
@@ -49,6 +58,13 @@ defaults: {max_retry_attempts: 0, audit_enabled: false, can_process_be_paralleli
 stage_transfers:
   - {name: first, python_callable: fails}
   - {name: second}
+"""
+UNDONE = """
+user_functions: functions.py
+defaults: {max_retry_attempts: 0, audit_enabled: false}
+stage_transfers:
+  - {name: load, python_callable: fills, operator_args: {table: "orders_{{ ds }}"}, expand: {country: [de, fr]}, rollback: empties}
+  - {name: plain, python_callable: fills, operator_args: {table: "orders_{{ ds }}", country: uk}, rollback: empties}
 """
 
 
@@ -114,3 +130,12 @@ def test_a_failure_before_somebody_elses_turn_is_the_runs(ran):
         ("pipeline_done", -1): "upstream_failed",
     }
     assert state == "failed"
+
+
+def test_a_rollback_gets_the_arguments_that_the_attempt_had(ran):
+    _, _, records = ran("undone", UNDONE)
+    table = f"orders_{utc_now():%Y-%m-%d}"
+    for place, country in ((("load", 0), "de"), (("load", 1), "fr"), (("plain", -1), "uk")):
+        record = records[place]
+        assert record["error_message"] == f"ValueError: {table} is full"
+        assert record["decision"] == f"rollback failed and is owed: ValueError: {country} in {table} cannot be undone"

@@ -57,6 +57,20 @@ def test_operator_args_are_offered_too():
     )
 
 
+def test_a_function_gets_arguments_as_the_task_has_them():
+    by_function = Spec(StageTransfer(name="a", operator_args={"table": "orders_{{ ds_nodash }}", "top": 3}), "p")
+    runs = SimpleNamespace(op_kwargs={"table": "orders_20260101", "top": 3, "country": "de"})
+    asks = lambda table, top, country: (table, top, country)  # noqa: E731
+    assert call_user_function(by_function, asks, {"context": {"task": runs}}) == ("orders_20260101", 3, "de")
+    arguments = {"bash_command": "load {{ ds }}", "cwd": "/data"}
+    mapped = {"operator": "x.BashOperator", "operator_args": arguments, "expand": {"env": [{"COUNTRY": "de"}]}}
+    by_operator = Spec(StageTransfer(name="a", **mapped), "p")
+    runs = BashOperator(task_id="a", bash_command="load 2026-01-01", cwd="/data", env={"COUNTRY": "de"})
+    asks = lambda bash_command, env, cwd: (bash_command, env, cwd)  # noqa: E731
+    told = call_user_function(by_operator, asks, {"context": {"task": runs}})
+    assert told == ("load 2026-01-01", {"COUNTRY": "de"}, "/data")
+
+
 def test_a_function_that_hangs_is_left_behind():
     never = threading.Event()
     with pytest.raises(TimeLimitError, match=r"the counts function has not returned within 0\.05 s"):
