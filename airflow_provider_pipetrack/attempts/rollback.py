@@ -14,7 +14,7 @@ from airflow_provider_pipetrack.attempts.state import recall, remember
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.compat import task_states
-from airflow_provider_pipetrack.tracking.describe import COMPLETED
+from airflow_provider_pipetrack.tracking.describe import COMPLETED, FAILED
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.records.key import RecordKey
@@ -34,7 +34,8 @@ class Rollback:
 
     An attempt that has begun owes a rollback until it completes or is rolled back. What is owed is kept in Airflow's
     task state store with the attempt's number, where Airflow has one (3.3 and later); elsewhere the record of the
-    attempt before says it. What is unknown is paid, since rollback functions are idempotent.
+    attempt before says it. What is unknown is paid, since rollback functions are idempotent. So is what an attempt has
+    loaded that Airflow fails behind its end, as when its result cannot be an XCom.
     """
 
     def __init__(self, spec: Spec, context: Mapping[str, Any], task: Any, key: RecordKey, store: TrackingStore) -> None:
@@ -85,6 +86,10 @@ class Rollback:
         if self.wanted:
             self._remember(owed=True)
             self._owing = True
+
+    def owe_after_all(self) -> None:
+        """Owe for this attempt, which had settled and which Airflow has failed; its record tells the next one."""
+        self._owing = self.wanted
 
     def still_owe(self) -> None:
         """Owe what the attempt owed before it was deferred or rescheduled, in another process."""
@@ -150,20 +155,31 @@ class Rollback:
         known = recall(self.context, _STATE_KEY)
         if known is None:
             return not self._was_settled()
-        return bool(known.get("owed", True)) and known.get("attempt") != self.key.attempt
+        if known.get("attempt") == self.key.attempt:
+            return False
+        return bool(known.get("owed", True)) or self._has_failed_after_all()
 
     def _was_settled(self) -> bool:
         """Return whether the record of the attempt before says, by its own task's word, that nothing is owed."""
-        before = replace(self.key, attempt=self.key.attempt - 1)
-        try:
-            record = self.store.read_record(before.record_id, pipeline_ids(self.spec, self.key.dag_id))
-        except Exception as error:  # noqa: BLE001  not to know is an answer too
-            log.warning("The record of %s cannot be read: %s", before.record_id, error)
-            record = None
+        record = self._record_before()
         if record is None or record.get("closed_by") != "task":
             return False
         reasons = str(record.get("decision") or "").split("; ")
         return record["transfer_status"] == COMPLETED or not {_ROLLED_BACK, _NOTHING_LOADED}.isdisjoint(reasons)
+
+    def _has_failed_after_all(self) -> bool:
+        """Return whether the attempt before has begun, and Airflow failed it when it had settled."""
+        record = self._record_before() or {}
+        has_begun = record.get("transfer_start_timestamp") is not None
+        return has_begun and record.get("transfer_status") == FAILED and record.get("closed_by") != "task"
+
+    def _record_before(self) -> Mapping[str, Any] | None:
+        before = replace(self.key, attempt=self.key.attempt - 1)
+        try:
+            return self.store.read_record(before.record_id, pipeline_ids(self.spec, self.key.dag_id))
+        except Exception as error:  # noqa: BLE001  not to know is an answer too
+            log.warning("The record of %s cannot be read: %s", before.record_id, error)
+            return None
 
     def _remember(self, *, owed: bool) -> None:
         remember(self.context, _STATE_KEY, {"owed": owed, "attempt": self.key.attempt})

@@ -127,6 +127,8 @@ def _write(
         decision = ROLLBACK_OWED
     message = _LOST if lost else error_of(context)
     if attempt is not None and status == FAILED:
+        if attempt.end is not None:
+            attempt.rollback.owe_after_all()
         # It has begun, so that there is something to undo, and Airflow may fail it without an error.
         owed = ROLLBACK_OWED if attempt.rollback.is_owed else None
         decision, message = "; ".join(filter(None, (decision, owed))) or None, message or _GIVEN_UP

@@ -28,7 +28,9 @@ from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.errors import TrackingUnavailableError
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
+from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
+from airflow_provider_pipetrack.callbacks.task import record_retry
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.notifications import alerts
@@ -590,6 +592,29 @@ def test_without_a_task_state_the_record_of_the_attempt_before_says_what_is_owed
     calls.clear()
     said = begun_attempt(try_number=len(ends) + 1).rollback.pay_debt()
     assert (said, bool(calls)) == ("rolled back the previous attempt first" if pays else None, pays)
+
+
+@pytest.mark.parametrize("by_airflow", [True, False], ids=["supervisor lost", "result no XCom"])
+@pytest.mark.parametrize("keeps", [True, False], ids=["task state", "no task state"])
+def test_what_an_attempt_has_loaded_is_undone_where_airflow_fails_it_behind_its_end(
+    tmp_path, monkeypatch, keeps, by_airflow
+):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    calls, state = [], States() if keeps else None
+    monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append(1))
+    first = begun_attempt(state=state)
+    first.rollback.owe()
+    first.complete(object())
+    first.ti.state, error = (None, None) if by_airflow else ("up_for_retry", TypeError("cannot be serialized"))
+    if by_airflow:
+        first.task._pipetrack_attempt = None  # the dag processor has another one
+    else:
+        first.task._pipetrack_attempt = first
+    record_retry({**first.context, "exception": error})
+    said = store_for(first.spec).read_record(first.key.record_id)["decision"]
+    assert said == ("Airflow retries" if by_airflow else f"Airflow retries; {verdicts.ROLLBACK_OWED}")
+    second = begun_attempt(state=state, try_number=2)
+    assert (second.rollback.pay_debt(), calls) == ("rolled back the previous attempt first", [1])
 
 
 def test_a_debt_is_paid_where_its_rollback_failed_or_no_record_can_be_read(tmp_path, monkeypatch):
