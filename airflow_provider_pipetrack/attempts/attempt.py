@@ -138,7 +138,7 @@ class Attempt:
         """
         ended = utc_now()
         self._user_code_is_over()
-        self._recall_counts()
+        self._recall()
         counts = self._counts(result)
         verdict = counting.judge(counts, can_partial_data_be_collected=self.spec.transfer.can_partial_data_be_collected)
         if not verdict.accepted:
@@ -162,13 +162,14 @@ class Attempt:
         """Undo what can be undone and record that the attempt failed."""
         ended = utc_now()
         self._user_code_is_over()
-        self._recall_counts()
+        self._recall()
         self._fail(error, ended, counting.reported(), None)
 
     def skip(self, error: BaseException) -> None:
         """Record that user code chose to skip."""
         ended = utc_now()
         self._user_code_is_over()
+        self._recall()
         reason = str(error).strip()
         said = f"{SKIPPED}: {reason}" if reason else SKIPPED
         decision = f"{said}; {self.decision}" if self.decision else said
@@ -178,7 +179,7 @@ class Attempt:
     def pause(self) -> None:
         """Leave the attempt open: it was deferred or rescheduled and goes on in another process."""
         self._user_code_is_over()
-        counting.keep(self.context, self.key.attempt, went_on=self._went_on)
+        counting.keep(self.context, self.key.attempt, self.decision, went_on=self._went_on)
         with tracking_step("deliver the start record"):
             self.store.flush()
         self.is_over()
@@ -295,11 +296,12 @@ class Attempt:
             },
         )
 
-    def _recall_counts(self) -> None:
-        """Add what was reported in earlier processes: Airflow is asked at the end, and not each time a sensor looks."""
+    def _recall(self) -> None:
+        """Add what was said in earlier processes: Airflow is asked at the end, and not each time a sensor looks."""
         if self._went_on and not self._is_orphan():
             with tracking_step("go on with the counts"):
-                counting.restore(self.context, self.key.attempt)
+                before = counting.restore(self.context, self.key.attempt)
+                self.decision = "; ".join(filter(None, (before, self.decision))) or None
 
     def _counts(self, result: Any) -> counting.Counts:
         try:

@@ -76,23 +76,30 @@ def forget() -> None:
     _reported = Counts()
 
 
-def keep(context: Mapping[str, Any], attempt: int, *, went_on: bool) -> None:
-    """Keep what was reported for the process in which the attempt goes on, where Airflow can (3.3 and later).
+def keep(context: Mapping[str, Any], attempt: int, decision: str | None, *, went_on: bool) -> None:
+    """Keep what was reported and decided for the process in which the attempt goes on, where Airflow can (from 3.3 on).
 
+    :param decision: the reasons for the record so far.
     :param went_on: whether the attempt has begun in an earlier process, which may have kept something.
     """
-    if _reported.known:
-        if went_on:
-            restore(context, attempt)
-        remember(context, _STATE_KEY, {**vars(_reported), "attempt": attempt})
+    if _reported.known or decision:
+        before = restore(context, attempt) if went_on else None
+        decision = "; ".join(filter(None, (before, decision))) or None
+        remember(context, _STATE_KEY, {**vars(_reported), "decision": decision, "attempt": attempt})
 
 
-def restore(context: Mapping[str, Any], attempt: int) -> None:
-    """Add what the attempt had reported before it was deferred or rescheduled; what was reported since counts more."""
+def restore(context: Mapping[str, Any], attempt: int) -> str | None:
+    """Add what the attempt had reported before it was deferred or rescheduled; what was reported since counts more.
+
+    :return: the reasons for the record that it had then.
+    """
     kept, since = recall(context, _STATE_KEY) or {}, _reported
-    if kept.get("attempt") == attempt:
-        report(records_succeeded=kept.get(SUCCEEDED), records_failed=kept.get(FAILED))
-        report(**vars(since))
+    if kept.get("attempt") != attempt:
+        return None
+    report(records_succeeded=kept.get(SUCCEEDED), records_failed=kept.get(FAILED))
+    report(**vars(since))
+    decision: str | None = kept.get("decision")
+    return decision
 
 
 def reported() -> Counts:

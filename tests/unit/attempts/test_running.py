@@ -700,6 +700,28 @@ def test_a_sensor_that_reports_nothing_asks_airflow_for_no_counts_each_time_it_l
     assert asked == ["pipetrack_counts"]
 
 
+@pytest.mark.parametrize("way", ["deferred", "rescheduled"])
+def test_what_was_decided_before_a_deferral_or_a_reschedule_stands_in_the_record(tmp_path, monkeypatch, way):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    later = {"resumed": True} if way == "deferred" else {"rescheduled": 9}
+    state = States()
+    first = begun_attempt(state=state)
+    first.note("upstream 'extract' was set to success by hand")
+    first.pause()
+    begun_attempt(state=state, **later).pause()
+    second = begun_attempt(state=state, **later)
+    report(records_succeeded=1, records_failed=0)
+    second.pause()
+    third = begun_attempt(state=state, **later)
+    third.complete(None)
+    assert third.end.columns["decision"] == "upstream 'extract' was set to success by hand"
+    assert third.end.columns["records_succeeded"] == 1
+    skipped = begun_attempt(state=state, **later)
+    skipped.skip(AirflowSkipException("nothing new"))
+    assert skipped.end.columns["decision"] == "skipped: nothing new; upstream 'extract' was set to success by hand"
+    assert counts_of(begun_attempt(state=state, try_number=2, **later)) == (None, None)
+
+
 def test_a_counts_function_that_blocks_costs_the_counts_only(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(attempt_module, "COUNTS_LIMIT", 0.05)
