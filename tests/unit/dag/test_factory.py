@@ -252,6 +252,34 @@ def test_nothing_is_said_of_what_a_mistake_leaves_open(tmp_path, rows, said):
     assert [line for line in said_of(path) if line != known or "BASH" in rows] == said
 
 
+BRANCHES = "airflow.providers.standard.operators."
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "audited", "refused"),
+    [
+        ("python.BranchPythonOperator", "{python_callable: builtins.print}", "", True),
+        ("python.BranchPythonOperator", "{python_callable: builtins.print}", ", audit_enabled: false", False),
+        ("python.ShortCircuitOperator", "{python_callable: builtins.print}", "", False),
+        ("latest_only.LatestOnlyOperator", "{}", "", False),
+    ],
+)
+def test_a_branch_has_no_audit_between_it_and_what_it_chooses(operator, arguments, audited, refused):
+    row = f"{{name: a, operator: {BRANCHES}{operator}, operator_args: {arguments}{audited}}}"
+    text = f"stage_transfers:\n  - {row}\n  - {{name: b, depends_on: [a]}}\n"
+    if not refused:
+        assert dag_of(text).task_ids
+        return
+    with pytest.raises(ConfigError) as raised:
+        dag_of(text)
+    (problem,) = raised.value.problems
+    assert (problem.line, problem.key) == (2, "stage_transfers[0].audit_enabled")
+    assert problem.message == (
+        "BranchPythonOperator chooses among the tasks right behind it, and there is only its audit, so that all would "
+        "be skipped; write audit_enabled: false"
+    )
+
+
 def test_a_circle_is_named_with_its_place():
     with pytest.raises(ConfigError) as raised:
         dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
