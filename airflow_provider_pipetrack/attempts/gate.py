@@ -13,6 +13,8 @@ from airflow_provider_pipetrack.compat import AirflowFailException, task_states
 
 #: XCom key under which transfers and audits say how they ended.
 XCOM_KEY = "pipetrack"
+#: States of the indexes of a mapped transfer that is complete.
+_ENDED_WELL = {"success", "skipped", "removed"}
 
 
 def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
@@ -94,7 +96,9 @@ def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | Non
     if partial:
         return f"delivered partial data ({partial[0].get('decision') or 'some records failed'})"
     if answers:
-        return None
+        # Where a trigger rule lets a task start all the same, what failed has said nothing.
+        is_whole = not said.is_several(upstream) or said.states(upstream) <= _ENDED_WELL
+        return None if is_whole else "has not completed in all of its indexes"
     found = said.states(upstream)
     if found <= {"success"} and found:
         notes.append(f"upstream {upstream!r} was set to success by hand")

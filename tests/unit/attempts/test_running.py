@@ -149,10 +149,27 @@ def test_an_upstream_must_be_complete_where_that_is_required(dag, answers, refus
         check_upstreams(task, context(**answers))
 
 
-def test_one_partial_index_of_a_mapped_upstream_is_enough_to_refuse(dag):
+def test_one_partial_index_of_a_mapped_upstream_is_enough_to_refuse(dag, monkeypatch):
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: {"mapped_0": "success", "mapped_1": "success"})
     with pytest.raises(AirflowFailException, match="upstream 'mapped' delivered partial data"):
         check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, PARTIAL]))
     assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, WHOLE])) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "refused"),
+    [("failed", True), ("upstream_failed", True), ("running", True), ("skipped", False), ("removed", False)],
+)
+def test_an_index_that_has_not_completed_is_enough_to_refuse_whatever_the_trigger_rule(
+    dag, monkeypatch, other, refused
+):
+    states = {"mapped_0": "success", "mapped_1": other, "last": "running"}
+    monkeypatch.setattr(gate, "task_states", lambda dag_id, run_id: states)
+    if not refused:
+        assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE])) is None
+        return
+    with pytest.raises(AirflowFailException, match="upstream 'mapped' has not completed in all of its indexes"):
+        check_upstreams(dag.get_task("last"), context(mapped=[WHOLE]))
 
 
 @pytest.mark.parametrize(
