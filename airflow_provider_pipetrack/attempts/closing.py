@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         silent.update(silent_among(store.legs, reading.unreachable))
         missing = task_ids - {r["task_id"] for r in records}
         mapped = [name for name in sorted(task_ids) if is_counted_at_the_end(binding.specs[name], dag, name)]
-        if not missing and not mapped and not any(map(is_open, records)):
+        gone = [r for r in reading.records if r["task_id"] not in binding.specs and _is_kept_in(store, r)]
+        if not missing and not mapped and not any(map(is_open, [*records, *gone])):
             continue
         if states is None:
             states = task_states(dag.dag_id, run_id)
@@ -141,6 +143,10 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         store.submit([*changes, *found, *counted], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])
+        removed = [r for r in gone if state_of(r["task_id"], r["map_index"], states) == "removed"]
+        if removed:
+            keep_closed(store, closed_by_airflow(store, replace(reading, records=removed), states, by="dag callback"))
+            store.flush()
     if not silent:
         for folder in {store.journal_folder for store, _ in _stores(binding)}:
             forget_run(folder, dag.dag_id, run_id)
@@ -242,17 +248,20 @@ def _close_run(
     return keep_closed(store, closed_by_airflow(store, store.read_run(dag_id, run_id, known), states))
 
 
-def closed_by_airflow(store: TrackingStore, reading: Reading, states: Mapping[str, str | None]) -> list[Change]:
-    """Return the ends of the attempts of a run that still goes on, of which Airflow has decided.
+def closed_by_airflow(
+    store: TrackingStore, reading: Reading, states: Mapping[str, str | None], *, by: str = "reconcile"
+) -> list[Change]:
+    """Return the ends of the attempts of a run of which Airflow has decided, whether it still goes on or not.
 
     :param reading: the records of the run.
     :param states: Airflow's states of its tasks.
+    :param by: who closes.
     """
     return list(
         closing_changes(
             reading.records,
             states,
-            by="reconcile",
+            by=by,
             run_ended=False,
             is_whole=not reading.unreachable,
             owes_rollback=partial(_owes_rollback, store),
@@ -286,6 +295,11 @@ def _tell(binding: Binding, changes: Iterable[Change]) -> None:
             spec = binding.specs[columns["task_id"]]
             begun = columns.get("transfer_start_timestamp") is not None
             tell_failed(spec, columns, owes_rollback=bool(spec.transfer.rollback) and begun)
+
+
+def _is_kept_in(store: TrackingStore, record: Mapping[str, Any]) -> bool:
+    """Return whether a store is that of a record whose task the Dag no longer has, and so does not say it."""
+    return list(record.get("tracking_location") or ()) == store.shown_locations
 
 
 def _is_final_failure(columns: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from airflow_provider_pipetrack.notifications.message import compose
 from airflow_provider_pipetrack.notifications.targets import AlertKind
 from airflow_provider_pipetrack.records.change import Authority, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
-from airflow_provider_pipetrack.records.openness import is_stale
+from airflow_provider_pipetrack.records.openness import is_open, is_stale
 from airflow_provider_pipetrack.records.queries.catalog import NEWEST_RECORDS
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking import pool as stores
@@ -544,6 +544,21 @@ def test_one_that_failed_before_it_began_is_closed_and_told_and_counts_when_it_r
     assert len(list((settings.alerts_dir() / "waiting").glob("*.json"))) == 1
     write(made, end_change(started(dag_id="d"), Outcome("completed", records_succeeded=5), by="task"))
     assert (the(made)["transfer_status"], the(made)["records_succeeded"]) == ("completed", 5)
+
+
+def test_what_was_taken_out_of_the_dag_while_its_run_went_on_is_closed_at_the_end(away):
+    dag, made, _, states = away
+    states.return_value = {"load": "success", "old": "removed", "by_hand": "success"}
+    for name in ("old", "by_hand"):
+        described = Described(StageTransfer(name=name), Content("p"), locations=made.shown_locations)
+        write(made, pending_change(described, RecordKey("d", "r", name)))
+    write(made, pending_change(Described(StageTransfer(name="old"), Content("p")), RecordKey("d", "r", "old", 1)))
+    closing.close_open_records(dag, "r", "success")
+    record = the(made, "old")
+    assert (record["transfer_status"], record["decision"]) == ("pending", "removed from the Dag")
+    assert record["closed_by"] == "dag callback"
+    assert is_open(the(made, "by_hand")), "whoever wrote it knows"
+    assert is_open(the(made, "old", map_index=1)), "it is kept elsewhere"
 
 
 def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(store):
