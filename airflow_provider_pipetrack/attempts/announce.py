@@ -13,6 +13,7 @@ from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.attempts.binding import Spec, binding_of, is_mapped
 from airflow_provider_pipetrack.attempts.content import describe_announced
 from airflow_provider_pipetrack.attempts.stores import store_for
+from airflow_provider_pipetrack.compat import is_temporary
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import DISABLED
@@ -37,7 +38,7 @@ def announce_run(store: TrackingStore, dag: Any, context: Mapping[str, Any], *, 
     """
     run_id = context["run_id"]
     marker = _marker(dag.dag_id, run_id)
-    if marker.exists():
+    if marker.exists() or is_temporary(run_id):  # whose other tasks never run
         return
     by_store: dict[int, tuple[TrackingStore, list[Change]]] = {id(store): (store, [])}
     for name, spec in binding_of(dag).specs.items():

@@ -1,4 +1,4 @@
-"""Dags: the one that is being written, its edges, dates and deadlines, its serialized form."""
+"""Dags: the one that is being written, its edges, dates, deadlines and runs, its serialized form."""
 
 from __future__ import annotations
 
@@ -79,6 +79,11 @@ def deadline_alert(interval: timedelta, callback: str, kwargs: Mapping[str, Any]
         interval=interval,
         callback=sdk.AsyncCallback(callback, kwargs=dict(kwargs)),
     )
+
+
+def is_temporary(run_id: str) -> bool:
+    """Return whether a run was made by ``airflow tasks test`` for its one task; Airflow deletes it afterwards."""
+    return run_id.startswith("__airflow_temporary_run_")
 
 
 def keeps_dags() -> bool:

@@ -6,6 +6,7 @@ import os
 from typing import ClassVar
 
 import pytest
+from airflow.cli.commands import task_command
 
 from airflow_provider_pipetrack import PipelineConfig, build_dag, settings
 from airflow_provider_pipetrack.attempts import announce
@@ -57,6 +58,11 @@ def test_every_transfer_of_a_run_is_announced_once_on_a_host(dag, monkeypatch, t
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "another host"))
     start(dag)
     assert Noting.writes == [announced(), announced("r2"), announced()], "another host cannot know"
+
+
+def test_a_run_that_airflow_makes_to_test_one_task_announces_no_others(dag):
+    start(dag, task_command._generate_temporary_run_id())
+    assert Noting.writes == []
 
 
 def test_marks_of_runs_that_are_long_over_are_swept(dag, monkeypatch):
