@@ -37,7 +37,7 @@ class AuditSettings(Model):
     function: StrictStr | None = None
     """Function of `user_functions`, or a dotted path. Default: `execute_audit` of `user_functions`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Handed to the function as `audit_config`."""
+    """Handed to the function as `audit_config`; texts may be templates."""
     on_mismatch: Literal["fail", "warn"] = "fail"
     """`fail` stops what comes after; `warn` records the mismatch, or that nothing was decided in time, and goes on."""
     mode: Literal["poke", "reschedule"] = "poke"

@@ -62,7 +62,7 @@ class AuditSensor(BaseSensorOperator):
         pipeline file.
     :param function: what audits: a callable, or the name of a function as in a pipeline file; it gets
         ``source_stage``, ``target_stage`` and ``audit_config``. Without one the audit passes at once with a warning.
-    :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``.
+    :param audit_config: handed to the function; merged over the transfer's ``audit_metadata``. Texts may be templates.
     :param on_mismatch: ``fail`` (default) or ``warn``: record that it mismatched, or was still pending when
         ``timeout`` was over, and go on.
 
@@ -101,6 +101,7 @@ class AuditSensor(BaseSensorOperator):
         self.function = function
         self.on_mismatch = on_mismatch
         self.audit_config = dict(audit_config or {})
+        self._rendered: Mapping[str, Any] | None = None
         self._undecided: Finding | None = None
         #: Whether this process has found that the data is wrong.
         self.found_mismatch = False
@@ -207,7 +208,7 @@ class AuditSensor(BaseSensorOperator):
                 function,
                 source_stage=record.get("stage_i_details") or "",
                 target_stage=record.get("stage_i_plus_1_details") or "",
-                audit_config=self._config(),
+                audit_config=self._rendered_config(context),
                 context=context,
             )
         except (AirflowException, AuditError) as error:
@@ -222,9 +223,18 @@ class AuditSensor(BaseSensorOperator):
             raise
 
     def _config(self) -> dict[str, Any]:
+        return {**(self._written() if self._rendered is None else self._rendered), **self.audit_config}
+
+    def _rendered_config(self, context: Any) -> dict[str, Any]:
+        """Return what the function is given; Airflow itself has rendered the templates of ``audit_config`` only."""
+        if self._rendered is None:
+            self._rendered = self.render_template(self._written(), context)
+        return self._config()
+
+    def _written(self) -> dict[str, Any]:
         transfer = self.pipetrack_spec.transfer
         configured = dict(transfer.audit.config or {}) if transfer.audit else {}
-        return {**dict(transfer.audit_metadata or {}), **configured, **self.audit_config}
+        return {**dict(transfer.audit_metadata or {}), **configured}
 
     def _pass_unchecked(self, context: Any) -> PokeReturnValue:
         log.warning(

@@ -48,8 +48,8 @@ stage_transfers:
     python_callable: load
     expand: {country: [de, %s]}
     audit_enabled: true
-    audit_metadata: {table: orders, column: id, rows: 0}
-    audit: {function: check, config: {column: amount}}
+    audit_metadata: {table: "orders_{{ ds }}", column: id, rows: 0}
+    audit: {function: check, config: {column: amount, only: ["day = '{{ ds }}'"]}}
   - {name: publish, transfer_order_number: 2}
 """
 TURNS = """
@@ -100,8 +100,10 @@ def test_one_audit_follows_all_indexes_and_its_result_stands_in_the_record_of_ea
         found = record["audit_metadata"]
         assert (record["transfer_status"], record["audit_result"], found["times"]) == ("completed", "matched", 1)
         # What the file fills is the base of what the function is asked, and of its results.
-        assert found["asked"] == {"table": "orders", "column": "amount", "rows": 0}
-        assert (found["table"], found["column"], found["rows"]) == ("orders", "amount", 5)
+        day = f"{utc_now():%Y-%m-%d}"
+        table, only = f"orders_{day}", [f"day = '{day}'"]
+        assert found["asked"] == {"table": table, "column": "amount", "rows": 0, "only": only}
+        assert (found["table"], found["column"], found["rows"], found["only"]) == (table, "amount", 5, only)
 
 
 def test_an_index_that_fails_stops_the_audit_and_what_comes_behind(ran):
