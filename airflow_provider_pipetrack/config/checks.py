@@ -76,13 +76,16 @@ class Checker:
             self.problems.append(problem)
 
     def prepare(self) -> Any:
-        """Return the file's data with defaults merged and every transfer named."""
+        """Return the file's data with defaults merged, and every transfer with its name and owner."""
         data = self.document.data
         if not isinstance(data, dict) or not isinstance(data.get("stage_transfers"), list):
             return data
         defaults = self._defaults(data.get("defaults"))
         rows = [merge_defaults(defaults, row) if isinstance(row, dict) else row for row in data["stage_transfers"]]
+        owner = _default_owner(data)
         for row in rows:
+            if owner and isinstance(row, dict) and row.get("transfer_process_owner_name", "") == "":
+                row["transfer_process_owner_name"] = owner
             # Not `not`: YAML reads `name: off` as false, and that is a mistake to be named.
             if isinstance(row, dict) and row.get("name") in (None, ""):
                 row["name"] = _computed_name(row)
@@ -350,6 +353,14 @@ def _owner(name: str, names: Mapping[str, Any]) -> Any:
     """Return the name of the transfer whose audit or turn would be called ``name``, or None."""
     stems = (name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix))
     return next((names[stem] for stem in stems if stem in names), None)
+
+
+def _default_owner(data: Mapping[str, Any]) -> str | None:
+    """Return the owner of the tasks that name none, whom their records name, too."""
+    settings = data.get("dag")
+    arguments = settings.get("default_args") if isinstance(settings, dict) else None
+    owner = arguments.get("owner") if isinstance(arguments, dict) else None
+    return owner if isinstance(owner, str) else None
 
 
 def _computed_name(row: Row) -> str:

@@ -105,7 +105,7 @@ class StageTransfer(Model):
     """Base of the audit's configuration; the audit's results are merged over it."""
 
     transfer_process_owner_name: StrictStr = ""
-    """Who is responsible; the task's owner."""
+    """Who is responsible; the task's owner. Default: `owner` of `dag.default_args`."""
     transfer_process_email_alerts: tuple[MailAddress, ...] = ()
     """Mail addresses that are told when it fails, its audit finds a mismatch, or it takes too long."""
 

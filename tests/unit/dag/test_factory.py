@@ -406,6 +406,14 @@ def test_durations_and_dates_of_tasks_are_written_as_everywhere():
     assert task.owner == dag.get_task("a__audit").owner == "ann"
 
 
+def test_the_owner_by_default_of_the_dag_is_that_of_the_records():
+    text = "dag: {default_args: {owner: ann}}\nstage_transfers: [{name: a}, {name: b, transfer_process_owner_name: bob}]\n"
+    dag = dag_of(text)
+    assert {name: dag.get_task(name).owner for name in ("a", "b", "a__audit")} == {"a": "ann", "b": "bob", "a__audit": "ann"}
+    specs = binding_of(dag).specs
+    assert [specs[name].transfer.transfer_process_owner_name for name in ("a", "b")] == ["ann", "bob"]
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
