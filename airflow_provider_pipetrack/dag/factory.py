@@ -169,12 +169,13 @@ class _Factory:
         mapped = self._mapped_arguments(transfer) if transfer.expand else {}
         if mapped:
             return tracked(operator).partial(**arguments).expand(**mapped)
+        task = tracked(operator)(**arguments)
         asset = self.assets.get(transfer.name)
         if asset is not None and not transfer.audit_enabled:
             binding_of(self.dag).assets[transfer.name] = asset.uri
             if asset.is_declared:
-                arguments["outlets"] = [Asset(asset.uri)]
-        return tracked(operator)(**arguments)
+                task.outlets = [*task.outlets, Asset(asset.uri)]  # an operator may have its own
+        return task
 
     def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
         """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""

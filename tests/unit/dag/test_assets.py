@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, BaseOperator
 
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
 from airflow_provider_pipetrack.dag.assets import StageAsset, assets_of, stage_uri
@@ -102,6 +104,19 @@ def test_an_own_asset_replaces_the_stage():
     assert outlets(config({"asset": "s3://bucket/mart", "audit_enabled": False})) == {"t0": ["s3://bucket/mart"]}
     assert outlets(config({}, defaults={"asset": "none"})) == {}
     assert outlets(config({"asset": None}, defaults={"asset": "none"})) == {"t0__audit": ["pipetrack://orders/mart"]}
+
+
+class Announces(BaseOperator):
+    """An operator with an outlet of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(outlets=[Asset("s3://own/one")], **kwargs)
+
+
+def test_the_asset_of_a_stage_joins_the_outlets_of_the_operator(monkeypatch):
+    monkeypatch.setitem(sys.modules, "company_operators", SimpleNamespace(Announces=Announces))
+    row = {"operator": "company_operators.Announces", "audit_enabled": False}
+    assert outlets(config(row)) == {"t0": ["s3://own/one", "pipetrack://orders/mart"]}
 
 
 @pytest.mark.parametrize(
