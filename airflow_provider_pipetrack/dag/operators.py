@@ -15,6 +15,8 @@ from airflow_provider_pipetrack.config.problems import suggest
 from airflow_provider_pipetrack.dag.task_arguments import NOT_TO_GIVE, task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.operators.arguments import arguments_of
 
+#: What pipetrack gives to tasks, unless their operator has such an argument itself, as ``TransferReadySensor`` has.
+_MAY_BE_ITS_OWN = {"pipeline_id"}
 #: Bases of the operators that skip what they do not choose.
 _BRANCHES = {"BranchMixIn", "BranchSQLOperator"}
 
@@ -45,7 +47,8 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
         return
     known = arguments_of(operator)
     for key, names in (("operator_args", arguments), ("expand", mapped)):
-        yield from task_argument_mistakes(names, key)
+        own = _MAY_BE_ITS_OWN & known
+        yield from task_argument_mistakes({name: value for name, value in names.items() if name not in own}, key)
         unknown = [name for name in names if name not in known and name not in NOT_TO_GIVE]
         if unknown and not (key == "operator_args" and _takes(operator, arguments)):
             for name in unknown:

@@ -49,7 +49,7 @@ from airflow_provider_pipetrack.compat import (
     is_unmapping,
     plain_constructor,
 )
-from airflow_provider_pipetrack.operators.arguments import unknown_arguments
+from airflow_provider_pipetrack.operators.arguments import arguments_of, unknown_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -100,7 +100,8 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
         ``retries``, ``owner``, ``retry_delay``, ``execution_timeout``, ``pool`` and ``max_active_tis_per_dag``, unless
         the task has its own, which then stand in the records, too. Where they are not given, ``retries`` and ``owner``
         of ``default_args`` fill ``max_retry_attempts`` and ``transfer_process_owner_name``.
-    :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given.
+    :param pipeline_id: the pipeline that the records belong to; the Dag's id when not given. Where the operator has an
+        argument of this name, as ``TransferReadySensor`` has, it is the operator's.
 
     All other arguments are those of the operator and of every Airflow task.
 
@@ -109,6 +110,9 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
     """
 
     partial = _TrackedPartial()
+
+    #: Whether the operator itself has an argument ``pipeline_id``.
+    takes_pipeline_id = False
 
     _pipetrack_spec: Spec | None = None
     _pipetrack_name: str | None = None
@@ -285,6 +289,7 @@ def _tracked(operator: type[BaseOperator]) -> type[Any]:
         "__doc__": operator.__doc__,
         "__init__": _constructor(operator),
         "operator_path": f"{operator.__module__}.{operator.__qualname__}",
+        "takes_pipeline_id": "pipeline_id" in arguments_of(operator),
         # Airflow's scheduler would mark it done without running it, and nothing would be recorded.
         "inherits_from_empty_operator": False,
     }
@@ -311,6 +316,8 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
         pipeline_id: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if pipeline_id is not None and self.takes_pipeline_id:
+            kwargs["pipeline_id"], pipeline_id = pipeline_id, None
         inherited = inherited_arguments(kwargs)
         if isinstance(transfer, str) and not is_declared(transfer):
             object.__setattr__(self, "_pipetrack_name", transfer)
@@ -355,6 +362,8 @@ def _partial(owner: type[Any], /, **kwargs: Any) -> Any:
         raise AirflowException(f"{owner.__name__}.partial() needs a Dag: call it inside `with DAG(…)` or pass dag=")
     hook_dag(dag)
     inherited = inherited_arguments(kwargs, dag)
+    own = {"pipeline_id": kwargs.pop("pipeline_id")} if owner.takes_pipeline_id and "pipeline_id" in kwargs else {}
     declare_mapped(dag, kwargs, inherited)
+    kwargs.update(own)
     made = BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, inherited))
     return executed_when_mapped(made)

@@ -252,6 +252,27 @@ def test_nothing_is_said_of_what_a_mistake_leaves_open(tmp_path, rows, said):
     assert [line for line in said_of(path) if line != known or "BASH" in rows] == said
 
 
+READY = "airflow_provider_pipetrack.sensors.ready.TransferReadySensor"
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_transfer_may_wait_for_a_stage_of_another_pipeline(mapped):
+    arguments = "stage: mart, deferrable: true"
+    asks = (
+        f"operator_args: {{{arguments}}}, expand: {{pipeline_id: [orders, sales]}}"
+        if mapped
+        else (f"operator_args: {{{arguments}, pipeline_id: orders}}")
+    )
+    dag = dag_of(f"stage_transfers:\n  - {{name: wait, operator: {READY}, {asks}}}\n")
+    waits = dag.get_task("wait")
+    if mapped:
+        waits = waits.unmap({"pipeline_id": "orders"})
+    assert (waits.pipeline_id, waits.stage) == ("orders", "mart")
+    assert waits.pipetrack_spec.pipeline_id == "orders"
+    with pytest.raises(ConfigError, match=r"operator_args\.pipeline_id: pipetrack sets pipeline_id; leave it out"):
+        dag_of(f"stage_transfers: [{{name: a, operator: {BASH}, operator_args: {{bash_command: x, pipeline_id: y}}}}]")
+
+
 BRANCHES = "airflow.providers.standard.operators."
 
 
@@ -407,9 +428,15 @@ def test_durations_and_dates_of_tasks_are_written_as_everywhere():
 
 
 def test_the_owner_by_default_of_the_dag_is_that_of_the_records():
-    text = "dag: {default_args: {owner: ann}}\nstage_transfers: [{name: a}, {name: b, transfer_process_owner_name: bob}]\n"
+    text = (
+        "dag: {default_args: {owner: ann}}\nstage_transfers: [{name: a}, {name: b, transfer_process_owner_name: bob}]\n"
+    )
     dag = dag_of(text)
-    assert {name: dag.get_task(name).owner for name in ("a", "b", "a__audit")} == {"a": "ann", "b": "bob", "a__audit": "ann"}
+    assert {name: dag.get_task(name).owner for name in ("a", "b", "a__audit")} == {
+        "a": "ann",
+        "b": "bob",
+        "a__audit": "ann",
+    }
     specs = binding_of(dag).specs
     assert [specs[name].transfer.transfer_process_owner_name for name in ("a", "b")] == ["ann", "bob"]
 

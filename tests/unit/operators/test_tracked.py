@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.sdk import DAG, BaseOperator, TaskGroup, task
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator, tracked
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, TransferReadySensor, tracked
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
@@ -48,6 +48,20 @@ def test_the_record_tells_of_retries_and_owner_from_wherever_the_task_has_them()
     }
     assert (one.retries, grouped.retries, own.owner) == (7, 4, "bob")
     assert dag.get_task("each").retries == 2
+
+
+def test_an_operator_keeps_a_pipeline_id_of_its_own():
+    asks = {"pipeline_id": "orders", "stage": "mart"}
+    with DAG("d") as dag:
+        waits = TrackedOperator(task_id="one", operator=TransferReadySensor, operator_args=asks, transfer={})
+        TrackedOperator.partial(task_id="each", operator=TransferReadySensor, transfer={}, **asks).expand(
+            date=["1", "2"]
+        )
+        tracked(TransferReadySensor).partial(task_id="all", transfer={}, stage="mart").expand(pipeline_id=["orders"])
+    each, every = dag.get_task("each").unmap({"date": "1"}), dag.get_task("all").unmap({"pipeline_id": "orders"})
+    for task_ in (waits, each, every):
+        assert (task_.pipeline_id, task_.stage) == ("orders", "mart")
+        assert task_.pipetrack_spec.pipeline_id == "", "the record is of the Dag's own"
 
 
 def test_callbacks_of_default_arguments_stay_whoever_gives_them(monkeypatch):
