@@ -10,7 +10,7 @@ from pathlib import Path
 from airflow_provider_pipetrack import __version__
 from airflow_provider_pipetrack.compat import keeps_dags
 from airflow_provider_pipetrack.config import PipelineConfig
-from airflow_provider_pipetrack.config.reader import looks_like_pipeline
+from airflow_provider_pipetrack.config.reader import MAX_BYTES, looks_like_pipeline
 from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.models import forget_model, remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
@@ -122,12 +122,13 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _bytes(path: Path) -> bytes | None:
-    """Return the bytes of a pipeline file, None for another or one that is gone.
+    """Return the bytes of a pipeline file, None for another or one that is gone; of a longer one only the first.
 
     One that cannot be read counts as a pipeline without text, so that reading it says why; else it would just be gone.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # a file of data may have any size
     except FileNotFoundError:
         return None
     except OSError:

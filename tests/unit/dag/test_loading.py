@@ -419,6 +419,13 @@ def test_a_file_that_changes_for_ever_does_not_fill_the_disk(folder):
     assert files.read_pipeline(path).config is not None
 
 
+def test_of_a_file_of_data_only_so_much_is_read_as_a_pipeline_may_have(folder, monkeypatch):
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    (folder / "data.json").write_text('{"rows": [' + "0, " * 1000 + '0], "stage_transfers": []}')
+    (folder / "long.yaml").write_text(GOOD + "#" * 1000)
+    assert [(path.name, len(data)) for path, data in files.pipeline_files(folder)] == [("long.yaml", 101)]
+
+
 def test_the_cache_is_for_its_owner_only(folder):
     path = folder / "p.yaml"
     path.write_text(GOOD)
