@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ log = logging.getLogger("airflow_provider_pipetrack.loader")
 
 #: Outdated entries that a file may have, beside as many as it has pipelines, before it is begun anew.
 MOST_OUTDATED = 50
+_KEPT_DAYS = 30
 _MARK = b"\n#"
 
 
@@ -84,7 +86,10 @@ def _keep(path: Path, made_from: dict[str, str], body: bytes) -> None:
         if pack.outdated > len(pack.entries) + MOST_OUTDATED:
             _begin_anew(pack)
         else:
+            is_new = not pack.file.exists()
             _write(pack.file, _entry(made_from, body), os.O_APPEND)
+            if is_new:
+                _sweep(pack.file.parent)
     except OSError as error:
         log.debug("the model of %s cannot be kept: %s", path, error)
 
@@ -140,6 +145,15 @@ def _begin_anew(pack: _Pack) -> None:
         with suppress(OSError):
             fresh.unlink()
     pack.outdated = 0
+
+
+def _sweep(folder: Path) -> None:
+    """Remove packs that were not written to for long: versioned bundles have a new folder for each version."""
+    oldest = time.time() - _KEPT_DAYS * 86400
+    for file in folder.iterdir():
+        with suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _write(file: Path, data: bytes, how: int) -> None:

@@ -419,6 +419,19 @@ def test_a_file_that_changes_for_ever_does_not_fill_the_disk(folder):
     assert files.read_pipeline(path).config is not None
 
 
+def test_the_cache_keeps_no_folders_that_were_left_long_ago(folder, tmp_path):
+    for version in ("one", "two", "three"):
+        (folder / version).mkdir()
+        (folder / version / "orders.yaml").write_text(GOOD)
+        load_pipelines({}, folder / version)
+        (pack, *_) = sorted(
+            (tmp_path / "home" / "pipetrack" / "cache").iterdir(), key=lambda file: -file.stat().st_mtime
+        )
+        if version == "one":
+            os.utime(pack, (0, 0))
+    assert len([*pack.parent.iterdir()]) == 2
+
+
 def test_of_a_file_of_data_only_so_much_is_read_as_a_pipeline_may_have(folder, monkeypatch):
     monkeypatch.setattr(files, "MAX_BYTES", 100)
     (folder / "data.json").write_text('{"rows": [' + "0, " * 1000 + '0], "stage_transfers": []}')
