@@ -48,7 +48,9 @@ def _task_arguments(transfer: StageTransfer, task: Any) -> dict[str, Any]:
     if transfer.operator:
         rendered = {*arguments, *(transfer.expand or ())}.intersection(getattr(task, "template_fields", ()))
         return {**arguments, **{name: getattr(task, name) for name in rendered}}
-    return {**arguments, **(getattr(task, "op_kwargs", None) or {})}
+    for name in ("common_kwargs", "op_kwargs"):
+        arguments.update(getattr(task, name, None) or {})
+    return arguments
 
 
 def arguments_for(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:

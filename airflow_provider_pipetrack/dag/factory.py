@@ -26,6 +26,7 @@ from airflow_provider_pipetrack.dag.operators import branch_mistake, find_operat
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.operators.arguments import arguments_of
+from airflow_provider_pipetrack.operators.function import mapped_function_operator
 from airflow_provider_pipetrack.operators.marker import MarkerOperator
 from airflow_provider_pipetrack.operators.tracked import tracked
 
@@ -166,7 +167,11 @@ class _Factory:
         operator, arguments = _operator_of(self.config, transfer)
         arguments.update(transfer.task_arguments(), task_id=transfer.name, dag=self.dag, task_group=self.dag.task_group)
         arguments["transfer"] = transfer.name  # found again in the Dag's binding
-        mapped = self._mapped_arguments(transfer) if transfer.expand else {}
+        mapped = {key: self._mapped_value(value) for key, value in (transfer.expand or {}).items()}
+        if mapped and transfer.python_callable:
+            mapped, common = calls_of(mapped, transfer.operator_args)
+            if common:
+                operator, arguments["common_kwargs"] = mapped_function_operator(), dict(common)
         if mapped:
             return tracked(operator).partial(**arguments).expand(**mapped)
         task = tracked(operator)(**arguments)
@@ -177,12 +182,8 @@ class _Factory:
                 task.outlets = [*task.outlets, Asset(asset.uri)]  # an operator may have its own
         return task
 
-    def _mapped_arguments(self, transfer: StageTransfer) -> dict[str, Any]:
-        """Return what to map over: lists as they are, ``transfer.<name>`` as that transfer's result."""
-        mapped = {key: self._mapped_value(value) for key, value in (transfer.expand or {}).items()}
-        return calls_of(mapped, transfer.operator_args) if transfer.python_callable else mapped
-
     def _mapped_value(self, value: Any) -> Any:
+        """Return what to map over: a list as it is, ``transfer.<name>`` as that transfer's result."""
         name = mapped_reference(value)
         if name is None:
             return value

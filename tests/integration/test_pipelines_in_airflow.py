@@ -26,6 +26,10 @@ def fails():
     raise ValueError("the source is gone")
 
 
+def lists():
+    return ["it", "{{ ds }}"]
+
+
 def fills(table, country):
     raise ValueError(f"{table} is full")
 
@@ -65,6 +69,8 @@ defaults: {max_retry_attempts: 0, audit_enabled: false}
 stage_transfers:
   - {name: load, python_callable: fills, operator_args: {table: "orders_{{ ds }}"}, expand: {country: [de, fr]}, rollback: empties}
   - {name: plain, python_callable: fills, operator_args: {table: "orders_{{ ds }}", country: uk}, rollback: empties}
+  - {name: lists, python_callable: lists}
+  - {name: rest, python_callable: fills, operator_args: {table: "orders_{{ ds }}"}, expand: {country: transfer.lists}, rollback: empties}
 """
 
 
@@ -134,10 +140,11 @@ def test_a_failure_before_somebody_elses_turn_is_the_runs(ran):
     assert state == "failed"
 
 
-def test_a_rollback_gets_the_arguments_that_the_attempt_had(ran):
+def test_a_function_and_its_rollback_get_rendered_arguments_mapped_or_not(ran):
     _, _, records = ran("undone", UNDONE)
     table = f"orders_{utc_now():%Y-%m-%d}"
-    for place, country in ((("load", 0), "de"), (("load", 1), "fr"), (("plain", -1), "uk")):
+    had = {("load", 0): "de", ("load", 1): "fr", ("plain", -1): "uk", ("rest", 0): "it", ("rest", 1): "{{ ds }}"}
+    for place, country in had.items():
         record = records[place]
         assert record["error_message"] == f"ValueError: {table} is full"
         assert record["decision"] == f"rollback failed and is owed: ValueError: {country} in {table} cannot be undone"

@@ -533,7 +533,8 @@ def test_arguments_of_a_mapped_function_reach_each_of_its_calls(tmp_path):
     ]
     assert dag.get_task("places").partial_kwargs["op_kwargs"] == {"table": "orders"}
     (keywords,) = dag.get_task("rest").expand_input.value["op_kwargs"].callables
-    assert keywords("it") == {"table": "orders", "country": "it"}
+    assert keywords("it") == {"country": "it"}
+    assert dag.get_task("rest").partial_kwargs["common_kwargs"] == {"table": "orders"}
 
 
 def test_a_mapped_transfer_may_have_an_owner():
