@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("airflow_provider_pipetrack.rollback")
 
 _STATE_KEY = "pipetrack_rollback"
-#: How long a rollback may take where the transfer has no ``execution_timeout``, in seconds.
+#: How long a rollback may take where the task has no ``execution_timeout``, in seconds.
 ROLLBACK_LIMIT = 3600.0
 _ROLLED_BACK = "rolled back"
 _NOTHING_LOADED = "nothing to roll back"
@@ -139,7 +139,7 @@ class Rollback:
         function = self.spec.transfer.rollback
         if function:
             # ``execution_timeout`` counts for it again: its alarm has been spent on the transfer.
-            limit = self.spec.transfer.execution_timeout
+            limit = self.task.execution_timeout
             call_within(
                 limit.total_seconds() if limit is not None else ROLLBACK_LIMIT,
                 "the rollback",

@@ -795,10 +795,10 @@ def test_a_task_whose_dag_was_not_found_at_first_is_refused_and_skipped_as_any_o
 
 def test_a_rollback_that_hangs_is_left_behind(monkeypatch):
     never = threading.Event()
-    transfer = StageTransfer(name="a", rollback="x.undo", execution_timeout="0.05s")
+    with DAG("d", default_args={"execution_timeout": timedelta(seconds=0.05)}):
+        task_ = TrackedOperator(task_id="a", transfer={"rollback": "x.undo"})
     ti = SimpleNamespace(try_number=1, map_index=-1, dag_id="d", run_id="r", task_id="a")
-    key = RecordKey("d", "r", "a")
-    attempt = Rollback(Spec(transfer, "p"), {"ti": ti}, SimpleNamespace(task_id="a"), key, NO_RECORDS)
+    attempt = Rollback(task_.pipetrack_spec, {"ti": ti}, task_, RecordKey("d", "r", "a"), NO_RECORDS)
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: never.wait())
     attempt.owe()
     assert attempt.undo() == (
