@@ -33,6 +33,7 @@ from airflow_provider_pipetrack.operators.tracked import tracked
 #: Start of Dags that name none, so that a schedule works without one.
 DEFAULT_START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TAG = "pipetrack"
+_PYTHON = "airflow.providers.standard.operators.python.PythonOperator"
 #: The schedules that Airflow knows by a name.
 SCHEDULE_PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _PASSED_ON = (
@@ -307,8 +308,9 @@ def _default_argument_problems(config: PipelineConfig, *, is_whole: bool) -> Ite
 def _unknown_default_arguments(config: PipelineConfig) -> Iterator[Mistake]:
     known = set(arguments_of(BaseOperator))
     for transfer in config.stage_transfers:
+        path = transfer.operator or (_PYTHON if transfer.python_callable else None)
         try:
-            known.update(arguments_of(find_operator(transfer.operator)) if transfer.operator else ())
+            known.update(arguments_of(find_operator(path)) if path else ())
         except ClassError:
             return  # which arguments it has is not known
     for name in config.dag.default_args:

@@ -374,6 +374,13 @@ def test_wrong_arguments_of_the_dag_are_named_with_their_place(settings, expecte
     assert any(str(problem).startswith(f"orders.yaml:{expected}") for problem in raised.value.problems), raised.value
 
 
+def test_arguments_by_default_of_the_dag_are_for_its_functions_too():
+    text = "dag: {default_args: {show_return_value_in_logs: false}}\nstage_transfers: [{name: a%s}]\n"
+    assert dag_of(text % ", python_callable: builtins.print").get_task("a").show_return_value_in_logs is False
+    with pytest.raises(ConfigError, match="no task of this Dag has an argument 'show_return_value_in_logs'"):
+        dag_of(text % "")
+
+
 def test_an_empty_text_is_no_pool():
     assert dag_of("stage_transfers: [{name: a, pool: ''}]").get_task("a").pool == "default_pool"
 
