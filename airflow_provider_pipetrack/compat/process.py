@@ -38,9 +38,8 @@ def most_startup_reschedules() -> int:
 
 def redact(text: str) -> str:
     """Return ``text`` with every secret that Airflow knows of masked."""
-    import airflow.sdk.log as masking
+    from airflow.sdk._shared.secrets_masker import redact as mask
 
-    mask: Any = masking.redact  # type: ignore[attr-defined]
     return str(mask(text))
 
 

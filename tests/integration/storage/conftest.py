@@ -47,6 +47,21 @@ class Place:
         return make_adapter(parse_location_string(self.text, USERS), connections={}, adapters=USERS)
 
 
+@pytest.fixture(scope="session")
+def has_psycopg3() -> bool:
+    """Whether Airflow's hook uses psycopg 3, as beside SQLAlchemy 2."""
+    from airflow.providers.postgres.hooks import postgres as hooks
+
+    return bool(getattr(hooks, "USE_PSYCOPG3", False))
+
+
+@pytest.fixture
+def psycopg3(has_psycopg3) -> None:
+    """What only psycopg 3 can."""
+    if not has_psycopg3:
+        pytest.skip("Airflow's hook uses psycopg2 here")
+
+
 @pytest.fixture
 def place_of(tmp_path, request) -> Callable[..., Place]:
     """A function that gives a new place of a type; ``table`` names its table or file."""

@@ -44,6 +44,7 @@ def check(adapter) -> None:
     assert len(told) == len({event["event_id"] for event in told}) == 5 * ATTEMPTS
 
 
+@pytest.mark.usefixtures("psycopg3")
 @pytest.mark.parametrize("table", [None, 'odd "name"; %s -- {x}'])
 def test_a_large_batch_is_merged_as_single_changes_are(place_of, copies, table):
     adapter = place_of("postgres", table).adapter()
@@ -58,6 +59,7 @@ def test_a_large_batch_is_merged_as_single_changes_are(place_of, copies, table):
     adapter.close()
 
 
+@pytest.mark.usefixtures("psycopg3")
 def test_changes_that_are_all_new_are_copied_straight_into_the_history(place_of, copies):
     adapter = place_of("postgres").adapter()
     adapter.load()

@@ -65,7 +65,9 @@ def test_limits_are_set_in_each_transaction_where_options_are_refused(pooled, po
     pooled.apply([change(number) for number in range(300)])
     assert len(pooled.read_tracking_records("orders")) == 300
     # Nothing is left behind for whoever gets the session next.
-    assert pooled._connection.execute("SHOW statement_timeout").fetchone()[0] == "0"
+    with pooled._connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone()[0] == "0"
 
 
 def test_another_refusal_is_none_of_the_options(pooled, pooler):
