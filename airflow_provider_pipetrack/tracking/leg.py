@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.storage.base import StorageAdapter
@@ -41,6 +42,10 @@ class _SilentError(_GivenUpError):
     def __init__(self, location: str, message: str, *, seconds: float) -> None:
         super().__init__(location, message)
         self.seconds = seconds
+
+
+class _BusyError(_GivenUpError):
+    """The location was answering somebody else all the time."""
 
 
 class Leg:
@@ -260,6 +265,8 @@ class Leg:
             adapter = self._ready()
             limit = max(adapter.cold_start, adapter.time_limit / _PROBE_PART)
             self._bounded(adapter, lambda adapter: adapter.check(), limit, patient=True, until=None)
+        except _BusyError:
+            return True  # who is asking it learns how it is
         except Exception as error:  # noqa: BLE001  whatever it is, it is no sign of life
             log.debug("%s gives no sign of life: %s", self.name, error)
             return False
@@ -308,39 +315,52 @@ class Leg:
         until: Callable[[], float] | None,
     ) -> T:
         outcome: dict[str, Any] = {}
-
-        def run() -> None:
-            try:
-                with self._lock:
-                    outcome["began"] = time.monotonic()
-                    if "too late" not in outcome:
-                        outcome["result"] = work(adapter)
-            except BaseException as error:  # noqa: BLE001  handed to the caller below
-                outcome["error"] = error
-
-        thread = threading.Thread(target=run, name=f"pipetrack: {self.location.type}", daemon=True)
+        turn = partial(self._wait_and_work, adapter, work, outcome)
+        thread = threading.Thread(target=turn, name=f"pipetrack: {self.location.type}", daemon=True)
         thread.start()
         started = time.monotonic()
         end = started + limit
         while thread.is_alive() and (left := min(end, until() if until else end) - time.monotonic()) > 0:
             thread.join(min(left, _LOOK_AROUND))
             if thread.is_alive() and not patient and not self._breaker.is_probing and self._breaker.is_open():
-                self._abandon(adapter)
+                outcome["too late"] = True
+                if "began" in outcome:  # else it is another's answer, who may be more patient
+                    self._abandon(adapter)
                 raise _GivenUpError(self.name, "does not answer, as another process has found")
         if thread.is_alive():
             outcome["too late"] = True
             raise self._given_up(adapter, started, outcome.get("began"))
         if (error := outcome.get("error")) is not None:
-            if isinstance(error, StorageError) and (told := masked(error.message)) != error.message:
-                # A driver repeats what a connection has, and a user's own storage says what it likes.
-                raise StorageError(error.location, told, transient=error.transient) from error
-            if isinstance(error, Exception):
-                raise error
-            # Such as SystemExit: in this thread it is a failure of the storage's code and ends no process.
-            text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
-            raise StorageError(self.name, masked(text), transient=False) from error
+            self._raise(adapter, error)
+        if "began" not in outcome:  # what another had asked was broken off, and the connection with it
+            left = min(end, until() if until else end) - time.monotonic()
+            return self._bounded(self._ready(), work, left, patient=patient, until=until)
         result: T = outcome["result"]
         return result
+
+    def _wait_and_work(
+        self, adapter: StorageAdapter, work: Callable[[StorageAdapter], Any], outcome: dict[str, Any]
+    ) -> None:
+        """Do a piece of work when its turn has come, unless its adapter or the time for it has gone by then."""
+        try:
+            with self._lock:
+                if adapter is self._adapter:
+                    outcome["began"] = time.monotonic()
+                    if "too late" not in outcome:
+                        outcome["result"] = work(adapter)
+        except BaseException as error:  # noqa: BLE001  handed to the caller
+            outcome["error"] = error
+
+    def _raise(self, adapter: StorageAdapter, error: BaseException) -> NoReturn:
+        """Raise what went wrong in the thread of a call."""
+        if isinstance(error, StorageError) and (told := masked(error.message)) != error.message:
+            # A driver repeats what a connection has, and a user's own storage says what it likes.
+            raise StorageError(error.location, told, transient=error.transient) from error
+        if isinstance(error, Exception):
+            raise error
+        # Such as SystemExit: in this thread it is a failure of the storage's code and ends no process.
+        text = f"{type(adapter).__name__} failed: {type(error).__name__}: {error}"
+        raise StorageError(self.name, masked(text), transient=False) from error
 
     def _given_up(self, adapter: StorageAdapter, asked: float, began: float | None) -> StorageError:
         """Break off what does not answer; return the error, which says what is known of the location by that.
@@ -350,7 +370,7 @@ class Leg:
         """
         seconds = time.monotonic() - (asked if began is None else began)
         if began is None:
-            return _GivenUpError(self.name, f"was busy for {seconds:.1f} s with what others had asked")
+            return _BusyError(self.name, f"was busy for {seconds:.1f} s with what others had asked")
         is_cold = not self._answered
         self._abandon(adapter)
         text = f"did not answer within {seconds:.1f} s"

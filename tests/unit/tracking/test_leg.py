@@ -105,6 +105,66 @@ def test_who_waits_for_what_another_has_asked_neither_ends_that_nor_holds_it_aga
     assert answers == [[]]
 
 
+class Dropped(Slow):
+    """A storage whose connection is gone for good when it was given up, with all who wait for it."""
+
+    given_up = False
+
+    def abandon(self):
+        self.given_up = True
+        self.going_on.set()
+
+    def read_tracking_records(self, pipeline_id):
+        super().read_tracking_records(pipeline_id)
+        if self.given_up:
+            raise StorageError(self.location, "its connection was shut")
+        return []
+
+
+@pytest.fixture
+def dropped(site, monkeypatch):
+    """The only location of a store, of that class."""
+    monkeypatch.setattr(Dropped, "going_on", threading.Event())
+    yield site.store("dropped||x", adapters={"dropped": Dropped}).legs[0]
+    Dropped.going_on.set()
+
+
+def test_who_waits_behind_a_long_answer_that_is_broken_off_is_answered_afresh(dropped):
+    asked = threading.Thread(target=_ask_in_vain, args=(dropped, 0.8))
+    asked.start()
+    while not dropped._lock.locked():
+        time.sleep(0.001)
+    assert dropped.call(lambda adapter: adapter.read_tracking_records("others"), 10.0) == []
+    asked.join(20.0)
+    assert not dropped.is_left_alone
+
+
+def test_who_waits_behind_a_patient_question_does_not_break_it_off_when_others_find_the_location_away(dropped):
+    answers: list[object] = []
+    asked = threading.Thread(
+        target=lambda: answers.append(
+            dropped.call(lambda adapter: adapter.read_tracking_records("orders"), 20.0, patient=True)
+        )
+    )
+    asked.start()
+    while not dropped._lock.locked():
+        time.sleep(0.001)
+    waiting = threading.Thread(target=_ask_in_vain, args=(dropped, 10.0))
+    waiting.start()
+    time.sleep(0.1)
+    dropped._breaker.failed()
+    waiting.join(5.0)
+    assert not waiting.is_alive()
+    Dropped.going_on.set()
+    asked.join(20.0)
+    assert answers == [[]]
+
+
+def _ask_in_vain(leg, limit: float) -> None:
+    with pytest.raises(StorageError):
+        leg.call(lambda adapter: adapter.read_tracking_records("orders"), limit, large=True)
+
+
 def _close_below_calls(leg, path: str) -> None:
     """Close a location again and again while a write waits for somebody else's lock."""
     for _ in range(20):
