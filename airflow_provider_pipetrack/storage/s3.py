@@ -134,8 +134,12 @@ class S3Adapter(MergingAdapter):
 
     def owed_records(self, *, after: str = "", limit: int | None = None) -> list[Record]:
         """Return the records that another location lacks, in the order of their notes."""
-        owed = self._owed(after, limit)
-        found = [{**r, "owed": owed[r["record_id"]]} for r in self._records(_runs_of(owed)) if r["record_id"] in owed]
+        found: list[Record] = []
+        while not found and (owed := self._owed(after, limit)):
+            # Where a rule of the bucket removes old records, their notes stay; those behind them are still owed.
+            records = self._records(_runs_of(owed))
+            found = [{**r, "owed": owed[r["record_id"]]} for r in records if r["record_id"] in owed]
+            after = max(owed, key=layout.owed_folder)
         return sorted(found, key=lambda record: layout.owed_folder(record["record_id"]))
 
     def count_owed(self) -> int:

@@ -457,3 +457,14 @@ def test_records_are_listed_page_by_page_without_reading_all_runs(adapter, monke
     read = counted(adapter, monkeypatch, "get_object")
     adapter.inventory(found[3], 3)
     assert len({key.split("/events/")[0] for key in read}) <= 4
+
+
+def test_notes_of_records_that_a_rule_of_the_bucket_has_removed_hide_none_that_came_later(adapter):
+    runs = [f"manual__{number:02}" for number in range(6)]
+    for run_id in runs:
+        adapter.apply(attempt(run_id=run_id)[:1], owed=["a"])
+    for run_id in runs[:4]:
+        for name in adapter.bucket.names(f"runs/orders_dag/{run_id}/"):
+            adapter.bucket.delete(name)
+    assert [record["run_id"] for record in adapter.owed_records(limit=2)] == runs[4:]
+    assert [record["run_id"] for record in adapter.owed_records()] == runs[4:]
