@@ -124,7 +124,7 @@ class S3Adapter(MergingAdapter):
     def inventory(self, after: str, limit: int) -> list[Listed]:
         """Return the next records behind an id, in the order of the bytes of theirs; those of whole runs."""
         if not after or self._order is None:  # the names of runs sort otherwise than ids
-            self._order = sorted((self._begin_of_ids(run), run) for run in self._runs())
+            self._order = sorted(self._begins_of_ids(self._runs()))
         left = [run for begin, run in self._order if begin > after or after.startswith(begin)]
         found: list[Listed] = []
         while left and len(found) < limit:
@@ -275,11 +275,14 @@ class S3Adapter(MergingAdapter):
         with self._explaining():
             return sorted({"/".join(name.split("/")[-2:]) for name in self.bucket.names("pipelines/")})
 
-    def _begin_of_ids(self, run: str) -> str:
-        known = layout.begin_of_ids(run)
-        if known is None:
-            known = layout.begin_of_id(next((line.change.record_id for line in self._all_lines([run])), ""))
-        return known
+    def _begins_of_ids(self, runs: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield what the ids of each run's records begin with, and the run."""
+        known = {run: layout.begin_of_ids(run) for run in runs}
+        yield from ((begin, run) for run, begin in known.items() if begin is not None)
+        cut = [run for run, begin in known.items() if begin is None]
+        for some in (cut[at : at + _RUNS] for at in range(0, len(cut), _RUNS)):
+            changes = [line.change for line in self._all_lines(some)]
+            yield from {(layout.begin_of_id(change.record_id), layout.run_of(change)) for change in changes}
 
     def _replace(self, name: str, body: bytes, version: str | None) -> bool:
         """Write an object in place of one version of it; return False when another process has done the same."""

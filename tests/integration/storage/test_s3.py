@@ -468,3 +468,17 @@ def test_notes_of_records_that_a_rule_of_the_bucket_has_removed_hide_none_that_c
             adapter.bucket.delete(name)
     assert [record["run_id"] for record in adapter.owed_records(limit=2)] == runs[4:]
     assert [record["run_id"] for record in adapter.owed_records()] == runs[4:]
+
+
+def test_runs_whose_names_were_cut_are_listed_several_at_once(adapter, monkeypatch):
+    monkeypatch.setattr(module, "_RUNS", 3)
+    runs = [f"{'r' * 200}{number:02}" for number in range(8)]
+    for run_id in runs:
+        adapter.apply(attempt(run_id=run_id)[:1])
+    asked = []
+    read = adapter._all_lines
+    monkeypatch.setattr(adapter, "_all_lines", lambda some: asked.append(len(some)) or read(some))
+    listed = adapter.inventory("", 100)
+    assert [one.record_id for one in listed] == sorted(record["record_id"] for record in adapter.read_all())
+    assert len(listed) == 8
+    assert asked[:6] == [3, 3, 2, 3, 3, 2]
