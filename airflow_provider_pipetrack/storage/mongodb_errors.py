@@ -12,6 +12,8 @@ _DUPLICATE = 11000
 #: The server's code for a user without a right.
 UNAUTHORIZED = 13
 _WRONG_PASSWORD = 18
+#: That of Atlas for all that it has to say itself.
+_ATLAS = 8000
 _TOO_LARGE = (10334, 17419, 17420)
 #: Document validation, invalid namespace, a view instead of a collection.
 _INVALID = (121, 73, 166)
@@ -39,7 +41,7 @@ def _lasting_reasons(error: Exception, text: str, database: str, collection: str
 
     code = _code(error)
     yield "isn't defined" in text, _MISSING
-    yield code == _WRONG_PASSWORD, "wrong user or password"
+    yield is_wrong_password(error), "wrong user or password"
     names = f"{database}.{collection}"
     yield (
         code == UNAUTHORIZED,
@@ -56,7 +58,8 @@ def _lasting_reasons(error: Exception, text: str, database: str, collection: str
 
 def is_wrong_password(error: Exception) -> bool:
     """Return whether the server does not take the user and password that a client has, or no more."""
-    return _code(error) == _WRONG_PASSWORD
+    code = _code(error)
+    return code == _WRONG_PASSWORD or (code == _ATLAS and "bad auth" in str(error).lower())
 
 
 def _code(error: Exception) -> int | None:

@@ -139,14 +139,19 @@ def test_much_that_has_waited_is_written_although_it_takes_longer_than_the_drive
     adapter.close()
 
 
-def test_a_password_that_was_changed_is_asked_for_anew(place_of):
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("Authentication failed.", 18), ("bad auth : Authentication failed.", 8000)],
+    ids=["a server", "Atlas"],
+)
+def test_a_password_that_was_changed_is_asked_for_anew(place_of, said, code):
     from pymongo.errors import OperationFailure
 
     adapter = place_of("mongodb").adapter()
     adapter.apply([CHANGE])
     first = adapter._client
     with pytest.raises(StorageError, match="wrong user or password"), adapter._explaining():
-        raise OperationFailure("Authentication failed.", 18)
+        raise OperationFailure(said, code)
     adapter.check()
     assert adapter._client is not first
     adapter.close()
