@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,10 @@ class LocalFileAdapter(MergingAdapter):
             fresh = self.path.with_name(f"{self.path.name}.folding")
             with fresh.open("wb") as file:
                 # Who may write to it, such as the users of run_as_user, may so afterwards.
-                os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
+                known = os.fstat(descriptor)
+                with suppress(PermissionError):  # a user who is not in that group
+                    os.fchown(file.fileno(), -1, known.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))
                 file.writelines(line + b"\n" for line in (*folded, *others))
                 file.flush()
                 os.fsync(file.fileno())

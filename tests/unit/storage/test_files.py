@@ -154,10 +154,14 @@ def test_who_may_write_to_a_file_may_do_so_when_it_has_been_folded(path, monkeyp
     adapter = made(f"local_file||{path}")
     adapter.apply([change("t1")])
     path.chmod(0o664)
+    given = []
+    monkeypatch.setattr(local_file.os, "fchown", lambda _, user, group: given.append((user, group)))
     monkeypatch.setattr(local_file, "COMPACT_ABOVE", path.stat().st_size + 10)
+    group = path.stat().st_gid
     adapter.apply([change("t1")])
     assert len(path.read_text().splitlines()) == 1
     assert path.stat().st_mode & 0o777 == 0o664
+    assert given == [(-1, group)]
 
 
 def test_a_file_that_stays_large_is_not_folded_with_each_write(path, monkeypatch):
