@@ -277,45 +277,34 @@ class Journal:
 def idle_slots(folder: Path) -> Iterator[list[Slot]]:
     """Yield the slots without a living owner that are not empty, some at a time; each is held while it is looked at.
 
-    :raises JournalError: when one cannot be opened or read, such as on a disk that has become read-only.
+    :raises JournalError: at the end, when one cannot be opened or read, such as on a disk that has become read-only.
     """
     paths = _slot_paths(folder)
+    failure: OSError | None = None
     while paths:
         held: list[Slot] = []
         try:
             while paths and len(held) < _TOGETHER and sum(slot.size for slot in held) < _BYTES_TOGETHER:
                 path = paths.pop(0)
-                descriptor = _lock(path, create=False) if _size(path) else None
-                if descriptor is not None:
-                    held.append(Slot(path, descriptor))
+                try:
+                    slot = _slot_at(path, create=False) if _size(path) else None
+                except OSError as error:
+                    failure, slot = error, None
+                held += [slot] if slot is not None else []
             if held:
                 yield held
-        except OSError as error:
-            raise JournalError(f"the journal in {folder} cannot be drained: {error.strerror}") from error
         finally:
             for slot in held:
                 slot.close()
+    if failure is not None:
+        raise JournalError(f"the journal in {folder} cannot be drained: {failure.strerror}") from failure
 
 
 def undelivered(folder: Path) -> Iterator[Entry]:
     """Yield what waits in all slots of a host, living owners included; only for looking at, one slot in memory."""
     for path in _slot_paths(folder):
-        try:
-            data = path.read_bytes()
-        except OSError:
-            continue
-        yield from recover(data).entries
-
-
-def folder_of_host(root: Path, host: str) -> Path:
-    """Return the journal folder of another host on a shared disk.
-
-    :raises JournalError: when there is none.
-    """
-    hosts = sorted(path.name for path in root.glob("[!_]*") if path.is_dir())  # beside them are the alerts
-    if host not in hosts:
-        raise JournalError(f"there is no journal of host {host!r} in {root}; there are: {', '.join(hosts) or 'none'}")
-    return root / host
+        with suppress(OSError):
+            yield from recover(path.read_bytes()).entries
 
 
 def _take_slot(folder: Path, largest: int) -> Slot:
@@ -325,9 +314,8 @@ def _take_slot(folder: Path, largest: int) -> Slot:
         _insist_on_room(folder)
         for number in range(_MAX_SLOTS):
             path = folder / f"slot-{number:03d}.seg"
-            descriptor = _lock(path, create=True) if _size(path) <= largest else None
-            if descriptor is not None:
-                slot = Slot(path, descriptor)
+            slot = _slot_at(path, create=True) if _size(path) <= largest else None
+            if slot is not None:
                 if slot.is_done and slot.size > min(largest, _TAKEN_AS_IT_IS):
                     slot.empty()
                 if slot.size <= largest:
@@ -336,6 +324,17 @@ def _take_slot(folder: Path, largest: int) -> Slot:
     except OSError as error:
         raise JournalError(f"the journal folder {folder} cannot be used: {error.strerror}") from error
     raise JournalError(f"all {_MAX_SLOTS} slots in {folder} are taken")
+
+
+def _slot_at(path: Path, *, create: bool) -> Slot | None:
+    descriptor = _lock(path, create=create)
+    if descriptor is None:
+        return None
+    try:
+        return Slot(path, descriptor)
+    except OSError:
+        os.close(descriptor)  # else nobody could drain it as long as this process lives
+        raise
 
 
 def _insist_on_room(folder: Path) -> None:

@@ -21,6 +21,7 @@ from airflow_provider_pipetrack.tracking.drain import STEP_LIMIT, Drain, knock
 from airflow_provider_pipetrack.tracking.frames import Entry
 from airflow_provider_pipetrack.tracking.journal import Journal, idle_slots
 from airflow_provider_pipetrack.tracking.leg import Leg
+from airflow_provider_pipetrack.tracking.shared import note_waiting
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -138,6 +139,8 @@ class Reconciler:
                     drain.deliver((entry, slot.acknowledge) for slot in slots for entry in slot.entries())
             except JournalError as error:
                 log.warning("pipetrack: %s", error)
+                self.summary.unreachable["journal"] = str(error)
+                note_waiting(folder)  # nobody has seen how much does
 
     @contextmanager
     def _drainer(self, set_aside: Callable[[bytes, str], bool]) -> Iterator[Drain]:

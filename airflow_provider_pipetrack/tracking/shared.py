@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.errors import JournalError, PipetrackError
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.json_text import value_of
 from airflow_provider_pipetrack.tracking.chain_form import CHAIN_PARTS
@@ -82,6 +82,17 @@ def chain_bytes(payload: bytes) -> bytes:
 def lacking_in(chain: bytes) -> frozenset[str]:
     """Return the locations that an entry is for, by the part that says where it goes; empty for all of its chain."""
     return frozenset(value_of(chain + b"}").get("lacking", ()))
+
+
+def folder_of_host(root: Path, host: str) -> Path:
+    """Return the journal folder of another host on a shared disk.
+
+    :raises JournalError: when there is none.
+    """
+    hosts = sorted(path.name for path in root.glob("[!_]*") if path.is_dir())  # beside them are the alerts
+    if host not in hosts:
+        raise JournalError(f"there is no journal of host {host!r} in {root}; there are: {', '.join(hosts) or 'none'}")
+    return root / host
 
 
 def note_waiting(folder: Path) -> None:

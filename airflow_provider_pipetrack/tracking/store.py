@@ -21,7 +21,7 @@ from airflow_provider_pipetrack.storage.registry import types_of
 from airflow_provider_pipetrack.tracking.along import Delivered
 from airflow_provider_pipetrack.tracking.delivery import Batch, Delivery
 from airflow_provider_pipetrack.tracking.fitting import fit_to_keep
-from airflow_provider_pipetrack.tracking.journal import Journal, folder_of_host
+from airflow_provider_pipetrack.tracking.journal import Journal
 from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES, forget_unnoted, log_unnoted, unnoted_by
 from airflow_provider_pipetrack.tracking.marks import forget_old
@@ -30,6 +30,7 @@ from airflow_provider_pipetrack.tracking.reconcile import Reconciler, Summary, b
 from airflow_provider_pipetrack.tracking.shared import (
     claim_waiting,
     entry_payload,
+    folder_of_host,
     forget_waiting,
     note_waiting,
     own_journal,

@@ -204,6 +204,29 @@ def test_a_drainer_sees_the_slots_of_killed_owners_and_none_of_living_ones(folde
         assert payloads(undelivered(folder)) == [b"entry 0", b"entry 1", b"entry 2"]
 
 
+def test_a_slot_that_cannot_be_read_keeps_none_of_the_others_from_being_drained_and_is_drained_later(
+    folder, monkeypatch
+):
+    with owner(folder) as first, owner(folder) as second:
+        for process in (first, second):
+            process.kill()
+            process.wait()
+    read, broken = journal_module._read_all, os.stat(slot(folder, 0)).st_ino
+
+    def failing(descriptor):
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor)
+
+    monkeypatch.setattr(journal_module, "_read_all", failing)
+    slots = idle_slots(folder)
+    assert [one.path.name for one in next(slots)] == ["slot-001.seg"]
+    with pytest.raises(JournalError, match="cannot be drained: Input/output error"):
+        next(slots)
+    monkeypatch.setattr(journal_module, "_read_all", read)
+    assert [one.path.name for idle in idle_slots(folder) for one in idle] == ["slot-000.seg", "slot-001.seg"]
+
+
 def test_a_slot_under_the_drainer_is_not_given_to_a_new_process(folder, opened):
     first = opened(folder)
     first.append(b"left behind", durable=False)

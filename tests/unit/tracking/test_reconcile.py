@@ -408,5 +408,8 @@ def test_what_is_owed_comes_home_though_the_disk_of_the_journal_has_failed(site,
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(journal_module, "take_lock", fail)
-    assert site.store("a", "b").reconcile().healed == 1
+    summary = site.store("a", "b").reconcile()
+    assert summary.healed == 1
+    assert "cannot be drained" in summary.unreachable["journal"], "who reads that nothing is to do believes it"
     assert site.ids("a") == [RECORD_ID]
+    assert (left_behind.journal_folder / "waiting").exists(), "tasks look after it when the disk is well again"
