@@ -168,8 +168,13 @@ class Outbox:
         """
         fresh = self._write_fresh(replace(alert, deliveries=left))
         descriptor = os.open(fresh, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # before anybody else can know of it
-        fresh.replace(self._path(alert.alert_id))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # before anybody else can know of it
+            fresh.replace(self._path(alert.alert_id))
+        except OSError:
+            os.close(descriptor)
+            fresh.unlink(missing_ok=True)
+            raise
         os.close(self._locks[alert.alert_id])
         self._locks[alert.alert_id] = descriptor
 
@@ -224,10 +229,14 @@ class Outbox:
     def _write_fresh(self, alert: Alert) -> Path:
         fresh = self._waiting / f".{uuid.uuid4().hex}.tmp"
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(alert), file)
-            file.flush()
-            os.fsync(descriptor)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(asdict(alert), file)
+                file.flush()
+                os.fsync(descriptor)
+        except OSError:  # such as on a full disk, which each try would make fuller
+            fresh.unlink(missing_ok=True)
+            raise
         return fresh
 
     def _path(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -159,3 +160,22 @@ def test_one_that_was_given_up_still_says_why(box):
         assert box.settle(alert, alert.deliveries, "could not be sent: gone") == "given_up"
     assert box.standing() == Standing(box._folder, 0, None, 1, "could not be sent: gone")
     assert not box.standing().is_well
+
+
+@pytest.mark.parametrize("step", ["fsync", "flock"])
+def test_a_disk_that_takes_nothing_is_left_no_fuller_and_no_file_is_left_open(box, monkeypatch, step):
+    box.keep(an_alert())
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with box.taken(an_alert().alert_id) as alert:
+        opened = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr({"fsync": module.os, "flock": module.fcntl}[step], step, fail)
+        with pytest.raises(OSError, match="No space left"):
+            box.note(alert, alert.deliveries)
+        monkeypatch.undo()
+        assert len(os.listdir("/proc/self/fd")) == opened
+    assert [path.name for path in (box._folder / "waiting").iterdir()] == [f"{an_alert().alert_id}.json"]
+    with box.taken(an_alert().alert_id) as alert:
+        assert alert is not None
