@@ -169,8 +169,12 @@ class Reconciler:
         entries = [(Entry(number, letter.payload), forget) for number, letter in enumerate(letters)]
         with self._drainer(lambda *_: False) as drain:
             drain.deliver(entries)
-        dead.remove(taken)
         self.summary.revived += len(taken)
+        try:
+            dead.remove(taken)
+        except OSError as error:
+            # They are where they belong, and are only brought there once more.
+            self.summary.unreachable["journal"] = f"{dead.path} cannot be written: {error.strerror}"
 
     def _heal(self) -> None:
         """Bring what fallbacks hold for other locations to those."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -91,6 +93,21 @@ def test_a_full_reconcile_tries_dead_letters_again(site, picky):
     mended = store.reconcile(full=True)
     assert (mended.dead, mended.revived, list(Picky.kept)) == (0, 1, ["orders/none/t13/-1/1"])
     assert DeadLetters(store.journal_folder).read() == []
+
+
+def test_a_full_reconcile_goes_on_where_dead_letters_cannot_be_removed(site, picky, monkeypatch):
+    store = site.store("picky||x", adapters=picky)
+    store.write_tracking_record(named(13))
+    store.reconcile()
+    Picky.hated = set()
+
+    def fail(*args):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(DeadLetters, "remove", fail)
+    summary = store.reconcile(full=True)
+    assert (summary.revived, list(Picky.kept)) == (1, ["orders/none/t13/-1/1"])
+    assert summary.unreachable["journal"].endswith("cannot be written: Read-only file system")
 
 
 def test_an_entry_that_one_location_might_take_later_is_no_dead_letter(site, picky):
