@@ -89,6 +89,7 @@ class MongoAdapter(MergingAdapter):
         self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._client: Any = None
         self._has_indexes = False
+        self._given_up = False
 
     def load(self) -> None:
         """Import the hook and the driver."""
@@ -245,6 +246,7 @@ class MongoAdapter(MergingAdapter):
 
     def abandon(self) -> None:
         """Cancel what is under way; a thread that waits on a socket goes on within half a second."""
+        self._given_up = True
         client, self._client = self._client, None
         if client is None:
             return
@@ -314,6 +316,8 @@ class MongoAdapter(MergingAdapter):
         return self._open()[self.database][f"{self.collection}_configs"]
 
     def _open(self) -> Any:
+        if self._given_up:  # between two portions, whose next one would connect anew and never close that
+            raise StorageError(self.location, "given up")
         if self._client is None:
             own = self._own_client()
             self._client = self._connected() if own is None else own

@@ -155,3 +155,12 @@ def test_a_password_that_was_changed_is_asked_for_anew(place_of, said, code):
     adapter.check()
     assert adapter._client is not first
     adapter.close()
+
+
+def test_what_is_given_up_between_two_portions_connects_no_more(place_of, monkeypatch):
+    adapter = place_of("mongodb").adapter()
+    remember = adapter._remember
+    monkeypatch.setattr(adapter, "_remember", lambda events: (remember(events), adapter.abandon()))
+    with pytest.raises(StorageError, match="given up"):
+        adapter.apply([CHANGE])
+    assert adapter._client is None
