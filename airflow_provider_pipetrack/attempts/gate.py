@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import are_of_one_index, is_mapped, upstream_transfers
@@ -76,18 +74,15 @@ class _Said:
 
     def states(self, task_id: str) -> set[str | None]:
         """Return the states of a task, of all its map indexes that count."""
+        ti = self._context["ti"]
+        # Asked for alone: another task may be called like an index of it.
+        states = task_states(ti.dag_id, ti.run_id, task_ids=[task_id])
+        if self.is_several(task_id):
+            return set(states.values())
         own = task_id
         if are_of_one_index(self._task.dag, self._task.task_id, task_id):
-            own = f"{task_id}_{self._context['ti'].map_index}"
-        if not self.is_several(task_id):  # another task may be called like an index of it
-            return {self._all[own]} if own in self._all else set()
-        indexed = re.compile(re.escape(task_id) + r"_\d+")
-        return {state for name, state in self._all.items() if name == task_id or indexed.fullmatch(name)}
-
-    @cached_property
-    def _all(self) -> Mapping[str, str | None]:
-        ti = self._context["ti"]
-        return task_states(ti.dag_id, ti.run_id)
+            own = f"{task_id}_{ti.map_index}"
+        return {states[own]} if own in states else set()
 
 
 def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | None:
