@@ -35,19 +35,21 @@ def call_user_function(spec: Spec, name: str | Callable[..., Any], given: Mappin
     """
     function = find_function(spec, name)
     context = given.get("context") or {}
-    offered = {**context, **_task_arguments(spec.transfer, context.get("task")), **given}
+    offered = {**context, **_task_arguments(spec.transfer, context), **given}
     return function(**arguments_for(function, offered))
 
 
-def _task_arguments(transfer: StageTransfer, task: Any) -> dict[str, Any]:
+def _task_arguments(transfer: StageTransfer, context: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a transfer's operator or function: templates rendered, those of its index included.
 
-    :param task: the task as it runs; None where it is not at hand.
+    :param context: Airflow's task context, with the task as it runs; empty where there is none.
     """
-    arguments = dict(transfer.operator_args or {})
+    task, arguments = context.get("task"), dict(transfer.operator_args or {})
     if transfer.operator:
         rendered = {*arguments, *(transfer.expand or ())}.intersection(getattr(task, "template_fields", ()))
         return {**arguments, **{name: getattr(task, name) for name in rendered}}
+    # What its function does not take, a ``PythonOperator`` that has run only has in the context any more.
+    arguments.update((name, context[name]) for name in arguments if name in context)
     for name in ("common_kwargs", "op_kwargs"):
         arguments.update(getattr(task, name, None) or {})
     return arguments

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, BaseHook, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
@@ -72,6 +73,16 @@ def test_a_function_gets_arguments_as_the_task_has_them():
     asks = lambda bash_command, env, cwd: (bash_command, env, cwd)  # noqa: E731
     told = call_user_function(by_operator, asks, {"context": {"task": runs}})
     assert told == ("load 2026-01-01", {"COUNTRY": "de"}, "/data")
+
+
+def test_an_argument_that_only_the_rollback_takes_is_rendered_too():
+    spec = Spec(StageTransfer(name="a", operator_args={"schema": "day_{{ ds_nodash }}"}), "p")
+    loads = PythonOperator(task_id="a", python_callable=lambda: None, op_kwargs={"schema": "day_20260101"})
+    given = {"context": {"task": loads}}
+    asks = lambda schema: schema  # noqa: E731
+    assert call_user_function(spec, asks, given) == "day_20260101"
+    loads.execute(given["context"])
+    assert call_user_function(spec, asks, given) == "day_20260101"
 
 
 def test_a_function_that_hangs_is_left_behind():
