@@ -125,8 +125,10 @@ def read(text: str | bytes, file: str, *, is_json: bool = False) -> Document:
 
 def _decode(text: str | bytes, file: str) -> str:
     if len(text) > MAX_BYTES:
-        size = f"{len(text) / 1e6:.1f} MB; a pipeline file may have {MAX_BYTES / 1e6:.0f} MB"
-        raise ConfigError([Problem(file, 1, 1, "", f"the file has {size}")])
+        limit = f"{MAX_BYTES / 1e6:.0f} MB"  # of a longer file no more may have been read, see `dag.files`
+        raise ConfigError(
+            [Problem(file, 1, 1, "", f"the file has more than {limit}; a pipeline file may have {limit}")]
+        )
     if isinstance(text, str):
         return text.removeprefix("\ufeff")
     try:

@@ -383,7 +383,7 @@ MISTAKES = {
         "stage_transfers: " + "[" * 80 + "]" * 80,
         "p.yaml:1:78: the file is nested more than 60 levels deep",
     ),
-    "too large": ("#" * (MAX_BYTES + 1), "p.yaml:1:1: the file has 5.0 MB; a pipeline file may have 5 MB"),
+    "too large": ("#" * (MAX_BYTES + 1), "p.yaml:1:1: the file has more than 5 MB; a pipeline file may have 5 MB"),
 }
 
 
