@@ -58,6 +58,7 @@ from airflow_provider_pipetrack.compat.process import (
     may_ask_from_threads,
     most_startup_reschedules,
     redact,
+    redact_texts,
 )
 from airflow_provider_pipetrack.compat.providers import (
     mail_notifier,
@@ -112,6 +113,7 @@ __all__ = [
     "prepared_for_mapping",
     "readable_dags",
     "redact",
+    "redact_texts",
     "scheduler_bears_callbacks",
     "serialize",
     "snowflake_parameters",

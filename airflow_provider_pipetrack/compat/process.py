@@ -6,6 +6,7 @@ import functools
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 #: Seconds that Airflow's API may take to come up in a process that makes a test run.
@@ -41,6 +42,20 @@ def redact(text: str) -> str:
     from airflow.sdk._shared.secrets_masker import redact as mask
 
     return str(mask(text))
+
+
+def redact_texts(value: Any) -> Any:
+    """Return a copy of ``value`` in which the texts, however deep, have every secret masked that Airflow knows of.
+
+    Airflow's own function leaves alone what is deeper than a few levels.
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {name: redact_texts(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_texts(part) for part in value]
+    return value
 
 
 def airflow_stats() -> Any:

@@ -28,6 +28,7 @@ from airflow_provider_pipetrack.compat import (
     AirflowSensorTimeout,
     is_index,
     redact,
+    redact_texts,
 )
 from airflow_provider_pipetrack.records.change import Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -291,7 +292,8 @@ class AuditSensor(BaseSensorOperator):
         :param ended: whether the audit passed, failed or asks again, where its result alone does not say so.
         """
         with tracking_step("record the audit"):
-            said = {**self._config(), **finding.metadata}
+            # A template may have asked for a connection's password.
+            said = {**redact_texts(self._config()), **finding.metadata}
             said.pop(AUDIT_ENDED, None)
             metadata = {
                 # First, since metadata that is very long is cut.

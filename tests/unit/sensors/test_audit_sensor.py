@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from airflow.sdk import DAG, TaskGroup, task
+from airflow.sdk.log import mask_secret
 
 from airflow_provider_pipetrack import AuditSensor, TrackedOperator
 from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
-from airflow_provider_pipetrack.compat import AirflowFailException
+from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException
 from airflow_provider_pipetrack.errors import PipetrackError
 
 
@@ -19,6 +22,27 @@ def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
         audit._on_mismatch(Finding(AuditResult.MISMATCHED, evidence))
     assert "t0k" not in str(raised.value)
     assert "b4dge" not in str(raised.value)
+
+
+def test_a_secret_that_a_template_of_the_config_asked_for_is_masked_in_the_record(mocker):
+    mask_secret("sWordf1sh-24680")
+    asked = []
+    config = {"source": "db://me:{{ word }}@host", "all": [{"of": [{"them": [{"deep": "{{ word }}"}]}]}], "most": 3}
+    transfer = {"name": "load", "audit_metadata": config}
+    with DAG("d"):
+        audit = AuditSensor(
+            task_id="check", transfer=transfer, function=lambda audit_config: asked.append(audit_config)
+        )
+    store = mocker.patch("airflow_provider_pipetrack.sensors.audit.store_for").return_value
+    mocker.patch.object(audit, "_audited_attempts", return_value=[SimpleNamespace(record_id="r", columns={}, keys={})])
+    mocker.patch.object(audit, "_stages", return_value={})
+    with pytest.raises(AirflowException, match="could not be judged"):
+        audit.poke({"word": "sWordf1sh-24680", "ti": SimpleNamespace(try_number=1)})
+    assert asked[0]["source"] == "db://me:sWordf1sh-24680@host"
+    recorded = store.submit.call_args.args[0][0].columns["audit_metadata"]
+    assert recorded["source"] == "db://me:***@host"
+    assert recorded["all"] == [{"of": [{"them": [{"deep": "***"}]}]}]
+    assert recorded["most"] == 3
 
 
 @pytest.mark.parametrize("name", ["load", "shop.lod"])
