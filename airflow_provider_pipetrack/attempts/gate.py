@@ -12,7 +12,7 @@ from airflow_provider_pipetrack.compat import AirflowFailException, task_states
 #: XCom key under which transfers and audits say how they ended.
 XCOM_KEY = "pipetrack"
 #: States of the indexes of a mapped transfer that is complete.
-_ENDED_WELL = {"success", "skipped", "removed"}
+_ENDED_WELL = {"success", "skipped"}
 
 
 def check_upstreams(task: Any, context: Mapping[str, Any]) -> str | None:
@@ -78,7 +78,7 @@ class _Said:
         # Asked for alone: another task may be called like an index of it.
         states = task_states(ti.dag_id, ti.run_id, task_ids=[task_id])
         if self.is_several(task_id):
-            return set(states.values())
+            return set(states.values()) - {"removed"}  # of an earlier try, which had more indexes
         own = task_id
         if are_of_one_index(self._task.dag, self._task.task_id, task_id):
             own = f"{task_id}_{ti.map_index}"

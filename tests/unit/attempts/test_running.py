@@ -222,7 +222,7 @@ def test_where_an_upstream_said_nothing_airflows_state_decides(dag, monkeypatch,
 
 
 def test_all_indexes_of_a_mapped_upstream_must_be_set_by_hand(dag, monkeypatch):
-    for states, accepted in (({"mapped_0": "success", "mapped_1": "success"}, True),
+    for states, accepted in (({"mapped_0": "success", "mapped_1": "success", "mapped_2": "removed"}, True),
                              ({"mapped_0": "success", "mapped_1": "failed"}, False)):  # fmt: skip
         says(monkeypatch, states)
         if accepted:
@@ -252,6 +252,8 @@ def test_a_mapped_audit_is_judged_by_each_of_its_indexes(monkeypatch):
     assert check_upstreams(second, context(first=WHOLE, check=[good, good])) is None
     with pytest.raises(AirflowFailException, match="upstream 'first' has the audit result mismatched"):
         check_upstreams(second, context(first=WHOLE, check=[bad, good]))
+    states["check_1"] = "removed"
+    assert check_upstreams(second, context(first=WHOLE, check=[good])) is None
     states["check_1"] = "failed"
     with pytest.raises(AirflowFailException, match="upstream 'first' has a failed audit"):
         check_upstreams(second, context(first=WHOLE, check=[good]))
