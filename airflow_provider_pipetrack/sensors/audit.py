@@ -227,9 +227,18 @@ class AuditSensor(BaseSensorOperator):
         return {**(self._written() if self._rendered is None else self._rendered), **self.audit_config}
 
     def _rendered_config(self, context: Any) -> dict[str, Any]:
-        """Return what the function is given; Airflow itself has rendered the templates of ``audit_config`` only."""
+        """Return what the function is given; Airflow itself has rendered the templates of ``audit_config`` only.
+
+        :raises AuditError: when a template has a mistake.
+        """
         if self._rendered is None:
-            self._rendered = self.render_template(self._written(), context)
+            try:
+                self._rendered = self.render_template(self._written(), context)
+            except AirflowException:
+                raise
+            except Exception as error:
+                where = "a template in audit_metadata or audit.config cannot be rendered"
+                raise AuditError(f"{where}: {type(error).__name__}: {error}") from error
         return self._config()
 
     def _written(self) -> dict[str, Any]:

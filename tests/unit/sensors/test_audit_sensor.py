@@ -45,6 +45,17 @@ def test_a_secret_that_a_template_of_the_config_asked_for_is_masked_in_the_recor
     assert recorded["most"] == 3
 
 
+def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
+    transfer = {"name": "load", "audit_metadata": {"note": "100 {% of all"}}
+    with DAG("d"):
+        audit = AuditSensor(task_id="check", transfer=transfer, function=lambda: True)
+    mocker.patch.object(audit, "_stages", return_value={})
+    mocker.patch.object(audit, "_record")
+    wanted = r"the audit of load could not be judged: a template in audit_metadata or audit.config .* unknown tag 'of'"
+    with pytest.raises(AirflowException, match=wanted):
+        audit.poke({})
+
+
 @pytest.mark.parametrize("name", ["load", "shop.lod"])
 def test_an_audit_of_a_transfer_that_is_called_otherwise_says_how(name):
     with DAG("d"), TaskGroup("shop"):
