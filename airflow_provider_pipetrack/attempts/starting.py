@@ -32,7 +32,8 @@ def goes_on(
     """Return whether an attempt has begun before, in another process, and goes on after a deferral or a reschedule.
 
     A task that starts in the triggerer is resumed where it begins. One whose Dag is not found at first, as while its
-    file is broken, is rescheduled before it begins. That these have begun is known by their records only.
+    file is broken, is rescheduled before it begins. That these have begun is known by their records only. Where these
+    cannot be asked for, a sensor that is to be rescheduled has most likely looked before.
 
     :param resumed: whether Airflow resumes it after a deferral.
     """
@@ -40,8 +41,10 @@ def goes_on(
     in_doubt = getattr(task, "start_from_trigger", False) if resumed else 0 < times <= most_startup_reschedules()
     if not in_doubt:
         return resumed or times > 0
-    record = store.read_record(key.record_id, pipeline_ids(spec, key.dag_id))
-    return record is not None and record.get("transfer_start_timestamp") is not None
+    found = store.look_up(key.record_id, pipeline_ids(spec, key.dag_id))
+    if any(record.get("transfer_start_timestamp") is not None for record in found.records):
+        return True
+    return bool(found.unreachable) and not resumed and bool(getattr(task, "reschedule", False))
 
 
 def first_start(context: Mapping[str, Any], store: TrackingStore, spec: Spec, key: RecordKey) -> datetime | None:

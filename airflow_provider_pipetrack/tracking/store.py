@@ -163,9 +163,13 @@ class TrackingStore:
 
     def read_record(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Record | None:
         """Return one record, or None."""
-        # Asked for while a transfer waits, so it takes no longer than a write may.
-        records = read_one(self.legs, self.journal_folder, record_id, tuple(pipeline_ids), self.deadline).records
+        records = self.look_up(record_id, pipeline_ids).records
         return records[0] if records else None
+
+    def look_up(self, record_id: str, pipeline_ids: Iterable[str] = ()) -> Reading:
+        """Return one record, or none, and which locations could not be asked."""
+        # Asked for while a transfer waits, so it takes no longer than a write may.
+        return read_one(self.legs, self.journal_folder, record_id, tuple(pipeline_ids), self.deadline)
 
     def history(self, record_id: str) -> list[dict[str, Any]]:
         """Return the changes of a record, oldest first, from all locations that keep them.

@@ -19,7 +19,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, BaseHook, BaseOperator, Connection, task, task_group
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator, report, settings, tracked
+from airflow_provider_pipetrack import AuditSensor, TrackedOperator, TrackingStore, report, settings, tracked
 from airflow_provider_pipetrack.attempts import attempt as attempt_module
 from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdicts
 from airflow_provider_pipetrack.attempts.announce import announced_index
@@ -30,6 +30,7 @@ from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.errors import TrackingUnavailableError
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
 from airflow_provider_pipetrack.attempts.rollback import Rollback
+from airflow_provider_pipetrack.attempts.starting import goes_on
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
 from airflow_provider_pipetrack.callbacks.task import record_retry
@@ -806,6 +807,21 @@ def test_a_task_whose_dag_was_not_found_at_first_begins_where_it_is_found(tmp_pa
     assert not begun_attempt(rescheduled=3).is_first_leg
     assert begun_attempt(rescheduled=3, try_number=2).is_first_leg
     assert not begun_attempt(rescheduled=4, try_number=3).is_first_leg, "Airflow puts no task off so often"
+
+
+def test_a_sensor_that_looks_again_goes_on_though_its_record_cannot_be_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    spec = Spec(StageTransfer(name="a"), "p")
+    context, key = {"task_reschedule_count": 1}, RecordKey("d", "r", "a", -1, 1)
+    with TrackingStore(["postgres@nobody||d||public||t"], journal_dir=tmp_path / "journal") as away:
+        begun = {
+            again: goes_on(SimpleNamespace(reschedule=again), context, away, spec, key, resumed=False)
+            for again in (True, False)
+        }
+    assert begun == {True: True, False: False}
+    (tmp_path / "there.db").touch()
+    with TrackingStore([f"sqlite||{tmp_path}/there.db"], journal_dir=tmp_path / "other") as there:
+        assert not goes_on(SimpleNamespace(reschedule=True), context, there, spec, key, resumed=False)
 
 
 def test_a_task_whose_dag_was_not_found_at_first_is_refused_and_skipped_as_any_other(tmp_path, monkeypatch):
