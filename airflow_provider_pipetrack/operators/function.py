@@ -22,6 +22,8 @@ def mapped_function_operator() -> type[Any]:
         __qualname__ = "MappedFunctionOperator"
         template_fields: Sequence[str] = (*PythonOperator.template_fields, "common_kwargs")
         custom_operator_name = "PythonOperator"
+        #: What records say: the class that everybody knows.
+        operator_path = f"{PythonOperator.__module__}.{PythonOperator.__qualname__}"
 
         def __init__(self, *, common_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
             super().__init__(**kwargs)

@@ -288,7 +288,7 @@ def _tracked(operator: type[BaseOperator]) -> type[Any]:
         "__qualname__": name,
         "__doc__": operator.__doc__,
         "__init__": _constructor(operator),
-        "operator_path": f"{operator.__module__}.{operator.__qualname__}",
+        "operator_path": getattr(operator, "operator_path", f"{operator.__module__}.{operator.__qualname__}"),
         "takes_pipeline_id": "pipeline_id" in arguments_of(operator),
         # Airflow's scheduler would mark it done without running it, and nothing would be recorded.
         "inherits_from_empty_operator": False,

@@ -542,6 +542,9 @@ def test_arguments_of_a_mapped_function_reach_each_of_its_calls(tmp_path):
     (keywords,) = dag.get_task("rest").expand_input.value["op_kwargs"].callables
     assert keywords("it") == {"country": "it"}
     assert dag.get_task("rest").partial_kwargs["common_kwargs"] == {"table": "orders"}
+    for name in ("each", "rest"):
+        operator = dag.get_task(name).operator_class.operator_path
+        assert operator == "airflow.providers.standard.operators.python.PythonOperator"
 
 
 def test_a_mapped_transfer_may_have_an_owner():
