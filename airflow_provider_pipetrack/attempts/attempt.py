@@ -316,7 +316,8 @@ class Attempt:
         function = self.spec.transfer.counts
         if not function:
             return None
-        given = {"result": result, "context": self.context}
+        # That of the context is not always the one that runs, with its templates rendered (Airflow 3.1.1).
+        given = {"result": result, "context": {**self.context, "task": self.task}}
         return lambda: call_within(
             COUNTS_LIMIT, "the counts function", lambda: call_user_function(self.spec, function, given)
         )

@@ -143,7 +143,7 @@ class Rollback:
             call_within(
                 limit.total_seconds() if limit is not None else ROLLBACK_LIMIT,
                 "the rollback",
-                lambda: call_user_function(self.spec, function, {"context": self.context}),
+                lambda: call_user_function(self.spec, function, {"context": {**self.context, "task": self.task}}),
             )
 
     def _is_owed(self) -> bool:

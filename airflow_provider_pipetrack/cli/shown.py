@@ -255,7 +255,10 @@ def progress_bar(
     console = Console(stderr=True)
     count = "{task.completed:,}" if total is None else "{task.completed:,} of {task.total:,}"
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(count), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as bar:
+    if not (shown and console.is_terminal):  # where older versions of rich write an empty line
+        yield lambda _: None
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 

@@ -491,7 +491,7 @@ def test_beside_an_event_loop_no_thread_asks_airflow_for_a_connection(tmp_path, 
 
     def get_connection(cls, conn_id):
         asked.append((conn_id, threading.current_thread() is threading.main_thread()))
-        return Connection(conn_id=conn_id, host=f"{tmp_path}/{conn_id}/t.db")
+        return Connection(conn_id=conn_id, conn_type="sqlite", host=f"{tmp_path}/{conn_id}/t.db")
 
     monkeypatch.setattr(BaseHook, "get_connection", classmethod(get_connection))
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))

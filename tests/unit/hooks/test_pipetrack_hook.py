@@ -139,6 +139,8 @@ def test_airflow_shows_the_form_of_the_connection_type_and_can_test_it():
     assert asked.returncode == 0, asked.stderr
     form = json.loads(asked.stdout.splitlines()[-1])
     assert form["hook_class_name"] == f"{PipetrackHook.__module__}.PipetrackHook"
+    if form["extra_fields"] is None:
+        pytest.skip("this Airflow shows forms beside flask-appbuilder only")
     assert {name: row["schema"]["title"] for name, row in form["extra_fields"].items()} == {
         name: row["label"] for name, row in FIELDS.items()
     }
