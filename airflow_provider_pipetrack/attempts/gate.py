@@ -74,15 +74,28 @@ class _Said:
 
     def states(self, task_id: str) -> set[str | None]:
         """Return the states of a task, of all its map indexes that count."""
+        return set(self._by_name(task_id).values())
+
+    def states_of_audit(self, audit_task: str, upstream: str) -> set[str | None]:
+        """Return the states of an upstream's audit; in a mapped group of those indexes that have loaded something."""
+        audited = self._by_name(audit_task)
+        if self.is_several(audit_task) and are_of_one_index(self._task.dag, audit_task, upstream):
+            loaded = self._by_name(upstream)
+            empty = {f"{audit_task}{name.removeprefix(upstream)}" for name in loaded if loaded[name] == "skipped"}
+            audited = {name: state for name, state in audited.items() if name not in empty or state != "skipped"}
+        return set(audited.values())
+
+    def _by_name(self, task_id: str) -> dict[str, str | None]:
         ti = self._context["ti"]
         # Asked for alone: another task may be called like an index of it.
         states = task_states(ti.dag_id, ti.run_id, task_ids=[task_id])
         if self.is_several(task_id):
-            return set(states.values()) - {"removed"}  # of an earlier try, which had more indexes
+            # What was removed is of an earlier try, which had more indexes.
+            return {name: state for name, state in states.items() if state != "removed"}
         own = task_id
         if are_of_one_index(self._task.dag, self._task.task_id, task_id):
             own = f"{task_id}_{ti.map_index}"
-        return {states[own]} if own in states else set()
+        return {own: states[own]} if own in states else {}
 
 
 def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | None:
@@ -108,7 +121,7 @@ def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]
             return f"has the audit result {answer['audit_result']}"
     if answers and not said.is_several(audit_task):
         return None
-    found = said.states(audit_task)
+    found = said.states_of_audit(audit_task, upstream)
     if found != {"success"}:
         return "has a failed audit" if "failed" in found else "has the audit result pending"
     if not answers:

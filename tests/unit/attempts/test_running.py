@@ -241,6 +241,34 @@ def test_another_task_called_like_an_index_of_the_upstream_says_nothing_about_it
     assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, WHOLE])) is None
 
 
+@pytest.mark.parametrize(
+    ("loaded", "audited", "refusal"),
+    [
+        ("skipped", "skipped", None),
+        ("success", "skipped", "has the audit result pending"),
+        ("skipped", "failed", "has a failed audit"),
+    ],
+)
+def test_an_index_of_a_mapped_group_that_loaded_nothing_needs_no_audit(monkeypatch, loaded, audited, refusal):
+    with DAG("d", schedule=None):
+
+        @task_group
+        def places(place):
+            load = TrackedOperator(task_id="load", transfer={})
+            load >> AuditSensor(task_id="check", transfer="places.load", function=bool, audit_config={"place": place})
+
+        last = TrackedOperator(task_id="last", transfer={"upstream_completion_required": True})
+        places.expand(place=["a", "b"]) >> last
+    states = {"places.load_0": "success", "places.load_1": loaded}
+    says(monkeypatch, {**states, "places.check_0": "success", "places.check_1": audited})
+    answers = {"places.load": [WHOLE], "places.check": [{"audit_result": "matched", "checked": True}]}
+    if refusal is None:
+        assert check_upstreams(last, context(**answers)) is None
+        return
+    with pytest.raises(AirflowFailException, match=refusal):
+        check_upstreams(last, context(**answers))
+
+
 def test_a_mapped_audit_is_judged_by_each_of_its_indexes(monkeypatch):
     with DAG("d", schedule=None) as dag:
         first = TrackedOperator(task_id="first", transfer={})
