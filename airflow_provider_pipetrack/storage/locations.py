@@ -10,15 +10,18 @@ from pathlib import PurePosixPath
 from airflow_provider_pipetrack.errors import LocationError
 
 SEPARATOR = "||"
-#: Up to the last @, since a password may hold one, as it may hold a slash.
-_LOGIN = re.compile(r"(://[^:/@|\s]*:|(?:^|(?<=[\s|,;=]))[^:/@|\s,;=]+:(?!/))(?:[^|\s]|\|(?!\|))*@")
+#: Where a login begins: behind it stands its password.
+_LOGIN = re.compile(r"://[^:/@|\s]*:|(?:^|(?<=[\s|,;=]))[^:/@|\s,;=]+:(?!/)")
+#: What a login stands in as a whole, and what ends at the last @ there, since a password may hold one.
+_IN_ONE_PIECE = re.compile(r"(?:[^|\s]|\|(?!\|))+")
 #: As Oracle's clients write it.
 _SLASH_LOGIN = re.compile(r"(?:^|(?<=[\s|,;=]))([^:/@|\s,;=]+/)[^/@|\s,;]+(?=@\w)")
+#: A name is looked at from its beginning only, since an error may be as long as what a server answers.
 _NAMED_SECRET = re.compile(
     r"""(?ix) (
-        ["']? \b[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?) ["']? \s*[=:]\s*
-        | ["']? \b[\w-]*(?:api|access|account|private|secret)[_-]?key ["']? \s*:\s*
-        | ["']? \b(?:[\w-]*(?:key|signature)|pass|sig|auth) ["']? \s*=\s*
+        ["']? (?<![\w-]) [\w-]*(?:password|passwd|passphrase|pwd|secret|token|credentials?) ["']? \s*[=:]\s*
+        | ["']? (?<![\w-]) [\w-]*(?:api|access|account|private|secret)[_-]?key ["']? \s*:\s*
+        | ["']? (?: (?<![\w-]) [\w-]*(?:key|signature) | \b(?:pass|sig|auth) ) ["']? \s*=\s*
         | \bbearer\s+
         | \bbasic\s+ (?=(?-i:\S*[A-Z0-9=]))  # base64, and no word of a sentence
     ) (?: "[^"]*" | '[^']*' | [^;&|,\s}]+ )"""
@@ -81,8 +84,26 @@ class Location:
 
 def masked(text: str) -> str:
     """Return a location without the secrets that a user's own form may hold: ``user:password@``, ``key=value``."""
-    text = _SLASH_LOGIN.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
+    if "@" in text:
+        text = _SLASH_LOGIN.sub(r"\1***", _IN_ONE_PIECE.sub(_without_password, text))
     return _NAMED_SECRET.sub(r"\1***", text)
+
+
+def _without_password(piece: re.Match[str]) -> str:
+    text = piece[0]
+    end = _end_of_login(text)
+    return text if end is None else f"{text[: end[0]]}***{text[end[1] :]}"
+
+
+def _end_of_login(piece: str) -> tuple[int, int] | None:
+    """Return where in a text without blanks a password begins and ends; None where there is none."""
+    last = piece.rfind("@")
+    begin = _LOGIN.search(piece, 0, last) if last > 0 else None
+    return None if begin is None else (begin.end(), last)
+
+
+def _has_login(text: str) -> bool:
+    return any(_end_of_login(piece) is not None for piece in _IN_ONE_PIECE.findall(text))
 
 
 def parse_location_string(text: str, custom_types: Collection[str] = ()) -> Location:
@@ -129,7 +150,7 @@ def _checked(kind: str, parts: list[str], text: str) -> tuple[str, ...]:
         raise LocationError(text, f"expected {SEPARATOR.join((kind, *expected))}")
     if kind == "aws_s3":
         return (_bucket(parts[0], text),)
-    if kind not in _PATH_TYPES and any(_LOGIN.search(part) for part in parts):
+    if kind not in _PATH_TYPES and any(map(_has_login, parts)):
         raise LocationError(text, f"holds a password, and {_NO_LOGIN}")
     if kind in _PATH_TYPES:
         _check_path(parts[0], text)
@@ -160,7 +181,7 @@ def _dotted(written: str, text: str, custom_types: Collection[str]) -> Location:
 
 
 def _bucket(uri: str, text: str) -> str:
-    if _LOGIN.search(uri):
+    if _has_login(uri):
         raise LocationError(text, f"holds a password, and {_NO_LOGIN}")
     bucket, _, prefix = uri[5:].partition("/")
     if uri[:5].lower() != "s3://" or not bucket or " " in bucket or SEPARATOR in uri:
