@@ -27,8 +27,9 @@ MAX_BYTES = 5_000_000
 MAX_VALUES = 500_000
 _MAX_DEPTH = 60
 _PREFIX = "tag:yaml.org,2002:"
-#: The key behind a line's beginning, which a byte order mark may come before, or inside of braces.
-_ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?\s*|[{,]\s*)["']?stage_transfers["']?\s*:""")
+#: The key behind a line's beginning, which a byte order mark may come before, or inside of braces. Blanks before it end
+#: with their line: a file of many empty lines would be looked through from each of them to the last.
+_ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?[^\S\n]*|[{,]\s*)["']?stage_transfers["']?\s*:""")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -441,6 +442,14 @@ def test_merge_keys_and_anchors_work():
 )
 def test_only_files_with_stage_transfers_are_pipelines(data, verdict):
     assert looks_like_pipeline(data) is verdict
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\r\n", b" ", b", ", b"{\n", b"stage_transfers "])
+def test_whether_a_long_file_is_a_pipeline_is_said_at_once(piece):
+    """The Dag processor asks it of each file of data beside the pipelines."""
+    began = time.process_time()
+    assert not looks_like_pipeline(b"a: 1\n" + piece * 500_000)
+    assert time.process_time() - began < 2
 
 
 def test_a_slug_is_a_task_id():
