@@ -6,12 +6,14 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.dag.files import insist_on_folder, pipeline_files
 
 #: Characters of a pipeline file that its stub shows at most.
@@ -74,10 +76,22 @@ def _stub_of(path: Path, source: Path) -> Path:
 
 
 def _insist_on_own(folder: Path) -> None:
-    """Refuse a folder that somebody else may have filled: what is in it becomes code."""
-    status = folder.stat()
+    """Refuse a folder that somebody else may have filled, or put there: what is in it becomes code, or is removed."""
+    status = folder.lstat()
     if status.st_uid not in (os.geteuid(), 0) or status.st_mode & _OTHERS_MAY_WRITE:
         raise PermissionError(errno.EACCES, "others may write to the folder of stubs", str(folder))
+    for parent, child in zip(folder.parents, (folder, *folder.parents), strict=False):
+        # In a folder such as /tmp, where Airflow keeps its bundles by default, everybody may have made what is there.
+        if parent.stat().st_mode & stat.S_ISVTX and child.lstat().st_uid not in _trusted():
+            raise PermissionError(errno.EACCES, "the folder of stubs is in a folder of somebody else", str(child))
+
+
+def _trusted() -> set[int]:
+    """Return the users who may do what they like here anyway: this one, root, and whose Airflow it is."""
+    users = {os.geteuid(), 0}
+    with suppress(OSError):
+        users.add(settings.airflow_home().stat().st_uid)
+    return users
 
 
 @contextmanager

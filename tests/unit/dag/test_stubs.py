@@ -198,3 +198,42 @@ def test_a_folder_of_another_user_is_refused(source, target, monkeypatch):
     monkeypatch.setattr(Path, "stat", lambda self, **more: Foreign if self == target else original(self, **more))
     with pytest.raises(PermissionError, match="others may write to the folder of stubs"):
         write_stubs(source, target)
+
+
+def test_a_link_that_somebody_has_put_there_is_refused_and_nothing_behind_it_is_removed(source, target, tmp_path):
+    (tmp_path / "home").mkdir(mode=0o755)
+    (tmp_path / "home" / "dags.py").write_text("worth keeping")
+    target.symlink_to(tmp_path / "home")
+    with pytest.raises(PermissionError, match="others may write to the folder of stubs"):
+        write_stubs(source, target)
+    assert names(tmp_path / "home") == {"dags.py"}
+
+
+@pytest.mark.parametrize(("owner", "refused"), [("somebody", True), ("airflow", False), ("root", False)])
+def test_a_folder_below_one_that_somebody_else_has_made_in_tmp_is_refused(
+    source, tmp_path, monkeypatch, owner, refused
+):
+    open_to_all, between, home = tmp_path / "tmp", tmp_path / "tmp" / "airflow", tmp_path / "home"
+    for folder in (open_to_all, between, home):
+        folder.mkdir()
+    open_to_all.chmod(0o1777)
+    original, users = Path.stat, {"somebody": 4711, "airflow": 4712, "root": 0}
+    owners = {between: users[owner], home: users["airflow"]}
+
+    class Status:
+        def __init__(self, path, status):
+            self.st_uid, self.st_mode = owners[path], status.st_mode
+
+    monkeypatch.setenv("AIRFLOW_HOME", str(home))
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda self, **more: Status(self, original(self, **more)) if self in owners else original(self, **more),
+    )
+    (source / "a.yaml").write_text(GOOD)
+    if refused:
+        with pytest.raises(PermissionError, match="in a folder of somebody else.*airflow"):
+            write_stubs(source, between / "stubs")
+    else:
+        write_stubs(source, between / "stubs")
+        assert names(between / "stubs") == {"a.yaml.py"}
