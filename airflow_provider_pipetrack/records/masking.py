@@ -6,7 +6,25 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-_SECRET_WORDS = ("password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "credential")
+#: As they are compared: ``X-API-Key``, ``api_key`` and ``apiKey`` are one word.
+_SECRET_WORDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "servicekey",
+    "credential",
+    "authheader",
+    "connectionstring",
+    "keyfiledict",
+    "webhookurl",
+)
+#: The header of HTTP; a number of authorizations, or the date of one, is none.
+_HEADER = "authorization"
 _COUNTED = "token"
 
 
@@ -31,7 +49,9 @@ def _is_secret(key: str, item: Any, more: tuple[str, ...]) -> bool:
     if item is None or item == "":
         return False
     lowered = key.lower()
-    words = [word for word in _SECRET_WORDS if word in lowered]
+    plain = lowered.replace("_", "").replace("-", "")
+    words = [word for word in _SECRET_WORDS if word in plain]
     # A number under this word is how many there were.
     counted = words == [_COUNTED] and isinstance(item, (int, float))
-    return (bool(words) and not counted) or any(word.lower() in lowered for word in more)
+    is_header = isinstance(item, str) and plain.endswith(_HEADER)
+    return (bool(words) and not counted) or is_header or any(word.lower() in lowered for word in more)

@@ -393,6 +393,21 @@ def test_a_secret_neither_enters_the_hash_nor_changes_it():
     assert without_secrets({"db": {"password": "p", "host": "h"}}) == {"db": {"password": "***", "host": "h"}}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["X-API-Key", "apiKey", "Authorization", "Proxy-Authorization", "auth_header", "privateKey", "aws_secret_access_key",
+     "AccessKey", "passphrase", "connection_string", "keyfile_dict", "webhook_url", "webhookUrl", "api-key"],
+)  # fmt: skip
+def test_what_airflow_takes_for_a_secret_by_its_name_is_one_however_it_is_written(name):
+    assert without_secrets({"headers": {name: "s3cret"}}) == {"headers": {name: "***"}}
+
+
+@pytest.mark.parametrize("column", [{"authorizations": 5}, {"authorization": 5}, {"authorization_date": "2026-01-31"},
+                                    {"tokens": 3}, {"key": "k"}, {"author": "a"}, {"primary_key": "id"}])  # fmt: skip
+def test_what_only_looks_like_the_name_of_a_secret_stays(column):
+    assert without_secrets(column) == column
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_schema_accepts_the_examples(path):
     written = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
