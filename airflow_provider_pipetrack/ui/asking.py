@@ -28,6 +28,8 @@ PAGE_LIMIT = 10.0
 PAGES_AT_ONCE = 8
 #: Seconds that a page waits for its turn.
 _TURN_LIMIT = 2.0
+#: What is said when all turns are taken for longer than that.
+BUSY = "Too many pages wait for the tracking storage. Try again in a moment."
 #: Seconds for which it is believed how the tracking is, so that many readers do not ask all locations all the time.
 _HEALTH_AGE = 10.0
 #: Seconds that Airflow may take to say who did something; the page says less then.
@@ -80,16 +82,28 @@ class Desk:
         """Return which transfers wait for which, by the hashes of the records' configurations."""
         return self._configurations.upstreams(self.questions.stores, rows)
 
-    def turn(self) -> threading.BoundedSemaphore:
+    def turn(self, limit: float | None = None) -> Turn:
         """Wait for a turn, and return what gives it back.
 
+        :param limit: seconds to wait; a page's when None.
         :raises HTTPException: 503 when too many pages wait for their answers.
         """
-        if not self._turns.acquire(timeout=_TURN_LIMIT):
-            raise HTTPException(
-                503, "Too many pages wait for the tracking storage. Try again in a moment.", {"Retry-After": "5"}
-            )
-        return self._turns
+        if not self._turns.acquire(timeout=_TURN_LIMIT if limit is None else limit):
+            raise HTTPException(503, BUSY, {"Retry-After": "5"})
+        return Turn(self._turns)
+
+
+class Turn:
+    """A page's turn to ask; it is given back once, however often that is said."""
+
+    def __init__(self, turns: threading.BoundedSemaphore) -> None:
+        self._turns: threading.BoundedSemaphore | None = turns
+
+    def give_back(self) -> None:
+        """Let another page ask."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.release()
 
 
 @dataclass
@@ -100,6 +114,7 @@ class Asker:
     :param now: the moment that everything on the page is measured at.
     :param unreachable: why a location could not be asked, by its name; filled by the questions.
     :param viewer: the same reader as Airflow's own API knows them; None where it cannot be asked.
+    :param turn: the page's turn to ask, where turns are taken.
     """
 
     desk: Desk
@@ -108,6 +123,7 @@ class Asker:
     unreachable: dict[str, str] = field(default_factory=dict)
     limit: float = field(default_factory=lambda: PAGE_LIMIT)
     viewer: Viewer | None = None
+    turn: Turn | None = None
     _ends: float = field(init=False)
     _airflow: AskAirflow | None = field(init=False, default=None)
 
@@ -125,6 +141,29 @@ class Asker:
     def again(self) -> Asker:
         """Return one with the time of a page, and nothing unreachable yet."""
         return replace(self, unreachable={})
+
+    def in_turns(self, parts: Iterator[T], too_many: T) -> Iterator[T]:
+        """Yield the parts of a long answer, each made in a turn of its own.
+
+        Whoever takes them slowly, or no more, keeps nobody else from asking meanwhile.
+
+        :param too_many: what is the last part when others keep all turns for longer than a page may take.
+        """
+        if self.turn is not None:
+            self.turn.give_back()
+        while True:
+            try:
+                turn = self.desk.turn(self.limit)
+            except HTTPException:
+                yield too_many
+                return
+            try:
+                part = next(parts, None)
+            finally:
+                turn.give_back()
+            if part is None:
+                return
+            yield part
 
     def health(self) -> Health | None:
         """Return how the tracking is; None for a reader who may not see it, or when it takes too long."""
@@ -184,8 +223,8 @@ class Asker:
 def asker_of(request: Request) -> Iterator[Asker]:
     """Give a page what it asks with; a dependency."""
     desk: Desk = request.app.state.desk
-    turns = desk.turn()
+    turn = desk.turn()
     try:
-        yield Asker(desk, reader_of(request), viewer=viewer_of(request))
+        yield Asker(desk, reader_of(request), viewer=viewer_of(request), turn=turn)
     finally:
-        turns.release()
+        turn.give_back()

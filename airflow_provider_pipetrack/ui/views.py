@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from airflow_provider_pipetrack.tracking.reading import NOT_HERE
-from airflow_provider_pipetrack.ui.asking import Asker
+from airflow_provider_pipetrack.ui.asking import BUSY, Asker
 from airflow_provider_pipetrack.ui.filters import CHOICES, STATUSES, Filters, linked, read_filters
 from airflow_provider_pipetrack.ui.render import page, root_of
 from airflow_provider_pipetrack.ui.tables import (
@@ -135,7 +135,8 @@ class View:
             if table.key == wanted:
                 rows = exported(table, source or self.asker, self.asked, self._wanted, orders, added)
                 named = {"Content-Disposition": f'attachment; filename="{table.key}.csv"', "Cache-Control": "no-store"}
-                return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=named)
+                parts = self.asker.in_turns(rows, f"# incomplete: {BUSY}\r\n")
+                return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers=named)
         return None
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:

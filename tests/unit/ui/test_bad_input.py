@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import threading
 import time
 
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 from airflow_provider_pipetrack import StorageAdapter, TrackingStore
@@ -169,6 +171,52 @@ def test_pages_give_their_turn_back(visitor, store):
     for thread in threads:
         thread.join(30)
     assert answers == [200] * 6
+
+
+def test_downloads_that_stand_still_keep_nobody_from_asking(visitor, store):
+    """A browser may pause one, and a laptop may fall asleep over it."""
+    client = visitor(store, "orders")
+
+    async def begun(goes_on: asyncio.Event) -> None:
+        async def receive():
+            await goes_on.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                await goes_on.wait()
+
+        path = "/pipetrack/transfers"
+        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": "",
+                 "query_string": b"export=transfers", "headers": [], "client": ("127.0.0.1", 1)}  # fmt: skip
+        await client.app(scope, receive, send)
+
+    async def one_more_reader() -> int:
+        goes_on = asyncio.Event()
+        downloads = [asyncio.create_task(begun(goes_on)) for _ in range(asking.PAGES_AT_ONCE)]
+        await asyncio.sleep(1)
+        try:
+            return (await asyncio.to_thread(client.get, "runs")).status_code
+        finally:
+            goes_on.set()
+            await asyncio.gather(*downloads)
+
+    assert asyncio.run(one_more_reader()) == 200
+
+
+def test_an_export_that_gets_no_turn_says_that_it_is_incomplete(visitor, store, monkeypatch):
+    monkeypatch.setattr(asking, "PAGE_LIMIT", 0.05)
+    client = visitor(store, "orders")
+    desk = client.app.routes[-1].app.state.desk
+    turns = [desk.turn() for _ in range(asking.PAGES_AT_ONCE)]
+    asker = asking.Asker(desk, None, turn=turns[0])
+    parts = asker.in_turns(iter(["one", "two"]), "too many")
+    assert next(parts) == "one"
+    desk.turn()
+    assert list(parts) == ["too many"]
+    turns[0].give_back()  # as the page does once more when it has ended
+    with pytest.raises(HTTPException):
+        desk.turn(0.05)
 
 
 def test_a_file_that_is_damaged_while_the_page_is_open_is_said(visitor, tmp_path, read):
