@@ -88,7 +88,9 @@ class AirflowRest:
     """
 
     def __init__(self, url: str, user: str | None, password: str | None, token: str | None = None) -> None:
-        self.url = url.rstrip("/")
+        self._base = url.rstrip("/")
+        #: The address as errors name it: a proxy's password may stand in it.
+        self.url, self._has_login = _without_login(self._base)
         self._login = {"username": user, "password": password}
         self._given = self._token = token
         #: The last error since :meth:`log_in`; who asks about many runs goes on after one, and would not know.
@@ -164,9 +166,11 @@ class AirflowRest:
 
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            answer = httpx.request(method, f"{self.url}{path}", headers=headers, timeout=TIMEOUT, **options)
+            answer = httpx.request(method, f"{self._base}{path}", headers=headers, timeout=TIMEOUT, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            text = f"Airflow at {self.url} cannot be reached: {type(error).__name__}: {error}"
+            # What cannot be read of an address may be a part of its password.
+            said = "" if self._has_login and isinstance(error, httpx.InvalidURL) else f": {error}"
+            text = f"Airflow at {self.url} cannot be reached: {type(error).__name__}{said}"
             raise _AirflowAwayError(text) from error
         if method == "GET" and answer.status_code == httpx.codes.NOT_FOUND:
             return None
@@ -181,6 +185,13 @@ class AirflowRest:
         if not isinstance(found, dict) or wanted not in found:
             raise AirflowUnreachableError(f"What answers at {self.url} is no Airflow: {path} gives no {wanted}")
         return found
+
+
+def _without_login(url: str) -> tuple[str, bool]:
+    """Return an address without user and password, and whether there were any."""
+    scheme, slashes, rest = url.partition("://")
+    _, at, place = (rest or url).rpartition("@")
+    return f"{scheme + slashes if rest else ''}***@{place}" if at else url, bool(at)
 
 
 def _is_readable(page: Any, total: Any) -> bool:

@@ -16,6 +16,15 @@ def test_an_address_that_is_none_gets_a_sentence():
         AirflowRest("http://127.0.0.1:port", "a", "b").log_in()
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:port", "127.0.0.1:1"])
+@pytest.mark.parametrize("password", ["s3cret", "s3cret/@s3cret", "a:s3cret#"])
+def test_a_password_in_the_address_is_in_no_error(place, password):
+    words = rf"^Airflow at http://\*\*\*@{place} cannot be reached"
+    with pytest.raises(AirflowUnreachableError, match=words) as caught:
+        AirflowRest(f"http://proxy:{password}@{place}", "a", "b").log_in()
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("status", [200, 404])
 def test_something_else_that_answers_gets_a_sentence(status):
     body = b"[]" if status == 200 else b"{}"
