@@ -40,11 +40,11 @@ _SCALARS = {"str", "int", "float", "bool", "none", "datetime", "list", "dict"}
 
 
 def path_text(path: Path) -> str:
-    """Return a path as it is shown: ``stage_transfers[2].audit.config``."""
+    """Return a path as it is shown: ``stage_transfers[2].audit.config``; a terminal would act upon what steers it."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def suggest(name: str, known: Iterable[str], *, alike: float = 0.6) -> str:

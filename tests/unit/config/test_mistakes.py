@@ -23,6 +23,10 @@ MISTAKES = {
         ROW + "    retry_dellay: 5m\n",
         "p.yaml:3:5: stage_transfers[0].retry_dellay: there is no such key (did you mean 'retry_delay'?)",
     ),
+    "key that would steer a terminal": (
+        ROW + '    "\\e]0;title\\a": 5m\n',
+        "p.yaml:3:5: stage_transfers[0].\\x1b]0;title\\x07: there is no such key",
+    ),
     "misspelt key at the top": (
         "stage_transfer: []\nstage_transfers: [{name: a}]\n",
         "p.yaml:1:1: stage_transfer: there is no such key (did you mean 'stage_transfers'?)",
