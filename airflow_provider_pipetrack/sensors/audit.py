@@ -301,8 +301,8 @@ class AuditSensor(BaseSensorOperator):
         :param ended: whether the audit passed, failed or asks again, where its result alone does not say so.
         """
         with tracking_step("record the audit"):
-            # A template may have asked for a connection's password.
-            said = {**redact_texts(self._config()), **finding.metadata}
+            # A template, or the audit itself, may have asked for a connection's password.
+            said = redact_texts({**self._config(), **finding.metadata})
             said.pop(AUDIT_ENDED, None)
             metadata = {
                 # First, since metadata that is very long is cut.

@@ -45,6 +45,23 @@ def test_a_secret_that_a_template_of_the_config_asked_for_is_masked_in_the_recor
     assert recorded["most"] == 3
 
 
+def test_a_secret_in_what_an_audit_returns_is_masked_in_the_record(mocker):
+    mask_secret("sWordf1sh-13579")
+    evidence = {"asked": ["db://me:sWordf1sh-13579@host/orders"], "rows": 3, "of": {"deep": ("sWordf1sh-13579", None)}}
+    with DAG("d"):
+        audit = AuditSensor(
+            task_id="check", transfer={"name": "load"}, function=lambda: {"audit_result": "matched", **evidence}
+        )
+    store = mocker.patch("airflow_provider_pipetrack.sensors.audit.store_for").return_value
+    mocker.patch.object(audit, "_audited_attempts", return_value=[SimpleNamespace(record_id="r", columns={}, keys={})])
+    mocker.patch.object(audit, "_stages", return_value={})
+    mocker.patch.object(audit, "_tell_downstream")
+    assert audit.poke({"ti": SimpleNamespace(try_number=1)}).is_done
+    recorded = store.submit.call_args.args[0][0].columns["audit_metadata"]
+    assert recorded["asked"] == ["db://me:***@host/orders"]
+    assert (recorded["rows"], recorded["of"]["deep"]) == (3, ["***", None])
+
+
 def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
     transfer = {"name": "load", "audit_metadata": {"note": "100 {% of all"}}
     with DAG("d"):
