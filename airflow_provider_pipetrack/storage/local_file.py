@@ -82,9 +82,12 @@ class LocalFileAdapter(MergingAdapter):
     def keep_config(self, version: ConfigVersion) -> None:
         """Append a configuration to the file beside, whose name ends in ``.configs``, unless it is there."""
         try:
-            with self._locked():
+            with self._locked() as descriptor:
                 if all(known.config_hash != version.config_hash for known in self._configs()):
-                    with self._configs_path.open("a") as file:
+                    is_new = not self._configs_path.exists()
+                    with open(self._configs_path, "a", opener=_private) as file:
+                        if is_new:
+                            _take_rights(file.fileno(), descriptor)
                         file.write(json.dumps(version.as_dict(), default=str) + "\n")
         except OSError as error:
             raise self._explained(error) from error
@@ -197,12 +200,8 @@ class LocalFileAdapter(MergingAdapter):
                 json.dumps(change_of_record(record).to_json(), separators=(",", ":")).encode() for record in records
             )
             fresh = self.path.with_name(f"{self.path.name}.folding")
-            with fresh.open("wb") as file:
-                # Who may write to it, such as the users of run_as_user, may so afterwards.
-                known = os.fstat(descriptor)
-                with suppress(PermissionError):  # a user who is not in that group
-                    os.fchown(file.fileno(), -1, known.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(known.st_mode))
+            with open(fresh, "wb", opener=_private) as file:
+                _take_rights(file.fileno(), descriptor)
                 file.writelines(line + b"\n" for line in (*folded, *others))
                 file.flush()
                 os.fsync(file.fileno())
@@ -216,6 +215,19 @@ class LocalFileAdapter(MergingAdapter):
         if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
             return StorageError(self.location, f"{self.path} cannot be a file: {error.strerror}", transient=False)
         return StorageError(self.location, f"{self.path}: {error.strerror or error}")
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that is its owner's alone where it is made anew."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _take_rights(fresh: int, known: int) -> None:
+    """Let those use a new file who may use another one, such as the users of run_as_user."""
+    status = os.fstat(known)
+    with suppress(PermissionError):  # a user who is not in that group
+        os.fchown(fresh, -1, status.st_gid)
+    os.fchmod(fresh, stat.S_IMODE(status.st_mode))
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

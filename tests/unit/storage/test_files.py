@@ -10,11 +10,13 @@ import pytest
 
 from airflow_provider_pipetrack import TrackingStore
 from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.configs import ConfigVersion
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage import local_file
 from airflow_provider_pipetrack.storage.locations import parse_location_string
 from airflow_provider_pipetrack.storage.registry import make_adapter
 from airflow_provider_pipetrack.testing.events import attempt
+from tests.tracking_history import NOW
 from tests.unit.tracking.site import largest_file
 
 
@@ -162,6 +164,18 @@ def test_who_may_write_to_a_file_may_do_so_when_it_has_been_folded(path, monkeyp
     assert len(path.read_text().splitlines()) == 1
     assert path.stat().st_mode & 0o777 == 0o664
     assert given == [(-1, group)]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660])
+def test_configurations_beside_a_file_are_for_those_who_may_use_the_file(path, mode):
+    adapter = made(f"local_file||{path}")
+    adapter.apply([change("t1")])
+    path.chmod(mode)
+    for number in range(2):
+        fields = {"pipeline_id": "p", "dag_id": "p", "pipeline_version": None, "stages": [], "config": {}}
+        adapter.keep_config(ConfigVersion(config_hash=f"{number}", first_used_at=NOW, **fields))
+    assert path.with_name("tracking.json.configs").stat().st_mode & 0o777 == mode
+    assert len(adapter.config_versions("p")) == 2
 
 
 def test_a_file_that_stays_large_is_not_folded_with_each_write(path, monkeypatch):
