@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.attempts.errors import (
     PartialDataRefusedError,
     TrackingUnavailableError,
     error_text,
+    masked_text,
     tracking_step,
 )
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY
@@ -34,7 +35,7 @@ from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
 from airflow_provider_pipetrack.attempts.users import call_user_function
 from airflow_provider_pipetrack.attempts.verdicts import SUPERSEDED
-from airflow_provider_pipetrack.compat import AirflowSkipException, may_ask_from_threads, redact
+from airflow_provider_pipetrack.compat import AirflowSkipException, may_ask_from_threads
 from airflow_provider_pipetrack.records.change import Authority, Change, utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.skips import SKIPPED
@@ -308,7 +309,7 @@ class Attempt:
             return counting.collect(result, self._counter(result))
         except Exception as error:  # noqa: BLE001  the load is done; only its numbers are unknown
             log.warning("pipetrack knows no counts of %s: %s", self.key.record_id, error)
-            self.note(f"counts unknown: {redact(str(error))}")
+            self.note(f"counts unknown: {masked_text(str(error))}")
             return counting.Counts()
 
     def _counter(self, result: Any) -> Callable[[], Any] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_pipetrack.compat import AirflowException, redact
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.masking import without_secrets_of_addresses
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
@@ -37,7 +38,12 @@ def error_text(error: BaseException, task: Any) -> str:
     text = str(error).strip() or "no message"
     if type(error).__name__ == "AirflowTaskTimeout":
         text = f"execution_timeout of {task.execution_timeout} exceeded"
-    return redact(f"{type(error).__name__}: {text}")[:_LONGEST_ERROR]
+    return masked_text(f"{type(error).__name__}: {text}")[:_LONGEST_ERROR]
+
+
+def masked_text(text: str) -> str:
+    """Return a text without the secrets that Airflow knows of, and without those of addresses."""
+    return without_secrets_of_addresses(redact(text))
 
 
 def _trace(error: Exception) -> bool:

@@ -1,7 +1,8 @@
-"""What stands under the name of a secret is masked before it is kept."""
+"""What stands under the name of a secret, or as one in an address, is masked before it is kept."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,16 @@ _SECRET_WORDS = (
 #: The header of HTTP; a number of authorizations, or the date of one, is none.
 _HEADER = "authorization"
 _COUNTED = "token"
+#: A password in an address, up to the last @ before its path, and a secret behind its question mark.
+_LOGIN = re.compile(r"(://[^\s:/@?#]*:)[^\s/?#]*@")
+_PARAMETER = re.compile(
+    r"(?i)([?&][\w.-]*(?:key|token|secret|password|passwd|pwd|signature|sig|credential)=)[^&\s#\"']+"
+)
+
+
+def without_secrets_of_addresses(text: str) -> str:
+    """Return a text, such as the error of a library, in which passwords and keys of addresses are masked."""
+    return _PARAMETER.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 def without_secrets(value: Any, more: tuple[str, ...] = ()) -> Any:

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
-from airflow_provider_pipetrack.attempts.errors import tracking_step
+from airflow_provider_pipetrack.attempts.errors import masked_text, tracking_step
 from airflow_provider_pipetrack.attempts.gate import XCOM_KEY, answers_for
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.starting import make_ready
@@ -358,7 +358,7 @@ class AuditSensor(BaseSensorOperator):
 
 
 def _error_text(error: BaseException) -> str:
-    return redact(f"{type(error).__name__}: {error}")[:2000]
+    return masked_text(f"{type(error).__name__}: {error}")[:2000]
 
 
 def _prepared(audit: Any) -> Any:
