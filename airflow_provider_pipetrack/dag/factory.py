@@ -19,10 +19,11 @@ from airflow_provider_pipetrack.config.classes import ClassError
 from airflow_provider_pipetrack.config.durations import parse_duration
 from airflow_provider_pipetrack.config.problems import in_file_order, suggest
 from airflow_provider_pipetrack.dag.assets import asset_mistake, assets_of
+from airflow_provider_pipetrack.dag.branches import branch_mistake, turn_mistakes
 from airflow_provider_pipetrack.dag.deadline import run_deadline
 from airflow_provider_pipetrack.dag.graph import Graph, Kind, Node, mapped_over, plan_graph
 from airflow_provider_pipetrack.dag.mapping import calls_of
-from airflow_provider_pipetrack.dag.operators import branch_mistake, find_operator, operator_mistakes
+from airflow_provider_pipetrack.dag.operators import find_operator, operator_mistakes
 from airflow_provider_pipetrack.dag.task_arguments import task_argument_mistakes, task_arguments
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.operators.arguments import arguments_of
@@ -87,10 +88,11 @@ def find_problems(config: PipelineConfig, graph: Graph, *, is_whole: bool = True
         problems.append(config.problem(first, key, f"the transfers wait for each other in a circle: {circle}"))
     for transfer in config.stage_transfers:
         problems.extend(_operator_problems(config, transfer))
-        branch = branch_mistake(transfer.operator, audit_enabled=transfer.audit_enabled)
-        for key, mistake in (("asset", asset_mistake(transfer)), ("audit_enabled", branch)):
+        for key, mistake in (("asset", asset_mistake(transfer)), ("audit_enabled", branch_mistake(transfer))):
             if mistake:
                 problems.append(config.problem(transfer, key, mistake))
+    for transfer, mistake in turn_mistakes(graph, by_name):
+        problems.append(config.problem(transfer, "can_process_be_parallelized", mistake))
     problems.extend(_default_argument_problems(config, is_whole=is_whole))
     return in_file_order([*problems, *_dag_problems(config), *_alert_problems(config)])
 

@@ -71,6 +71,14 @@ class Graph:
         self.nodes[node.task_id] = node
         self.upstream[node.task_id] = list(upstream)
 
+    def downstream(self) -> dict[str, list[str]]:
+        """Return for each task that others wait for which ones these are."""
+        found: dict[str, list[str]] = {}
+        for task, waits_for in self.upstream.items():
+            for upstream in waits_for:
+                found.setdefault(upstream, []).append(task)
+        return found
+
 
 def plan_graph(transfers: Sequence[StageTransfer]) -> Graph:
     """Work out the tasks and edges of a pipeline.
@@ -242,7 +250,7 @@ def _places(graph: Graph, planner: _Planner) -> dict[str, int]:
         serial = not transfer.can_process_be_parallelized
         return (transfer.transfer_order_number, serial, rows[transfer.name], node.kind is Kind.AUDIT, task)
 
-    downstream = _downstream(graph)
+    downstream = graph.downstream()
     waiting = {task: len(set(upstream)) for task, upstream in graph.upstream.items()}
     ready = [rank(task) for task, number in waiting.items() if not number]
     heapq.heapify(ready)
@@ -275,19 +283,11 @@ def _add_turns(
             before = [exits[name]]
 
 
-def _downstream(graph: Graph) -> dict[str, list[str]]:
-    downstream: dict[str, list[str]] = {}
-    for task, waits_for in graph.upstream.items():
-        for upstream in waits_for:
-            downstream.setdefault(upstream, []).append(task)
-    return downstream
-
-
 def _add_join(graph: Graph) -> None:
     """Lead every transfer that only turns follow into the join, so that its failure is the run's."""
     if not any(node.kind is Kind.TURN for node in graph.nodes.values()):
         return
-    downstream = _downstream(graph)
+    downstream = graph.downstream()
     hidden = [
         task
         for task in graph.nodes

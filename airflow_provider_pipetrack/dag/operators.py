@@ -17,8 +17,6 @@ from airflow_provider_pipetrack.operators.arguments import arguments_of
 
 #: What pipetrack gives to tasks, unless their operator has such an argument itself, as ``TransferReadySensor`` has.
 _MAY_BE_ITS_OWN = {"pipeline_id"}
-#: Bases of the operators that skip what they do not choose.
-_BRANCHES = {"BranchMixIn", "BranchSQLOperator"}
 
 
 @functools.cache
@@ -58,24 +56,6 @@ def operator_mistakes(path: Any, arguments: Any, mapped: Any, default_args: Any)
     missing = sorted(_required(operator) - {*arguments, *mapped, *default_args})
     if missing:
         yield ("operator",), f"{operator.__name__} needs {', '.join(missing)}", ""
-
-
-def branch_mistake(path: str | None, *, audit_enabled: bool) -> str | None:
-    """Return what is wrong with a transfer that chooses which of the tasks right behind it run, or None."""
-    if not path or not audit_enabled:
-        return None
-    try:
-        operator = find_operator(path)
-    except ClassError:
-        return None
-    names = {base.__name__ for base in operator.__mro__}
-    # Whatever stands behind it, LatestOnlyOperator chooses all or nothing.
-    if names.isdisjoint(_BRANCHES) or "LatestOnlyOperator" in names:
-        return None
-    return (
-        f"{operator.__name__} chooses among the tasks right behind it, and there is only its audit, so that all would "
-        "be skipped; write audit_enabled: false"
-    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -301,6 +301,58 @@ def test_a_branch_has_no_audit_between_it_and_what_it_chooses(operator, argument
     )
 
 
+CHOICE = f"{BRANCHES}python.BranchPythonOperator, operator_args: {{python_callable: builtins.print}}"
+CIRCUIT = f"{BRANCHES}python.ShortCircuitOperator, operator_args: {{python_callable: builtins.print}}"
+NEXT_ONLY = f"{CIRCUIT[:-1]}, ignore_downstream_trigger_rules: false}}"
+LATEST = f"{BRANCHES}latest_only.LatestOnlyOperator"
+BESIDE = "{name: b, can_process_be_parallelized: false}"
+ADVICE = "give it another transfer_order_number, or write can_process_be_parallelized: true"
+MAY_SKIP = "{} of 'a' may skip 'b', which only waits for its turn; " + ADVICE
+RIVAL = (
+    "BranchPythonOperator of 'a' chooses among those right behind it, and {!r} waits for its turn behind 'b', so that "
+    "it would run whenever 'b' does; " + ADVICE + " (a pool with one slot keeps them apart)"
+)
+BEHIND = [
+    "{name: b, transfer_order_number: 2}",
+    "{name: c, transfer_order_number: 2, can_process_be_parallelized: false}",
+    "{name: d, transfer_order_number: 2, can_process_be_parallelized: false}",
+]
+
+
+@pytest.mark.parametrize(
+    ("operator", "audited", "others", "mistakes"),
+    [
+        # What depends on it by turns alone.
+        (CIRCUIT, False, [BESIDE], {"b": MAY_SKIP.format("ShortCircuitOperator")}),
+        (CIRCUIT, True, [BESIDE], {"b": MAY_SKIP.format("ShortCircuitOperator")}),
+        (NEXT_ONLY, False, [BESIDE], {"b": MAY_SKIP.format("ShortCircuitOperator")}),
+        (NEXT_ONLY, True, [BESIDE], {}),
+        (LATEST, False, [BESIDE], {"b": MAY_SKIP.format("LatestOnlyOperator")}),
+        (LATEST, True, [BESIDE], {}),
+        (CHOICE, False, [BESIDE], {"b": MAY_SKIP.format("BranchPythonOperator")}),
+        (CIRCUIT, False, ["{name: b}"], {}),
+        # What depends on it, and is skipped with reason.
+        (CIRCUIT, False, BEHIND, {}),
+        (CIRCUIT, False, [BESIDE.replace("b,", "b, depends_on: [a],")], {}),
+        # What would run beside what is chosen.
+        (CHOICE, False, BEHIND, {"c": RIVAL.format("c"), "d": RIVAL.format("d")}),
+        (CHOICE, False, [BEHIND[0], BEHIND[0].replace("b,", "c,")], {}),
+        (CHOICE, False, [BEHIND[0], "{name: c, transfer_order_number: 3, depends_on: [a, b]}"], {}),
+    ],
+)
+def test_what_only_waits_for_its_turn_is_not_chosen_or_skipped(operator, audited, others, mistakes):
+    rows = [f"{{name: a, operator: {operator}, audit_enabled: {str(audited).lower()}}}", *others]
+    text = "defaults: {audit_enabled: false}\nstage_transfers:\n" + "".join(f"  - {row}\n" for row in rows)
+    if not mistakes:
+        assert dag_of(text).task_ids
+        return
+    with pytest.raises(ConfigError) as raised:
+        dag_of(text)
+    found = {problem.key: problem.message for problem in raised.value.problems}
+    places = {f"stage_transfers[{' abcd'.index(name) - 1}]": message for name, message in mistakes.items()}
+    assert found == {f"{place}.can_process_be_parallelized": message for place, message in places.items()}
+
+
 def test_a_circle_is_named_with_its_place():
     with pytest.raises(ConfigError) as raised:
         dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
