@@ -116,14 +116,16 @@ def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | Non
 
 def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]) -> str | None:
     answers = said.answers(audit_task)
-    for answer in answers:
-        if answer.get("checked") and answer.get("audit_result") in {"pending", "mismatched"}:
-            return f"has the audit result {answer['audit_result']}"
-    if answers and not said.is_several(audit_task):
+    bad = [a for a in answers if a.get("checked") and a.get("audit_result") in {"pending", "mismatched"}]
+    # What has stopped the run goes on only where somebody has said so; what was warned about is refused here.
+    is_overruled = bool(bad) and all(answer.get("stops") for answer in bad)
+    if bad and not (is_overruled and said.states_of_audit(audit_task, upstream) == {"success"}):
+        return f"has the audit result {bad[0]['audit_result']}"
+    if answers and not is_overruled and not said.is_several(audit_task):
         return None
     found = said.states_of_audit(audit_task, upstream)
     if found != {"success"}:
         return "has a failed audit" if "failed" in found else "has the audit result pending"
-    if not answers:
+    if is_overruled or not answers:
         notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
     return None

@@ -283,7 +283,10 @@ class AuditSensor(BaseSensorOperator):
                 say_ready(self, context, {**records, **sum_of(answers), "audit_result": finding.result.value})
         else:
             say_nothing(self)
-        context["ti"].xcom_push(key=XCOM_KEY, value={"audit_result": finding.result.value, "checked": checked})
+        told = {"audit_result": finding.result.value, "checked": checked}
+        if finding.result is AuditResult.MISMATCHED and self._stops_on_mismatch():
+            told["stops"] = True  # unless somebody sets the audit to success
+        context["ti"].xcom_push(key=XCOM_KEY, value=told)
 
     def record_failure(self, context: Any, error: BaseException) -> None:
         """Record that the audit failed without an answer, and that nobody tries it again."""

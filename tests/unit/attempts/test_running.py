@@ -288,6 +288,29 @@ def test_a_mapped_audit_is_judged_by_each_of_its_indexes(monkeypatch):
         check_upstreams(second, context(first=WHOLE, check=[good]))
 
 
+BY_HAND = "the audit of upstream 'first' was set to success by hand"
+
+
+@pytest.mark.parametrize(
+    ("audited", "state", "refusal"),
+    [
+        ({"audit_result": "mismatched", "stops": True}, "success", None),
+        ({"audit_result": "mismatched", "stops": True}, "failed", "has the audit result mismatched"),
+        ({"audit_result": "mismatched"}, "success", "has the audit result mismatched"),  # it has warned
+    ],
+)
+def test_a_mismatch_counts_no_more_where_somebody_has_set_its_audit_to_success(
+    dag, monkeypatch, audited, state, refusal
+):
+    says(monkeypatch, {"first": "success", "check": state})
+    answers = context(first=WHOLE, check={**audited, "checked": True})
+    if refusal is None:
+        assert check_upstreams(dag.get_task("second"), answers) == BY_HAND
+        return
+    with pytest.raises(AirflowFailException, match=f"upstream 'first' {refusal}$"):
+        check_upstreams(dag.get_task("second"), answers)
+
+
 def test_in_a_mapped_group_each_index_is_judged_by_its_own_upstreams(monkeypatch):
     with DAG("d", schedule=None) as dag:
 

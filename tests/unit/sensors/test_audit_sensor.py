@@ -62,6 +62,22 @@ def test_a_secret_in_what_an_audit_returns_is_masked_in_the_record(mocker):
     assert (recorded["rows"], recorded["of"]["deep"]) == (3, ["***", None])
 
 
+@pytest.mark.parametrize(("on_mismatch", "stops"), [("fail", {"stops": True}), ("warn", {})])
+def test_later_tasks_are_told_whether_a_mismatch_stopped_the_run(mocker, on_mismatch, stops):
+    with DAG("d"):
+        audit = AuditSensor(task_id="check", transfer={"name": "load"}, function=lambda: False, on_mismatch=on_mismatch)
+    mocker.patch.object(audit, "_stages", return_value={})
+    mocker.patch.object(audit, "_record")
+    told = []
+    ti = SimpleNamespace(xcom_push=lambda key, value: told.append(value), xcom_pull=lambda **asked: None)
+    if stops:
+        with pytest.raises(AirflowFailException):
+            audit.poke({"ti": ti})
+    else:
+        audit.poke({"ti": ti})
+    assert told == [{"audit_result": "mismatched", "checked": True, **stops}]
+
+
 def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
     transfer = {"name": "load", "audit_metadata": {"note": "100 {% of all"}}
     with DAG("d"):
