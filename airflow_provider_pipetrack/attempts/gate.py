@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_pipetrack.attempts.binding import are_of_one_index, is_mapped, upstream_transfers
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.compat import AirflowFailException, task_states
+from airflow_provider_pipetrack.records.key import RecordKey
 
 #: XCom key under which transfers and audits say how they ended.
 XCOM_KEY = "pipetrack"
@@ -62,10 +63,13 @@ class _Said:
     def __init__(self, task: Any, context: Mapping[str, Any]) -> None:
         self._task = task
         self._context = context
+        self._answers: dict[str, list[Mapping[str, Any]]] = {}
 
     def answers(self, task_id: str) -> list[Mapping[str, Any]]:
         """Return what a task has said."""
-        return answers_for(self._task, self._context, task_id)
+        if task_id not in self._answers:
+            self._answers[task_id] = answers_for(self._task, self._context, task_id)
+        return self._answers[task_id]
 
     def is_several(self, task_id: str) -> bool:
         """Return whether several indexes of a task count, each with a word of its own."""
@@ -121,6 +125,8 @@ def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]
     is_overruled = bool(bad) and all(answer.get("stops") for answer in bad)
     if bad and not (is_overruled and said.states_of_audit(audit_task, upstream) == {"success"}):
         return f"has the audit result {bad[0]['audit_result']}"
+    if not is_overruled and not _is_about_the_last(answers, said.answers(upstream)):
+        return "has loaded again since its audit; clear the audit, too"
     if answers and not is_overruled and not said.is_several(audit_task):
         return None
     found = said.states_of_audit(audit_task, upstream)
@@ -129,3 +135,16 @@ def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]
     if is_overruled or not answers:
         notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
     return None
+
+
+def _is_about_the_last(audits: Iterable[Mapping[str, Any]], loaded: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether audits have looked at all that was loaded: an upstream may be cleared without its audit."""
+    told = [audit["audited"] for audit in audits if audit.get("checked") and "audited" in audit]
+    audited = {tuple(place) for places in told for place in places}
+    return not told or all(place_of(answer) in audited for answer in loaded)
+
+
+def place_of(answer: Mapping[str, Any]) -> tuple[int, int]:
+    """Return of which map index and attempt an answer of a transfer is."""
+    key = RecordKey.parse(answer["record_id"])
+    return key.map_index, key.attempt

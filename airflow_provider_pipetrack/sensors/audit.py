@@ -13,7 +13,7 @@ from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, binding_of
 from airflow_provider_pipetrack.attempts.declare import declare, spec_from
 from airflow_provider_pipetrack.attempts.errors import masked_text, tracking_step
-from airflow_provider_pipetrack.attempts.gate import XCOM_KEY, answers_for
+from airflow_provider_pipetrack.attempts.gate import XCOM_KEY, answers_for, place_of
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
@@ -276,14 +276,15 @@ class AuditSensor(BaseSensorOperator):
         return (self.on_mismatch or (audit.on_mismatch if audit else "fail")) == "fail"
 
     def _tell_downstream(self, context: Any, finding: Finding, *, checked: bool) -> None:
+        answers = self._answers(context)
         if finding.result is AuditResult.MATCHED:
             with tracking_step("say that the stage has its data"):
-                answers = self._answers(context)
                 records = {"record_ids": [answer["record_id"] for answer in answers]}
                 say_ready(self, context, {**records, **sum_of(answers), "audit_result": finding.result.value})
         else:
             say_nothing(self)
-        told = {"audit_result": finding.result.value, "checked": checked}
+        told: dict[str, Any] = {"audit_result": finding.result.value, "checked": checked}
+        told["audited"] = [[*place_of(answer)] for answer in answers]  # what is cleared and loads again is not audited
         if finding.result is AuditResult.MISMATCHED and self._stops_on_mismatch():
             told["stops"] = True  # unless somebody sets the audit to success
         context["ti"].xcom_push(key=XCOM_KEY, value=told)

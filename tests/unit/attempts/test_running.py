@@ -311,6 +311,35 @@ def test_a_mismatch_counts_no_more_where_somebody_has_set_its_audit_to_success(
         check_upstreams(dag.get_task("second"), answers)
 
 
+def loaded(attempt, index=-1):
+    return {**WHOLE, "map_index": index, "record_id": RecordKey("d", "r", "first", index, attempt).record_id}
+
+
+MATCHED = {"audit_result": "matched", "checked": True}
+
+
+@pytest.mark.parametrize(
+    ("answers", "audited", "is_whole"),
+    [
+        (loaded(2), {**MATCHED, "audited": [[-1, 2]]}, True),
+        (loaded(2), {**MATCHED, "audited": [[-1, 1]]}, False),
+        (loaded(1), {**MATCHED, "audited": []}, False),  # it had been set to success by hand
+        ([loaded(1, 0), loaded(2, 1)], {**MATCHED, "audited": [[0, 1], [1, 2]]}, True),
+        ([loaded(1, 0), loaded(2, 1)], {**MATCHED, "audited": [[0, 1], [1, 1]]}, False),
+        (loaded(2), {"audit_result": "pending", "checked": False, "audited": [[-1, 1]]}, True),
+        (loaded(2), {"audit_result": "mismatched", "checked": True, "stops": True, "audited": [[-1, 1]]}, True),
+        (loaded(2), MATCHED, True),  # of an audit that ran before this version
+    ],
+)
+def test_what_has_loaded_again_without_its_audit_is_refused(dag, monkeypatch, answers, audited, is_whole):
+    says(monkeypatch, {"first": "success", "check": "success"})
+    if is_whole:
+        assert check_upstreams(dag.get_task("second"), context(first=answers, check=audited)) in (None, BY_HAND)
+        return
+    with pytest.raises(AirflowFailException, match="'first' has loaded again since its audit; clear the audit, too"):
+        check_upstreams(dag.get_task("second"), context(first=answers, check=audited))
+
+
 def test_in_a_mapped_group_each_index_is_judged_by_its_own_upstreams(monkeypatch):
     with DAG("d", schedule=None) as dag:
 

@@ -69,13 +69,14 @@ def test_later_tasks_are_told_whether_a_mismatch_stopped_the_run(mocker, on_mism
     mocker.patch.object(audit, "_stages", return_value={})
     mocker.patch.object(audit, "_record")
     told = []
-    ti = SimpleNamespace(xcom_push=lambda key, value: told.append(value), xcom_pull=lambda **asked: None)
+    answer = {"record_id": "d/r/load/-1/3"}
+    ti = SimpleNamespace(xcom_push=lambda key, value: told.append(value), xcom_pull=lambda **asked: answer)
     if stops:
         with pytest.raises(AirflowFailException):
             audit.poke({"ti": ti})
     else:
         audit.poke({"ti": ti})
-    assert told == [{"audit_result": "mismatched", "checked": True, **stops}]
+    assert told == [{"audit_result": "mismatched", "checked": True, "audited": [[-1, 3]], **stops}]
 
 
 def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
