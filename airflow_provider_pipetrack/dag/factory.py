@@ -164,7 +164,9 @@ class _Factory:
         from airflow.providers.standard.operators.empty import EmptyOperator
 
         rule = "all_done" if node.kind is Kind.TURN else "none_failed"
-        return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag)
+        # The past is the transfers' own matter: the file says nothing of these tasks, which come and go as it changes.
+        now: dict[str, Any] = {"depends_on_past": False, "wait_for_downstream": False}
+        return EmptyOperator(task_id=node.task_id, trigger_rule=rule, dag=self.dag, **now)
 
     def _transfer_task(self, transfer: StageTransfer) -> Any:
         operator, arguments = _operator_of(self.config, transfer)

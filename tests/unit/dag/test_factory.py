@@ -353,6 +353,14 @@ def test_what_only_waits_for_its_turn_is_not_chosen_or_skipped(operator, audited
     assert found == {f"{place}.can_process_be_parallelized": message for place, message in places.items()}
 
 
+@pytest.mark.parametrize("argument", ["depends_on_past", "wait_for_downstream"])
+def test_only_what_the_file_names_waits_for_the_past(argument):
+    rows = ["{name: a}", "{name: b, can_process_be_parallelized: false}"]
+    dag = dag_of(f"dag: {{default_args: {{{argument}: true}}}}\nstage_transfers: [{', '.join(rows)}]")
+    waiting = {task.task_id for task in dag.tasks if getattr(task, argument) or task.depends_on_past}
+    assert waiting == {"a", "a__audit", "b", "b__audit"} == {*dag.task_ids} - {"b__turn", "pipeline_done"}
+
+
 def test_a_circle_is_named_with_its_place():
     with pytest.raises(ConfigError) as raised:
         dag_of("stage_transfers:\n  - {name: a, depends_on: [b]}\n  - {name: b, depends_on: [a]}\n")
