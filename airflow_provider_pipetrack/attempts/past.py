@@ -25,8 +25,12 @@ def past_reason(dag: Any, context: Mapping[str, Any]) -> str | None:
     Past are backfills, and runs whose data interval ended more than one period of the schedule before the run first
     started. Runs without an interval, started by hand without a date or by assets, are current. A task that has decided
     once keeps to it, also when its run is cleared later, where Airflow can keep that (3.3 and later); one that has not
-    goes by the run's records, since Airflow gives a run that is cleared a new start.
+    goes by the run's records, since Airflow gives a run that is cleared a new start. What a backfill does again is a
+    backfill from then on, whatever it was.
     """
+    run = context["dag_run"]
+    if str(getattr(run.run_type, "value", run.run_type)) == "backfill":
+        return "this run is a backfill"
     known = recall(context, _STATE_KEY)
     if known is not None:
         return known.get("reason")
@@ -37,8 +41,6 @@ def past_reason(dag: Any, context: Mapping[str, Any]) -> str | None:
 
 def _reason(dag: Any, context: Mapping[str, Any]) -> str | None:
     run = context["dag_run"]
-    if str(getattr(run.run_type, "value", run.run_type)) == "backfill":
-        return "this run is a backfill"
     end = context.get("data_interval_end") or run.data_interval_end
     if end is None or run.start_date is None:
         return None

@@ -77,6 +77,13 @@ def test_it_is_decided_once():
     assert past_reason(dag, context(late=30 * DAY)) is not None
 
 
+def test_a_run_that_a_backfill_does_again_is_a_backfill_whatever_was_decided_before():
+    states = States()
+    dag = DAG("d", schedule="@daily", start_date=END - 100 * DAY)
+    assert past_reason(dag, context(task_state_store=states)) is None
+    assert past_reason(dag, context(run_type="backfill", task_state_store=states)) == "this run is a backfill"
+
+
 def test_a_store_that_cannot_be_read_leaves_the_decision_to_airflows_start(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", str(tmp_path / "journal"))
     nowhere = {"tracking_location": [f"sqlite||{tmp_path}/no/such/folder\0/t.db"]}
