@@ -23,12 +23,9 @@ _DAG_CALLBACKS = ("on_success_callback", "on_failure_callback")
 
 
 def with_task_callbacks(kwargs: Mapping[str, Any], inherited: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task's arguments with our callbacks behind those that the user gave, here or in ``default_args``.
+    """Return a mapped task's arguments with our callbacks behind those of the user, given here or in ``default_args``.
 
-    Where the scheduler does not bear them, only the process that runs the task gets them, and the record of one that is
-    killed is ended as where nobody says so.
-
-    :param kwargs: arguments of an operator, of its ``partial`` or of a task decorator.
+    :param kwargs: arguments of an operator's ``partial`` or of a task decorator.
     :param inherited: what the task's ``default_args`` say, as :func:`inherited_arguments` finds it.
     """
     arguments = dict(kwargs)
@@ -36,6 +33,16 @@ def with_task_callbacks(kwargs: Mapping[str, Any], inherited: Mapping[str, Any])
         for name, ours in _TASK_CALLBACKS.items():
             arguments[name] = _with(ours, kwargs.get(name, inherited.get(name)))
     return arguments
+
+
+def show_task_callbacks(task: Any) -> None:
+    """Hang our callbacks on a task as it is written, behind those of the user and of its operator.
+
+    Where the scheduler does not bear them, only the process that runs the task gets them, and the record of one that is
+    killed is ended as where nobody says so.
+    """
+    if scheduler_bears_callbacks():
+        add_task_callbacks(task)
 
 
 def add_task_callbacks(task: Any) -> None:

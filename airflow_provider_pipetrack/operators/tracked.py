@@ -34,6 +34,7 @@ from airflow_provider_pipetrack.callbacks.attach import (
     as_list,
     hook_dag,
     inherited_arguments,
+    show_task_callbacks,
     with_task_callbacks,
 )
 from airflow_provider_pipetrack.callbacks.task import record_skip, record_success
@@ -330,11 +331,14 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
             )
             object.__setattr__(self, "_pipetrack_spec", spec)
             kwargs = {**asked_of_the_task(spec.transfer), **kwargs}
-        operator.__init__(self, **with_task_callbacks(kwargs, inherited))
+        operator.__init__(self, **kwargs)
         if is_unmapping(kwargs):
             # Airflow has prepared the mapped task for execution, and does not do so for its index.
             _prepared(self)
-        elif self._pipetrack_name is None:
+            return
+        # Not as arguments: an operator may give callbacks of its own to its base, or those that it was not given.
+        show_task_callbacks(self)
+        if self._pipetrack_name is None:
             self._declare_asset(self.pipetrack_spec.transfer)
 
     made: Callable[..., None] = plain_constructor(__init__, operator, ("transfer", "pipeline_id"))

@@ -33,7 +33,7 @@ from airflow_provider_pipetrack.attempts.rollback import Rollback
 from airflow_provider_pipetrack.attempts.starting import goes_on
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_function
-from airflow_provider_pipetrack.callbacks.task import record_retry
+from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_pipetrack.config import StageTransfer
 from airflow_provider_pipetrack.notifications import alerts
@@ -1000,6 +1000,27 @@ def test_the_users_own_callbacks_stay_and_come_first(monkeypatch):
     assert dag.on_failure_callback[0] is mine
     assert len(dag.on_failure_callback) == 2
     assert dag.has_on_success_callback
+
+
+def test_callbacks_that_an_operator_gives_to_its_base_stay_too(monkeypatch):
+    monkeypatch.setattr("airflow.__version__", "3.4.0")
+    mine = lambda context: None  # noqa: E731
+
+    class Given(BaseOperator):
+        def __init__(self, **kwargs):
+            super().__init__(on_failure_callback=mine, **kwargs)
+
+    class Unless(BaseOperator):
+        def __init__(self, **kwargs):
+            kwargs.setdefault("on_failure_callback", mine)
+            super().__init__(**kwargs)
+
+    with DAG("d", schedule=None):
+        tasks = [tracked(operator)(task_id=operator.__name__) for operator in (Given, Unless)]
+    for made in tasks:
+        assert made.on_failure_callback == [mine, record_failure]
+        assert made.on_retry_callback == [record_retry]
+        assert made.has_on_retry_callback
 
 
 def test_a_run_is_closed_by_its_own_dag_whatever_copy_of_it_airflow_hands_over(monkeypatch):
