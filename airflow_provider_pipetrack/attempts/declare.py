@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec, binding_of
@@ -92,7 +93,8 @@ def complete_binding(dag: DAG) -> Binding:
         if getattr(task.operator_class, "audits_a_transfer", False):
             binding.audits.setdefault(name, task.task_id)
         elif name in _DECLARED and task.task_id not in binding.specs:
-            binding.specs[task.task_id] = declared_spec(name, {**partial, "task_id": task.task_id}, {})
+            spec = declared_spec(name, {**partial, "task_id": task.task_id}, {})
+            binding.specs[task.task_id] = note_retries(None, task.task_id, spec, task.retries)
     return binding
 
 
@@ -127,6 +129,24 @@ def declare_function(function: str, transfer: StageTransfer | Mapping[str, Any] 
     name = next(name for name in names if _DECLARED.get(name, declared) == declared)
     _DECLARED[name] = declared
     return name
+
+
+def note_retries(dag: DAG | None, task_id: str, spec: Spec, retries: Any) -> Spec:
+    """Return a specification whose records say how often Airflow tries the task again, where nobody else has said so.
+
+    :param dag: the Dag, which gets it too, if the task has joined one.
+    :param retries: those of the task as it was made: its operator's own, or Airflow's default.
+    """
+    if not isinstance(retries, int) or retries == spec.transfer.max_retry_attempts:
+        return spec
+    fields = {name: getattr(spec.transfer, name) for name in type(spec.transfer).model_fields}
+    fields["max_retry_attempts"] = retries
+    # It does not count as given: the Dag does not say it.
+    transfer = type(spec.transfer).model_construct(_fields_set=spec.transfer.model_fields_set, **fields)
+    noted = replace(spec, transfer=transfer)
+    if dag is not None and binding_of(dag).specs.get(task_id) is spec:
+        binding_of(dag).specs[task_id] = noted
+    return noted
 
 
 def whole_task_id(arguments: Mapping[str, Any], dag: DAG | None = None) -> str:

@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.attempts.declare import (
     declare_mapped,
     declared_spec,
     is_declared,
+    note_retries,
     spec_from,
     whole_task_id,
 )
@@ -332,6 +333,9 @@ def _constructor(operator: type[BaseOperator]) -> Callable[..., None]:
             object.__setattr__(self, "_pipetrack_spec", spec)
             kwargs = {**asked_of_the_task(spec.transfer), **kwargs}
         operator.__init__(self, **kwargs)
+        if self._pipetrack_name is None:
+            spec = note_retries(self.get_dag(), self.task_id, self.pipetrack_spec, self.retries)
+            object.__setattr__(self, "_pipetrack_spec", spec)
         if is_unmapping(kwargs):
             # Airflow has prepared the mapped task for execution, and does not do so for its index.
             _prepared(self)
@@ -370,4 +374,7 @@ def _partial(owner: type[Any], /, **kwargs: Any) -> Any:
     declare_mapped(dag, kwargs, inherited)
     kwargs.update(own)
     made = BaseOperator.__dict__["partial"].__get__(None, owner)(**with_task_callbacks(kwargs, inherited))
+    spec = binding_of(dag).specs.get(kwargs.get("transfer", ""))
+    if spec is not None and spec.pipeline is None:
+        note_retries(dag, kwargs["transfer"], spec, made.kwargs.get("retries"))
     return executed_when_mapped(made)

@@ -50,6 +50,34 @@ def test_the_record_tells_of_retries_and_owner_from_wherever_the_task_has_them()
     assert dag.get_task("each").retries == 2
 
 
+class TriesTwice(BaseOperator):
+    def __init__(self, *, stage="", **kwargs):
+        super().__init__(**{"retries": 2, **kwargs})
+        self.stage = stage
+
+
+def test_the_record_tells_of_the_retries_of_the_task_where_nobody_says_them():
+    with DAG("d", schedule=None) as dag:
+        tracked(TriesTwice)(task_id="own", transfer={})
+        tracked(TriesTwice)(task_id="given", transfer={"max_retry_attempts": 5})
+        TrackedOperator(task_id="plain", python_callable=print, transfer={})
+        tracked(BashOperator).partial(task_id="each", transfer={}).expand(bash_command=["x"])
+        defined_before_any_dag.override(task_id="function")()
+        defined_before_any_dag.override(task_id="mapped").expand(number=[1])
+        with TaskGroup("group"):
+            TrackedOperator(task_id="plain", python_callable=print, transfer={})
+    joins = tracked(TriesTwice)(task_id="joins", transfer={})
+    dag.add_task(joins)
+    told = {name: spec.transfer.max_retry_attempts for name, spec in complete_binding(dag).specs.items()}
+    taken = {made.task_id: made.retries for made in dag.tasks}
+    assert told == taken == {
+        "own": 2, "given": 5, "plain": 0, "each": 0, "function": 0, "mapped": 0, "group.plain": 0, "joins": 2
+    }  # fmt: skip
+    assert joins.pipetrack_spec.transfer.model_fields_set.isdisjoint({"max_retry_attempts"})
+    index = dag.get_task("mapped").unmap({"op_args": [], "op_kwargs": {"number": 1}})
+    assert (index.retries, index.pipetrack_spec.transfer.max_retry_attempts) == (0, 0)
+
+
 def test_an_operator_keeps_a_pipeline_id_of_its_own():
     asks = {"pipeline_id": "orders", "stage": "mart"}
     with DAG("d") as dag:
