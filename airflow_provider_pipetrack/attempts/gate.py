@@ -78,18 +78,19 @@ class _Said:
 
     def states(self, task_id: str) -> set[str | None]:
         """Return the states of a task, of all its map indexes that count."""
-        return set(self._by_name(task_id).values())
+        return set(self.states_by_name(task_id).values())
 
     def states_of_audit(self, audit_task: str, upstream: str) -> set[str | None]:
         """Return the states of an upstream's audit; in a mapped group of those indexes that have loaded something."""
-        audited = self._by_name(audit_task)
+        audited = self.states_by_name(audit_task)
         if self.is_several(audit_task) and are_of_one_index(self._task.dag, audit_task, upstream):
-            loaded = self._by_name(upstream)
+            loaded = self.states_by_name(upstream)
             empty = {f"{audit_task}{name.removeprefix(upstream)}" for name in loaded if loaded[name] == "skipped"}
             audited = {name: state for name, state in audited.items() if name not in empty or state != "skipped"}
         return set(audited.values())
 
-    def _by_name(self, task_id: str) -> dict[str, str | None]:
+    def states_by_name(self, task_id: str) -> dict[str, str | None]:
+        """Return the states of a task, of all its map indexes that count, by the names that Airflow gives these."""
         ti = self._context["ti"]
         # Asked for alone: another task may be called like an index of it.
         states = task_states(ti.dag_id, ti.run_id, task_ids=[task_id])
@@ -107,15 +108,25 @@ def _transfer_refusal(upstream: str, said: _Said, notes: list[str]) -> str | Non
     partial = [answer for answer in answers if answer.get("is_partial")]
     if partial:
         return f"delivered partial data ({partial[0].get('decision') or 'some records failed'})"
+    if answers and not said.is_several(upstream):
+        return None
     if answers:
-        # Where a trigger rule lets a task start all the same, what failed has said nothing.
-        is_whole = not said.is_several(upstream) or said.states(upstream) <= _ENDED_WELL
-        return None if is_whole else "has not completed in all of its indexes"
+        return _indexes_refusal(upstream, len(answers), said.states_by_name(upstream), notes)
     found = said.states(upstream)
     if found <= {"success"} and found:
         notes.append(f"upstream {upstream!r} was set to success by hand")
         return None
     return "was skipped" if found == {"skipped"} else "has not completed"
+
+
+def _indexes_refusal(upstream: str, answered: int, states: Mapping[str, str | None], notes: list[str]) -> str | None:
+    # Where a trigger rule lets a task start all the same, what failed has said nothing.
+    if not set(states.values()) <= _ENDED_WELL:
+        return "has not completed in all of its indexes"
+    by_hand = list(states.values()).count("success") - answered
+    if by_hand > 0:
+        notes.append(f"upstream {upstream!r} was set to success by hand in {by_hand} of its {len(states)} indexes")
+    return None
 
 
 def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]) -> str | None:

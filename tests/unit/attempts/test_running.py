@@ -233,6 +233,14 @@ def test_all_indexes_of_a_mapped_upstream_must_be_set_by_hand(dag, monkeypatch):
                 check_upstreams(dag.get_task("last"), context())
 
 
+def test_a_single_index_that_was_set_by_hand_is_said_too(dag, monkeypatch):
+    says(monkeypatch, {"mapped_0": "success", "mapped_1": "success", "mapped_2": "skipped", "mapped_3": "removed"})
+    note = "upstream 'mapped' was set to success by hand in 1 of its 3 indexes"
+    assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE])) == note
+    # What is of an index that was removed later is still there.
+    assert check_upstreams(dag.get_task("last"), context(mapped=[WHOLE, WHOLE, WHOLE])) is None
+
+
 def test_another_task_called_like_an_index_of_the_upstream_says_nothing_about_it(dag, monkeypatch):
     states = {"first": "success", "first_2": "failed", "check": "success", "check_1": "running"}
     says(monkeypatch, states, others={"first_2", "check_1"})
