@@ -19,7 +19,7 @@ from airflow_provider_pipetrack.config.problems import explain, in_file_order
 from airflow_provider_pipetrack.config.reader import Document, read
 from airflow_provider_pipetrack.config.remainder import without_mistakes
 from airflow_provider_pipetrack.config.transfer import StageTransfer, runtime_hint
-from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Limit, Model, Moment
+from airflow_provider_pipetrack.config.types import DeadlineText, DottedPath, Limit, Model, Moment, MomentText
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 from airflow_provider_pipetrack.records.masking import without_secrets
 
@@ -37,7 +37,7 @@ class PipelineMetadata(Model):
     """Version, in the user's own counting."""
     created_by: StrictStr = ""
     """Who made it."""
-    created_timestamp: StrictStr | Moment | None = None
+    created_timestamp: MomentText | None = None
     """When it was made."""
 
 

@@ -6,7 +6,8 @@ import re
 from datetime import date, datetime, timedelta, timezone
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictStr
+from pydantic_core import to_jsonable_python
 
 from airflow_provider_pipetrack.config.durations import FORMS, parse_duration
 
@@ -90,6 +91,16 @@ def moment(value: Any) -> Any:
     raise ValueError(f"{value!r} is no date; expected 2026-01-31 or 2026-01-31T06:00:00Z")
 
 
+def _moment_text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date, too
+
+
+def _length(value: timedelta) -> str:
+    """Return a length of time as ISO 8601 text that can be read again; pydantic would count in years, too."""
+    part = to_jsonable_python(timedelta(seconds=value.seconds, microseconds=value.microseconds))
+    return f"P{value.days}D{'' if part == 'PT0S' else part[1:]}" if value.days else str(part)
+
+
 def _dotted(value: Any) -> Any:
     if isinstance(value, str) and not _DOTTED.fullmatch(value):
         raise ValueError(f"{value!r} is no dotted path, such as package.module.Name")
@@ -103,16 +114,19 @@ def _mail_address(value: Any) -> Any:
 
 
 _AS_TEXT = Field(json_schema_extra={"type": "string", "format": "duration"})
+_WRITTEN = PlainSerializer(_length, return_type=str, when_used="json")
 #: A length of time, written ``5m``; a ``timedelta`` once it is read.
-Duration = Annotated[timedelta, BeforeValidator(duration), _AS_TEXT]
+Duration = Annotated[timedelta, BeforeValidator(duration), _WRITTEN, _AS_TEXT]
 #: A longest time, likewise; never nothing.
-Limit = Annotated[timedelta, BeforeValidator(limit), _AS_TEXT]
+Limit = Annotated[timedelta, BeforeValidator(limit), _WRITTEN, _AS_TEXT]
 #: A length of time that is kept as it was written; may be ``continuous``.
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
 #: A length of time that is kept as it was written, or ``estimated``.
 DeadlineText = Annotated[StrictStr, BeforeValidator(_deadline_text)]
 #: A point in time; UTC where no zone is written.
 Moment = Annotated[datetime, BeforeValidator(moment)]
+#: A point in time that is kept as it was written.
+MomentText = Annotated[StrictStr, BeforeValidator(_moment_text)]
 #: The address of a mailbox, without a name.
 MailAddress = Annotated[StrictStr, BeforeValidator(_mail_address)]
 #: ``package.module.Name``.

@@ -11,10 +11,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pipetrack.config import PipelineConfig, content, parse_duration
+from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer, content, parse_duration
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults, slug
 from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions
 from airflow_provider_pipetrack.config.pipeline import AlertSettings
@@ -360,6 +360,25 @@ def test_any_value_of_a_file_is_the_same_in_the_model_on_disk(written):
     again = PipelineConfig.from_json(config.to_json(), config.name, config.source)
     assert repr(again.model_dump(exclude={"defaults"})) == repr(config.model_dump(exclude={"defaults"}))
     assert again.config_hash == config.config_hash
+
+
+@pytest.mark.parametrize("written", ["2026-01-31", "'2026-01-31 06:00'", "2026-01-31T06:00:00Z", "'20260131'", "today"])
+def test_when_a_pipeline_was_made_is_kept_as_written_by_each_process(written):
+    text = f"pipeline_metadata: {{created_timestamp: {written}}}\nstage_transfers: [{{name: a}}]"
+    config = PipelineConfig.from_text(text, "x.yaml")
+    again = PipelineConfig.from_json(config.to_json(), config.name, config.source)
+    assert config.pipeline_metadata.created_timestamp == written.strip("'")
+    assert again.config_hash == config.config_hash
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=100_000)))
+@example(timedelta(weeks=53))
+def test_a_duration_of_any_length_is_read_again_from_the_model_on_disk(length):
+    seconds = f"{length // timedelta(seconds=1)}.{length.microseconds:06}s"
+    config = one(f"stage_transfers: [{{name: a, retry_delay: {seconds}}}]")
+    again = StageTransfer.model_validate_json(config.model_dump_json())
+    assert again.retry_delay == config.retry_delay
+    assert parse_duration(config.model_dump(mode="json")["retry_delay"]) == config.retry_delay
 
 
 def test_a_time_is_a_text_in_yaml_as_in_json():
