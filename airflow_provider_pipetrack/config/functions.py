@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_pipetrack.config.problems import suggest
+from airflow_provider_pipetrack.config.problems import short, suggest
 from airflow_provider_pipetrack.errors import PipetrackError
 
 
@@ -91,10 +91,17 @@ class UserFunctions:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001  it is the user's module
                 text = f"{type(error).__name__}: {error}"
-                beside = (self.folder or Path()) / f"{self.module}.py"
-                meant = beside.name if path is None and beside.is_file() else ""
-                raise FunctionError(f"{self.module!r} cannot be imported: {text}", meant) from None
+                meant = "" if path else self._file_of_this_name()
+                raise FunctionError(f"{short(self.module)} cannot be imported: {text}", meant) from None
         return self._loaded
+
+    def _file_of_this_name(self) -> str:
+        """Return the name of the file beside the pipeline that was probably meant instead of a module, or nothing."""
+        beside = (self.folder or Path()) / f"{self.module}.py"
+        try:
+            return beside.name if beside.is_file() else ""
+        except OSError:  # of a whole text that stands in the wrong place, which is too long for a name
+            return ""
 
 
 def parameters_of(function: Callable[..., Any]) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from airflow_provider_pipetrack.config.reader import MAX_BYTES, looks_like_pipel
 from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.models import forget_model, remember, remembered, state_of
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
+
+log = logging.getLogger("airflow_provider_pipetrack.loader")
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _SKIPPED = {"__pycache__", "node_modules"}
@@ -111,6 +114,10 @@ def _read(path: Path) -> Verdict:
         return Verdict(path, read_config(path))
     except ConfigError as error:
         return Verdict(path, None, error.problems)
+    except Exception as error:
+        log.exception("%s: the file cannot be checked", path)
+        reason = f"the file cannot be checked: {type(error).__name__}: {error}"
+        return Verdict(path, None, (Problem(str(path), 0, 0, "", reason),))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

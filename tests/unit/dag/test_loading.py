@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_pipetrack import load_pipelines, report_problems
 from airflow_provider_pipetrack.dag import files, loader, models
+from airflow_provider_pipetrack.dag.factory import read_config
 from airflow_provider_pipetrack.dag.loader import build_file, find_problems_in, load_pipeline
 from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Problem
 from tests.airflow_versions import AIRFLOW
@@ -320,6 +321,29 @@ def test_a_mistake_of_ours_is_named_with_its_file_and_stops_no_other(folder, mon
     monkeypatch.setattr(loader, "build_dag", fail_once)
     assert set(load_pipelines({}, folder)) == {"b"}
     with pytest.raises(ConfigError, match=rf"^{folder}/a\.yaml:0:0: the Dag cannot be built: RuntimeError: boom$"):
+        report_problems(folder)
+
+
+def test_a_file_that_we_stumble_over_is_named_and_stops_no_other(folder, monkeypatch):
+    for name in ("a", "b"):
+        (folder / f"{name}.yaml").write_text(GOOD)
+
+    def stumble(path):
+        if path.stem == "a":
+            raise RuntimeError("boom")
+        return read_config(path)
+
+    monkeypatch.setattr(files, "read_config", stumble)
+    assert set(load_pipelines({}, folder)) == {"b"}
+    with pytest.raises(ConfigError, match=rf"^{folder}/a\.yaml:0:0: the file cannot be checked: RuntimeError: boom$"):
+        report_problems(folder)
+
+
+def test_a_text_in_the_place_of_a_module_is_a_problem_and_stops_no_other(folder):
+    (folder / "good.yaml").write_text(GOOD)
+    (folder / "bad.yaml").write_text(f"user_functions: {'load_orders and ' * 20}\nstage_transfers: [{{name: a}}]\n")
+    assert set(load_pipelines({}, folder)) == {"good"}
+    with pytest.raises(ConfigError, match=r"bad\.yaml:1:17: user_functions: 'load_orders.*… cannot be imported: Mod"):
         report_problems(folder)
 
 
