@@ -49,7 +49,7 @@ class PipetrackDagBundle(dag_bundle_base()):  # type: ignore[misc]
     def initialize(self) -> None:
         """Write the stubs; called by the dag processor, and by each task before it starts.
 
-        :raises PipetrackError: when the folder of pipeline files is missing.
+        :raises PipetrackError: when the folder of pipeline files is missing or cannot be read.
         :raises OSError: when the stubs can be kept nowhere.
         """
         self.refresh()
@@ -58,7 +58,8 @@ class PipetrackDagBundle(dag_bundle_base()):  # type: ignore[misc]
     def refresh(self) -> None:
         """Write the stubs of pipeline files that are new or have changed, and remove those of files that are gone.
 
-        :raises PipetrackError: when the folder of pipeline files is missing; the stubs then stay as they are.
+        :raises PipetrackError: when the folder of pipeline files is missing or cannot be read; the stubs then
+            stay as they are.
         :raises OSError: when the stubs can be kept nowhere.
         """
         refused: OSError | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,19 +36,28 @@ class Verdict:
     proven: bool = False
 
 
-def pipeline_files(folder: Path) -> Iterator[tuple[Path, bytes]]:
+def pipeline_files(folder: Path, unread: Callable[[Path], None] = lambda _: None) -> Iterator[tuple[Path, bytes]]:
     """Yield the pipeline files in a folder and below, in a stable order, with their bytes.
 
     ``.airflowignore`` is respected; hidden folders and files that mention no ``stage_transfers`` are left alone.
 
-    :raises PipetrackError: when ``folder`` is no folder.
+    :param unread: called with each folder below that is there and cannot be read.
+    :raises PipetrackError: when ``folder`` is no folder, or cannot be read.
     """
     insist_on_folder(folder)
     from airflow_provider_pipetrack.dag.ignoring import Ignored
 
+    def failed(error: OSError) -> None:
+        here = Path(error.filename or folder)
+        if here == folder:  # all would seem to be gone
+            raise PipetrackError(f"the folder {folder} with pipeline files cannot be read: {error.strerror}")
+        if not isinstance(error, FileNotFoundError):
+            log.warning("%s cannot be read, so its pipelines are left out: %s", here, error.strerror)
+            unread(here)
+
     ignored = Ignored(folder)
     seen: set[tuple[int, int]] = set()
-    for current, folders, names in os.walk(folder, followlinks=True):
+    for current, folders, names in os.walk(folder, followlinks=True, onerror=failed):
         here = Path(current)
         identity = _identity(here)
         if identity is None or identity in seen:

@@ -33,7 +33,7 @@ def load_pipelines(namespace: MutableMapping[str, Any], folder: str | Path | Non
     :param namespace: the caller's ``globals()``.
     :param folder: where the pipeline files are, seen from the calling file; folders below it are searched too.
     :return: the Dags by their ids.
-    :raises PipetrackError: when there is no such folder.
+    :raises PipetrackError: when there is no such folder, or it cannot be read.
     """
     root = _beside(namespace, folder)
     with collector_paused():
@@ -50,7 +50,7 @@ def report_problems(folder: str | Path | None = None) -> None:
 
     :param folder: as with :func:`load_pipelines`.
     :raises ConfigError: when there is a problem.
-    :raises PipetrackError: when there is no such folder.
+    :raises PipetrackError: when there is no such folder, or it cannot be read.
     """
     if get_parsing_context().dag_id is not None:
         return  # a task is starting; nobody looks at problems now
@@ -75,13 +75,24 @@ def load_pipeline(namespace: MutableMapping[str, Any], file: str | Path, folder:
     :param folder: the folder of pipelines that it was found in.
     :raises ConfigError: with every mistake in it, also when an earlier file of the folder has the same Dag id.
     """
-    if not Path(file).exists():
+    if _is_gone(Path(file)):
         log.info("%s is gone", file)
         return
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # as Airflow does with its own bundles; here it knows the folder of stubs only
     dag = build_file(Path(file), Path(folder))
     namespace[f"pipetrack_{dag.dag_id}"] = dag
+
+
+def _is_gone(file: Path) -> bool:
+    """Return whether there is no such file; one that cannot be looked at is there, and reading it says why."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def build_file(path: Path, folder: Path) -> DAG:

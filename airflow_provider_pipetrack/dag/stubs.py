@@ -45,22 +45,25 @@ def stub_text(path: Path, folder: Path, data: bytes) -> str:
 def write_stubs(source: Path, target: Path) -> None:
     """Make a folder hold the stubs of the pipeline files in another, and nothing else.
 
+    Of a folder below that cannot be read the stubs stay: its pipelines are not gone.
+
     A stub is replaced in one step, and only when it changes, so that several processes may do this at once and a
     folder that cannot be written to is good enough while it is right.
 
     :param source: the folder of pipeline files.
     :param target: the folder of stubs; it is made when it is missing.
-    :raises PipetrackError: when ``source`` is no folder.
+    :raises PipetrackError: when ``source`` is no folder, or cannot be read.
     :raises OSError: when ``target`` is not right and cannot be made so, or is somebody else's.
     """
     insist_on_folder(source)
     target.mkdir(parents=True, exist_ok=True, mode=0o755)
     _insist_on_own(target)
     with _locked(target):
-        wanted = {_stub_of(path, source): (path, data) for path, data in pipeline_files(source)}
+        unread: list[Path] = []
+        wanted = {_stub_of(path, source): (path, data) for path, data in pipeline_files(source, unread.append)}
         for name, (path, data) in wanted.items():
             _replace(target / name, stub_text(path, source, data).encode())
-        _clear(target, set(wanted))
+        _clear(target, set(wanted), {folder.relative_to(source) for folder in unread})
 
 
 def _harmless(line: str) -> str:
@@ -121,11 +124,15 @@ def _replace(file: Path, data: bytes) -> None:
         raise
 
 
-def _clear(target: Path, wanted: set[Path]) -> None:
-    """Remove what belongs to no pipeline file."""
-    needed = {parent for name in wanted for parent in name.parents}
+def _clear(target: Path, wanted: set[Path], unread: set[Path]) -> None:
+    """Remove what belongs to no pipeline file.
+
+    :param unread: folders of which nobody knows what is in them; what was there stays.
+    """
+    needed = {parent for name in wanted | unread for parent in name.parents}
     for current, folders, names in os.walk(target):
         here = Path(current).relative_to(target)
+        folders[:] = [name for name in folders if here / name not in unread]
         for name in [name for name in folders if here / name not in needed]:
             folders.remove(name)
             if name != "__pycache__":

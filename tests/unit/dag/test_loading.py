@@ -139,6 +139,38 @@ def test_a_folder_that_vanishes_or_an_odd_ignore_file_stops_no_pipeline(folder, 
     assert set(load_pipelines({}, folder)) == {"p"}
 
 
+def test_a_folder_that_cannot_be_read_is_named_in_the_log_and_stops_no_pipeline(folder, monkeypatch, caplog):
+    (folder / "p.yaml").write_text(GOOD)
+    (folder / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def listed(path):
+        if Path(path).name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    closed = "lost+found"
+    assert set(load_pipelines({}, folder)) == {"p"}
+    assert f"{folder}/lost+found cannot be read, so its pipelines are left out: Permission denied" in caplog.text
+    closed = folder.name
+    with pytest.raises(PipetrackError, match=f"the folder {folder} with pipeline files cannot be read: Permission den"):
+        load_pipelines({}, folder)
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_gone(folder, monkeypatch):
+    looked_at = Path.stat
+
+    def stat(path, **how):
+        if path.name == "p.yaml":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return looked_at(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(ConfigError, match=rf"^{folder}/p\.yaml:0:0: cannot be read: Stale file handle$"):
+        load_pipeline({}, folder / "p.yaml", folder)
+
+
 def test_a_task_start_builds_only_its_own_dag(folder, monkeypatch):
     for name in ("one", "two", "three"):
         (folder / f"{name}.yaml").write_text(GOOD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import stat
 import threading
@@ -178,6 +179,37 @@ def test_a_missing_folder_is_said_and_removes_nothing(source, target):
     with pytest.raises(PipetrackError, match=f"^there is no folder {source} with pipeline files$"):
         write_stubs(source, target)
     assert names(target) == {"a.yaml.py"}
+
+
+def test_the_stubs_of_a_folder_that_cannot_be_read_for_now_stay(source, target, monkeypatch):
+    for folder in ("a", "b", "b/deep", "c"):
+        (source / folder).mkdir()
+        (source / folder / "p.yaml").write_text(GOOD)
+    write_stubs(source, target)
+    (source / "a" / "p.yaml").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", _unread(source / "b"))
+        write_stubs(source, target)
+    assert names(target) == {"b/p.yaml.py", "b/deep/p.yaml.py", "c/p.yaml.py"}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", _unread(source))
+        with pytest.raises(
+            PipetrackError, match=f"^the folder {source} with pipeline files cannot be read: Stale file"
+        ):
+            write_stubs(source, target)
+    assert names(target) == {"b/p.yaml.py", "b/deep/p.yaml.py", "c/p.yaml.py"}
+
+
+def _unread(folder):
+    """Return a ``scandir`` for which a folder is one of a file server that is away."""
+    scandir = os.scandir
+
+    def listed(path):
+        if not isinstance(path, int) and Path(path) == folder:  # files are removed by descriptors
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return scandir(path)
+
+    return listed
 
 
 def test_a_folder_that_others_may_write_to_is_refused(source, target):
