@@ -30,6 +30,9 @@ _PREFIX = "tag:yaml.org,2002:"
 #: The key behind a line's beginning, which a byte order mark may come before, or inside of braces. Blanks before it end
 #: with their line: a file of many empty lines would be looked through from each of them to the last.
 _ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?[^\S\n]*|[{,]\s*)["']?stage_transfers["']?\s*:""")
+#: How Windows begins a text that it saves as "Unicode", and the key in it, in both orders of bytes.
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_WIDE_KEY = "stage_transfers".encode("utf-16-le")[:-1]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))
@@ -44,7 +47,7 @@ _SHORT = 64
 
 def looks_like_pipeline(data: bytes) -> bool:
     """Return whether a file's bytes mention ``stage_transfers`` as a key; cheap, and may say yes too often."""
-    return _ANY_PIPELINE.search(data) is not None
+    return _ANY_PIPELINE.search(data) is not None or (data.startswith(_WIDE_MARKS) and _WIDE_KEY in data)
 
 
 class Document:
@@ -137,7 +140,8 @@ def _decode(text: str | bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         column = error.start - text.rfind(b"\n", 0, error.start)
-        raise ConfigError([Problem(file, line, column, "", "the file is not UTF-8 text")]) from None
+        found = "is UTF-16 text; save it as UTF-8" if text.startswith(_WIDE_MARKS) else "is not UTF-8 text"
+        raise ConfigError([Problem(file, line, column, "", f"the file {found}")]) from None
 
 
 def _json_values(content: str, file: str) -> Any:

@@ -87,6 +87,15 @@ def test_it_does_not_matter_how_an_editor_saves_a_file(folder, text):
     assert set(load_pipelines({}, folder)) == {"p"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_that_windows_calls_unicode_is_not_left_alone_without_a_word(folder, encoding):
+    (folder / "p.yaml").write_bytes(("\ufeff" + GOOD).encode(encoding))
+    (folder / "data.json").write_bytes("\ufeff{}".encode(encoding))
+    assert load_pipelines({}, folder) == {}
+    with pytest.raises(ConfigError, match=rf"^{folder}/p\.yaml:1:1: the file is UTF-16 text; save it as UTF-8$"):
+        report_problems(folder)
+
+
 def test_a_folder_is_meant_from_the_file_that_names_it(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (folder / "pipelines").mkdir()
