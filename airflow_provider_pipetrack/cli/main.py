@@ -7,8 +7,14 @@ asked, 4 an Airflow of one's own could not be set up.
 
 from __future__ import annotations
 
+import codecs
+import errno
+import io
+import json
 import logging
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -39,6 +45,7 @@ class Commands(click.Group):
         """Run a command, with a sentence and an exit code for every error that is meant for people."""
         # It tells of its plugins when it is imported, which Airflow 3.2 writes to where answers go.
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        _escape_what_cannot_be_shown()
         try:
             return super().invoke(ctx)
         except PipetrackError as error:
@@ -51,6 +58,29 @@ class Commands(click.Group):
             if ctx.meta[__name__]:
                 print_json({"error": error.format_message()})
             raise
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever reads has seen enough; click knows that
+            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+            with suppress(OSError):  # that may be what cannot be written
+                if ctx.meta[__name__]:
+                    print_json({"error": what})
+            click.echo(f"Error: {what}", err=True)
+            ctx.exit(WRONG_CALL)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Have letters that the terminal's encoding lacks, and bytes of file names, written as JSON escapes them."""
+    codecs.register_error("pipetrack_escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="pipetrack_escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ _PIPELINE = """\
 # See it:      pipetrack plan {name}.yaml
 # Try it once: pipetrack test {name}.yaml
 pipeline_metadata:
-  pipeline_id: {name}
+  pipeline_id: "{name}"
   pipeline_version: "1.0"
 
 dag:
@@ -81,7 +81,7 @@ def write_starter(name: str, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
-            path.write_text(text.format(name=name))
+            path.write_text(text.format(name=name), encoding="utf-8")
     except OSError as error:
         raise PipetrackError(f"{folder} cannot be written: {error.strerror}") from None
     return list(texts)

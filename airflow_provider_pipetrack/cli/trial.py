@@ -72,7 +72,7 @@ def run_trial(
     location = f"sqlite||{home / 'tracking.db'}||pipeline_tracking"
     dags = home / "dags"
     dags.mkdir(parents=True)
-    (dags / "loader.py").write_text(_LOADER.format(path=str(file.resolve())))
+    (dags / "loader.py").write_text(_LOADER.format(path=str(file.resolve())), encoding="utf-8")
     environment = settings.child_environment(
         AIRFLOW_HOME=str(home),
         AIRFLOW__CORE__DAGS_FOLDER=str(dags),

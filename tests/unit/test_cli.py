@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -131,3 +133,31 @@ def test_the_schema_is_printed():
 def test_a_wrong_call_is_told_apart_from_problems():
     assert run("validate").exit_code == 2
     assert run("validate", "/no/such/file.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["2024", "on", "null", "0x1F", "1e3"])
+def test_a_new_pipeline_validates_whatever_yaml_would_read_its_name_as(tmp_path, name):
+    assert run("new", name, "--folder", str(tmp_path)).exit_code == 0
+    assert run("validate", str(tmp_path)).output == "1 file checked, 0 problems\n"
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path, charset):
+    path = tmp_path / os.fsdecode(b"caf\xff.yaml")
+    path.write_text("stage_transfers: [{name: a, stage_i_details: \U0001f600 caf\u00e9}]\n")
+    shown = CliRunner(charset=charset).invoke(main, ["plan", str(path)])
+    assert shown.exit_code == 0
+    assert r"(pipeline caf\udcff, schedule none)" in shown.output
+    assert charset == "utf-8" or r"\u251c\u2500 a: \ud83d\ude00" in shown.output
+    path.write_text("stage_transfers: [{name: a, caf\u00e9: \U0001f600}]\n")
+    said = CliRunner(charset=charset).invoke(main, ["validate", str(path), "--output", "json"]).output
+    assert [(row["file"], row["key"]) for row in json.loads(said)] == [(str(path), "stage_transfers[0].caf\u00e9")]
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["validate", "--output", "json"], ["queries", "list"]])
+def test_an_answer_that_cannot_be_written_is_told_in_a_sentence(file, arguments):
+    arguments = [*arguments, file] if arguments[0] == "validate" else arguments
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
