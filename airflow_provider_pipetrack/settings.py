@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
 import functools
 import json
+import logging
 import os
 import socket
 from pathlib import Path
 
 from airflow_provider_pipetrack.errors import PipetrackError
+
+log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
 SECTION = "pipetrack"
 _MODES = ("fallback", "mirror")
@@ -35,7 +39,7 @@ def tracking_location() -> list[str]:
         return [raw]
     try:
         locations = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         locations = None
     if not isinstance(locations, list) or not all(isinstance(item, str) for item in locations):
         # A location of the user's own may hold a password.
@@ -55,7 +59,7 @@ def also_shown() -> list[list[str]]:
         return []
     try:
         named = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         named = None
     chains = [[item] if isinstance(item, str) else item for item in named] if isinstance(named, list) else [[]]
     for chain in chains:
@@ -80,9 +84,16 @@ def mode() -> str:
 
 
 def journal_dir() -> Path:
-    """Return the folder of the local journal; it should be on a disk that outlives the process."""
-    value = _option("journal_dir", "").strip()
-    return Path(value).expanduser() if value else state_dir() / "journal"
+    """Return the folder of the local journal; it should be on a disk that outlives the process.
+
+    An option that cannot be used must not stop a transfer: it is named in the log, and the built-in default is used.
+    """
+    try:
+        value = _option("journal_dir", "").strip()
+        return _folder("journal_dir", value) if value else state_dir() / "journal"
+    except SettingError as error:
+        _complain(str(error))
+        return state_dir() / "journal"
 
 
 def delivery_deadline() -> float:
@@ -162,16 +173,35 @@ def _state_dir(airflow_home: str, user_home: str | None) -> Path:
     return Path(airflow_home).expanduser() / "pipetrack"
 
 
+def _folder(option: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # this host does not know the user, or has no home for him
+        raise SettingError(option, value, "there is no home folder of this user here; write the whole path") from None
+
+
+@functools.cache
+def _complain(text: str) -> None:
+    """Say once in a process what is wrong."""
+    log.error("pipetrack: %s", text)
+
+
 def _variable(option: str) -> str:
     return f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
 
 
 def _option(option: str, default: str) -> str:
-    """Return the option's text; the environment is asked first, since that needs no import of Airflow."""
+    """Return the option's text; the environment is asked first, since that needs no import of Airflow.
+
+    :raises SettingError: when airflow.cfg has it in a form that cannot be read.
+    """
     from_environment = os.environ.get(_variable(option))
     if from_environment is not None:
         return from_environment
     from airflow_provider_pipetrack.compat import airflow_option
 
-    found = airflow_option(SECTION, option)
+    try:
+        found = airflow_option(SECTION, option)
+    except configparser.InterpolationError:
+        raise SettingError(option, "…", "a % in airflow.cfg has to be written %%") from None
     return default if found is None else found

@@ -8,6 +8,7 @@ asked, 4 an Airflow of one's own could not be set up.
 from __future__ import annotations
 
 import codecs
+import configparser
 import errno
 import io
 import json
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise, takewhile
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -49,24 +50,28 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except PipetrackError as error:
-            if ctx.meta[__name__]:
-                problems = {"problems": [p.as_dict() for p in error.problems]} if isinstance(error, ConfigError) else {}
-                print_json({"error": str(error), **problems})
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(_code(error))
+            problems = {"problems": [p.as_dict() for p in error.problems]} if isinstance(error, ConfigError) else {}
+            _end(ctx, str(error), _code(error), **problems)
         except click.ClickException as error:
             if ctx.meta[__name__]:
                 print_json({"error": error.format_message()})
             raise
+        except configparser.Error as error:  # when Airflow is imported
+            _end(ctx, f"airflow.cfg cannot be read: {' '.join(str(error).split())}", WRONG_CALL)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever reads has seen enough; click knows that
-            what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-            with suppress(OSError):  # that may be what cannot be written
-                if ctx.meta[__name__]:
-                    print_json({"error": what})
-            click.echo(f"Error: {what}", err=True)
-            ctx.exit(WRONG_CALL)
+            place = f"{error.filename}: " if error.filename else ""
+            _end(ctx, f"{place}{error.strerror or error}", WRONG_CALL)
+
+
+def _end(ctx: click.Context, message: str, code: int, **more: Any) -> NoReturn:
+    """End a command with a sentence, and for programs with JSON."""
+    if ctx.meta[__name__]:
+        with suppress(OSError):  # that may be what cannot be written
+            print_json({"error": message, **more})
+    click.echo(f"Error: {message}", err=True)
+    ctx.exit(code)
 
 
 def _escape_what_cannot_be_shown() -> None:

@@ -161,3 +161,15 @@ def test_an_answer_that_cannot_be_written_is_told_in_a_sentence(file, arguments)
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
+
+
+def test_an_airflow_cfg_that_cannot_be_read_is_told_in_a_sentence(file, tmp_path):
+    (tmp_path / "airflow.cfg").write_text("dags_folder = /x\n")
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "validate", file, "--output", "json"]
+    done = subprocess.run(
+        command, env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("Error: airflow.cfg cannot be read: File contains no section headers.")
+    assert f"Error: {json.loads(done.stdout)['error']}" == told

@@ -28,6 +28,7 @@ def test_what_is_shown_too_is_locations_and_chains(monkeypatch):
     ("option", "value", "message"),
     [
         ("tracking_location", '["a"', r"\[pipetrack\] tracking_location = '\[…': expected a JSON list of texts"),
+        pytest.param("tracking_location", "[" * 100_000, "expected a JSON list of texts", id="deep"),
         ("tracking_location", "[1]", "expected a JSON list of texts"),
         ("also_shown", "sqlite||/x.db", r"\[pipetrack\] also_shown = '\[…': expected a JSON list of locations"),
         ("also_shown", '[["a||b"], []]', "or of chains of them, such as"),

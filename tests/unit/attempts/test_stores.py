@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import logging
 import threading
@@ -9,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from airflow_provider_pipetrack import PipelineConfig
+from airflow_provider_pipetrack import PipelineConfig, compat, settings
 from airflow_provider_pipetrack.attempts import stores
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.records.handmade import change_from_record
@@ -53,6 +54,33 @@ def chain(text: str):
 
 def test_the_settings_come_last():
     assert chain("")["locations"] == [NAMED]
+
+
+@pytest.mark.parametrize("option", ["tracking_location", "mode", "delivery_deadline", "journal_dir"])
+def test_a_percent_sign_in_airflow_cfg_stops_no_transfer(option, monkeypatch, caplog, tmp_path):
+    monkeypatch.delenv(f"AIRFLOW__PIPETRACK__{option.upper()}", raising=False)
+    read = compat.airflow_option
+
+    def airflow_option(section, name):
+        if name == option:
+            raise configparser.InterpolationSyntaxError(name, section, "'%' must be followed by '%' or '('")
+        return read(section, name)
+
+    monkeypatch.setattr(compat, "airflow_option", airflow_option)
+    settings._complain.cache_clear()
+    with caplog.at_level(logging.ERROR):
+        store = store_of("")
+    default = f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"
+    assert store.chain()["locations"] == [default if option == "tracking_location" else NAMED]
+    assert f"pipetrack: [pipetrack] {option} = '…': a % in airflow.cfg has to be written %%" in caplog.text
+
+
+def test_a_journal_in_the_home_of_a_user_that_is_not_here_stops_no_transfer(monkeypatch, caplog, tmp_path):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", "~nobody_here/journal")
+    settings._complain.cache_clear()
+    with caplog.at_level(logging.ERROR):
+        assert store_of("").journal_folder.parent == tmp_path / "pipetrack" / "journal"
+    assert "journal_dir = '~nobody_here/journal': there is no home folder of this user here" in caplog.text
 
 
 def test_the_connection_comes_before_the_settings_and_brings_mode_and_connections():
