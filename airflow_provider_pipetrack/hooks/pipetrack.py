@@ -69,7 +69,10 @@ class PipetrackHook(BaseHook):
             raise ChainError(conn_id, text) from error
         if connection.conn_type != self.conn_type:
             raise ChainError(conn_id, f"is of type {connection.conn_type!r}; expected {self.conn_type!r}")
-        extra = connection.extra_dejson
+        extra: Any = connection.extra_dejson
+        if not isinstance(extra, dict):  # Airflow takes any JSON from the environment and from secrets backends
+            message = 'extra must be a JSON object, such as {"tracking_location": ["sqlite||/path/tracking.db"]}'
+            raise ChainError(conn_id, message)
         return Chain(
             _locations(conn_id, extra.get("tracking_location")),
             _mode(conn_id, extra.get("mode")),
@@ -129,7 +132,7 @@ def _locations(conn_id: str, value: Any) -> tuple[str, ...]:
         text = value.strip()
         try:
             value = json.loads(text) if text.startswith("[") else text.splitlines()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ChainError(conn_id, f"tracking_location is no JSON list: {error}") from None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ChainError(conn_id, "tracking_location must be a list of locations, or a text with one a line")
@@ -149,7 +152,7 @@ def _connections(conn_id: str, value: Any) -> Mapping[str, str]:
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ChainError(conn_id, f"connections is no JSON: {error}") from None
     if not value:
         return {}

@@ -105,6 +105,15 @@ def test_a_connection_that_cannot_be_used_is_named_and_records_are_kept_all_the_
     assert "connection 'never_defined': there is no such Airflow connection" in caplog.text
 
 
+def test_a_connection_whose_extra_is_the_list_itself_stops_no_transfer(caplog, monkeypatch, tmp_path):
+    held = {"conn_type": "pipetrack", "extra": json.dumps([HELD])}
+    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps(held))
+    with caplog.at_level(logging.ERROR):
+        found = chain("tracking: {conn_id: pipetrack_default}")
+    assert found["locations"] == [f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"]
+    assert "connection 'pipetrack_default': extra must be a JSON object" in caplog.text
+
+
 def test_one_bad_location_of_a_connection_does_not_spoil_the_others(caplog, monkeypatch):
     extra = {"tracking_location": ["postgre||a||b||c", HELD]}
     monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps({"conn_type": "pipetrack", "extra": extra}))

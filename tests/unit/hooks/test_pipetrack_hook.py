@@ -63,6 +63,14 @@ def test_a_connection_that_holds_no_chain_says_why(define, extra, message):
     assert hook.test_connection() == (False, str(raised.value))
 
 
+@pytest.mark.parametrize("extra", [json.dumps(LOCATIONS), '"x"', "7", "null"])
+def test_a_connection_whose_extra_is_no_object_says_so(monkeypatch, extra):
+    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps({"conn_type": "pipetrack", "extra": extra}))
+    is_well, said = PipetrackHook().test_connection()
+    assert not is_well
+    assert said.startswith("connection 'pipetrack_default': extra must be a JSON object, such as {")
+
+
 def test_a_connection_of_another_type_or_none_is_named(define):
     with pytest.raises(ChainError, match="connection 'pipetrack_default': is of type 'postgres'; expected 'pipetrack'"):
         define("postgres").chain()
