@@ -19,6 +19,8 @@ _MAX_DEPTH = 20
 #: What is plainly no mapping; to ask any class whether it is one is slow the first time.
 _SIMPLE = (str, bytes, int, float, list, tuple, set, frozenset, type(None))
 _CUT = "… [cut by pipetrack: {} characters in all]"
+#: What pandas has in the place of a value that is missing; the first is a datetime to Python.
+_MISSING = ("NaTType", "NAType")
 
 
 def clean_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def clean_value(name: str, value: Any) -> Any:
     """Return a value as the column ``name`` keeps it. Never raises."""
     column = BY_NAME.get(name)
     kind = column.kind if column else "json"
-    if value is None:
+    if _is_missing(value):
         return None
     if kind == "json":
         return clean_json(value)
@@ -40,12 +42,19 @@ def clean_value(name: str, value: Any) -> Any:
         return _truth(value)
     if kind in {"integer", "float"}:
         return _number(value, whole=kind == "integer")
-    return _text(value if isinstance(value, (str, bytes)) else str(_scalar(value)))
+    plain = value if isinstance(value, (str, bytes)) else _scalar(value)
+    return None if plain is None else _text(plain if isinstance(plain, (str, bytes)) else str(plain))
 
 
 def clean_json(value: Any) -> Any:
-    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no more than ``MAX_ITEMS`` values."""
-    return _plain(value, 0, iter(range(MAX_ITEMS)))
+    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no more than ``MAX_ITEMS`` values.
+
+    Never raises.
+    """
+    try:
+        return _plain(value, 0, iter(range(MAX_ITEMS)))
+    except Exception:  # noqa: BLE001  a user's own mapping, or one that another thread is changing
+        return _text(_written(value, repr))
 
 
 def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
@@ -83,18 +92,23 @@ def unwrapped(value: Any) -> Any:
     return plain if isinstance(plain, (bool, int, float)) else value
 
 
+def _is_missing(value: Any) -> bool:
+    """Return whether there is no value: a row of pandas has NaN, NaT or NA where a table has NULL."""
+    return value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value))
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, Enum):
         value = value.value
-    if value is None or isinstance(value, bool):
-        return value
+    if isinstance(value, bool) or _is_missing(value):
+        return value if isinstance(value, bool) else None
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**63 else str(value)
     if isinstance(value, (float, Decimal)):
         return _number(value, whole=False)
     if isinstance(value, (datetime, date)):
         moment = _moment(value) if isinstance(value, datetime) else None
-        return (moment or value).isoformat()
+        return moment.isoformat() if moment else _written(value, _iso)
     if isinstance(value, timedelta):
         return value.total_seconds()
     return _text(value if isinstance(value, (str, bytes)) else _written(value, repr))
@@ -114,12 +128,23 @@ def _moment(value: Any) -> Any:
             return None
     if isinstance(value, datetime):
         try:
-            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
-        except OverflowError:  # the first or the last day of all, in another zone
+            return _exactly((value if value.tzinfo else value.replace(tzinfo=timezone.utc)).astimezone(timezone.utc))
+        except Exception:  # noqa: BLE001  the first or the last day of all in another zone, or a user's own class
             return None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
     return None
+
+
+def _exactly(moment: datetime) -> datetime:
+    """Return a moment in UTC as Python's own type: pandas writes nanoseconds, which Python 3.10 cannot read."""
+    if type(moment) is datetime:
+        return moment
+    return datetime(*moment.timetuple()[:6], moment.microsecond, tzinfo=timezone.utc)
+
+
+def _iso(moment: date) -> str:
+    return moment.isoformat()
 
 
 def _truth(value: Any) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePosixPath
@@ -134,6 +134,40 @@ def test_a_value_whose_own_methods_fail_does_no_harm():
     for column in COLUMNS:
         json.dumps(clean_value(column.name, Broken()), default=str)
     assert clean_json({"a": Broken(), "b": 1})["b"] == 1
+
+
+def test_what_pandas_has_in_the_place_of_a_missing_value_is_none():
+    pandas = pytest.importorskip("pandas")
+    for missing in (pandas.NaT, pandas.NA, float("nan"), np.float64("nan"), Decimal("NaN"), Decimal("sNaN")):
+        assert clean_json({"latest": missing, "rows": 0}) == {"latest": None, "rows": 0}
+        texts = ("error_message", "logical_date", "records_failed", "extra_columns")
+        assert [clean_value(name, missing) for name in texts] == [None] * 4
+    for missing in (pandas.NaT, pandas.NA, float("nan")):
+        assert clean_value("is_partial", missing) is None
+
+
+def test_a_moment_of_pandas_is_kept_as_every_python_can_read_it():
+    pandas = pytest.importorskip("pandas")
+    moment = pandas.Timestamp("2026-01-01 02:00:00.123456789", tz="Europe/Berlin")
+    cleaned = clean_value("logical_date", moment)
+    assert cleaned == datetime(2026, 1, 1, 1, 0, 0, 123456, timezone.utc)
+    assert type(cleaned) is datetime
+    assert clean_json(moment) == "2026-01-01T01:00:00.123456+00:00"
+
+
+def test_a_mapping_or_a_zone_whose_own_methods_fail_does_no_harm():
+    class Changing(dict):
+        def items(self):
+            raise RuntimeError("dictionary changed size during iteration")
+
+    class Nowhere(tzinfo):
+        def utcoffset(self, moment):
+            raise RuntimeError("no")
+
+    assert clean_json({"a": Changing(b=1)}) == "{'a': {'b': 1}}"
+    nowhere = datetime(2026, 1, 1, tzinfo=Nowhere())
+    assert clean_value("logical_date", nowhere) is None
+    assert clean_json({"at": nowhere, "rows": 1})["rows"] == 1
 
 
 anything = st.recursive(
