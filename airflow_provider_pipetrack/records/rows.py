@@ -30,12 +30,17 @@ def record_row(record: Mapping[str, Any], owed: Iterable[str], *, native_times: 
             row[name] = _bound("timestamp", row[name], native_times)
     # A change without its start group must not fail on what it does not know; whatever knows better wins later.
     row["pipeline_id"] = row["pipeline_id"] or row["dag_id"]
-    row["owed"] = json.dumps(sorted(owed))
+    row["owed"] = owed_text(owed)
     row["stored_at"] = _bound("timestamp", datetime.now(timezone.utc), native_times)
     row["record_version"] = 1
     for key in KEY_COLUMN.values():
         row[key] = record.get(key) or ""
     return row
+
+
+def owed_text(owed: Iterable[str]) -> str:
+    """Return the names of locations as they are bound: unescaped, since not every database can read its own escapes."""
+    return json.dumps(sorted(owed), ensure_ascii=False)
 
 
 def history_row(change: Change, *, native_times: bool) -> dict[str, Any]:

@@ -43,11 +43,15 @@ _LIMITS = {
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": "3",
 }
-_SESSION = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
+#: Times are read in it: in a zone east of it, the last day of the year 9999 is one that Python does not have.
+_ZONE = {"timezone": "UTC"}
+_SESSION = " ".join(f"-c {name}={value}" for name, value in {**_LIMITS, **_ZONE}.items())
 #: The same for one transaction, where a pooler such as PgBouncer refuses to pass options on.
 _LIMIT_TRANSACTION = "SELECT " + ", ".join(
-    f"set_config('{name}', '{value}', true)" for name, value in _LIMITS.items() if "timeout" in name
+    f"set_config('{name}', '{value}', true)" for name, value in {**_LIMITS, **_ZONE}.items() if "keepalives" not in name
 )
+#: How the driver writes texts, whatever the database's own encoding is: it gives bytes for those of SQL_ASCII.
+_ENCODING = "UTF8"
 #: Classes of states that come again with the same record or the same statement: data, constraints, names and types,
 #: limits of the server, what a trigger of the user's refuses.
 _LASTING = ("22", "23", "42", "54", "P0")
@@ -55,6 +59,8 @@ _READ_ONLY = "25006"
 #: A session of a pooler that has, or lacks, what another client prepared.
 _OF_THE_SESSION = ("42P05",)
 _NO_OPTIONS = "unsupported startup parameter"
+#: What PostgreSQL says of a character that a database's encoding does not have.
+_UNTRANSLATABLE = "22P05"
 
 
 class PostgresAdapter(SqlAdapter):
@@ -223,6 +229,7 @@ class PostgresAdapter(SqlAdapter):
         connection = hook_of(self, PostgresHook).get_connection(self.conn_id)
         extra = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "pipetrack", **connection.extra_dejson}
         extra.pop("cursor", None)  # how others want their rows
+        extra["client_encoding"] = _ENCODING
         extra["options"] = f"{extra.get('options', '')} {session}".strip()
         if not extra["options"]:
             del extra["options"]
@@ -252,6 +259,8 @@ class PostgresAdapter(SqlAdapter):
         for applies, message in self._lasting_reasons(state, text, table):
             if applies:
                 return StorageError(self.location, f"{name}: {message}", transient=False)
+        if not state and _is_of_the_driver(error):
+            return StorageError(self.location, f"{name}: the driver refuses it: {text}", transient=False)
         if state == "57014":
             return StorageError(self.location, f"{name} did not answer within {STATEMENT_TIMEOUT} s")
         if not state or state.startswith(("08", "57")):
@@ -276,6 +285,13 @@ class PostgresAdapter(SqlAdapter):
             ),
         )
         yield state == "42703", f"{table} has other columns than pipetrack's ({text}); {OLDER_TABLE}"
+        yield (
+            state == _UNTRANSLATABLE,
+            (
+                f"{table} is in a database of another encoding than UTF8, which does not have every character "
+                f"({text}); use one that is encoded in UTF8"
+            ),
+        )
         yield state == _READ_ONLY, f"may only read here ({text}); connect to the server that takes writes"
         yield state[:2] in _LASTING and state not in _OF_THE_SESSION, f"{table} does not take it: {text}"
 
@@ -283,6 +299,12 @@ class PostgresAdapter(SqlAdapter):
 def _state_of(error: BaseException | None) -> str:
     """Return the state that PostgreSQL gave an error, or an empty text; psycopg2 has it under another name."""
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def _is_of_the_driver(error: BaseException) -> bool:
+    """Return whether an error without a state is about a value, a setting or a statement, and not about the server."""
+    named = type(error).__name__ in {"DataError", "ProgrammingError", "NotSupportedError"}
+    return named or isinstance(error, (ValueError, TypeError))
 
 
 def _copy(

@@ -22,6 +22,7 @@ from airflow_provider_pipetrack.records.rows import (
     event_row,
     history_row,
     lean_event_from_row,
+    owed_text,
     record_from_row,
     record_row,
 )
@@ -148,7 +149,7 @@ class SqlAdapter(MergingAdapter):
         """Note for several records which locations still lack them."""
         rows = [
             {
-                "owed": json.dumps(sorted(owed)),
+                "owed": owed_text(owed),
                 "record_id": record["record_id"],
                 "record_version": record["record_version"],
             }
@@ -231,7 +232,7 @@ class SqlAdapter(MergingAdapter):
         rows, count = asked.statements(dialect, self.statements.name, newer=bool(unknown))
         values = asked.values(dialect)
         if unknown:
-            values["newer"] = json.dumps(newer_rows(unknown, dialect))
+            values["newer"] = json.dumps(newer_rows(unknown, dialect), ensure_ascii=False)
         found = self._query(connection, rows, values)
         total = asked.total(found)
         if total is None:

@@ -56,9 +56,10 @@ def test_limits_are_options_of_the_connection_where_those_are_passed_on(pooled):
 def test_limits_are_set_in_each_transaction_where_options_are_refused(pooled, pooler, postgres):
     pooler.refuses = (b"options\0", REFUSAL)
     pooled.apply([change(1)])
-    assert {name: setting(pooled, name) for name in ("statement_timeout", "lock_timeout")} == {
+    assert {name: setting(pooled, name) for name in ("statement_timeout", "lock_timeout", "timezone")} == {
         "statement_timeout": "4s",
         "lock_timeout": "4s",
+        "timezone": "UTC",
     }
     with pytest.raises(StorageError, match="did not answer within 4 s"):
         pooled._ask("SELECT pg_sleep(6)")
