@@ -61,6 +61,8 @@ _OF_THE_SESSION = ("42P05",)
 _NO_OPTIONS = "unsupported startup parameter"
 #: What PostgreSQL says of a character that a database's encoding does not have.
 _UNTRANSLATABLE = "22P05"
+#: How a session ends that was not used: the server has gone, was stopped, or wants no idle ones.
+_ENDED = ("57P01", "57P02", "57P05", "25P03")
 
 
 class PostgresAdapter(SqlAdapter):
@@ -122,8 +124,9 @@ class PostgresAdapter(SqlAdapter):
             return super()._with_tables(work)
         except StorageError as error:
             state = _state_of(error.__cause__)
-            dropped = type(error.__cause__).__name__ in {"OperationalError", "InterfaceError", "AdminShutdown"}
-            if not (kept and dropped and not self._given_up and state in {"", "57P01", "08006", "08003"}):
+            broken = not state and type(error.__cause__).__name__ in {"OperationalError", "InterfaceError"}
+            dropped = broken or state in _ENDED or state.startswith("08")
+            if not (kept and dropped and not self._given_up):
                 raise
         return super()._with_tables(work)
 

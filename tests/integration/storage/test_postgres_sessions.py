@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -110,3 +111,14 @@ def test_a_moment_that_python_does_not_have_is_no_outage(postgres):
         assert "the driver refuses it" in error.message  # psycopg 3; the other takes it for the last moment
         assert not error.transient
     adapter.close()
+
+
+def test_a_session_that_ended_since_it_was_idle_is_replaced_without_a_failure(of_role):
+    adapter = of_role("idle_session_timeout = '300ms'")
+    adapter.apply([record("a")])
+    for _ in range(2):
+        time.sleep(0.8)
+        assert len(adapter.read_tracking_records("orders")) == 1
+    time.sleep(0.8)
+    adapter.apply([record("b")])
+    assert len(adapter.read_tracking_records("orders")) == 2
