@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -13,8 +13,11 @@ from airflow_provider_pipetrack.records.columns import BY_NAME
 
 #: Longest single text of a record, in characters.
 MAX_TEXT = 65_536
-#: Most values in one JSON column.
+#: Most values in one JSON column, and most characters of its texts, of which short ones are always kept: a document of
+#: MongoDB has 16 MB, and each change of the record is written with its column whole.
 MAX_ITEMS = 5_000
+MAX_JSON_TEXT = 1_000_000
+_SHORT = 100
 _MAX_DEPTH = 20
 #: What is plainly no mapping; to ask any class whether it is one is slow the first time.
 _SIMPLE = (str, bytes, int, float, list, tuple, set, frozenset, type(None))
@@ -42,25 +45,39 @@ def clean_value(name: str, value: Any) -> Any:
         return _truth(value)
     if kind in {"integer", "float"}:
         return _number(value, whole=kind == "integer")
-    plain = value if isinstance(value, (str, bytes)) else _scalar(value)
+    plain = value if isinstance(value, (str, bytes)) else _scalar(value, _text)
     return None if plain is None else _text(plain if isinstance(plain, (str, bytes)) else str(plain))
 
 
 def clean_json(value: Any) -> Any:
-    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, no more than ``MAX_ITEMS`` values.
+    """Return ``value`` as plain JSON types: no NaN, no bytes, no lone surrogates, not more than a column may have.
 
     Never raises.
     """
     try:
-        return _plain(value, 0, iter(range(MAX_ITEMS)))
+        return _plain(value, 0, _Room())
     except Exception:  # noqa: BLE001  a user's own mapping, or one that another thread is changing
         return _text(_written(value, repr))
 
 
-def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
+class _Room:
+    """How many values, and characters of texts, may still follow in a JSON value."""
+
+    def __init__(self) -> None:
+        self.values = iter(range(MAX_ITEMS))
+        self.characters = MAX_JSON_TEXT
+
+    def text(self, value: str | bytes) -> str:
+        """Return a text, cut where it is long and there is no room for it."""
+        text = _text(value, max(_SHORT, min(MAX_TEXT, self.characters)))
+        self.characters -= len(text)
+        return text
+
+
+def _plain(value: Any, depth: int, room: _Room) -> Any:
     """Return a part of a JSON value.
 
-    :param room: counts the values that may still follow, here and in all other parts.
+    :param room: what may still follow, here and in all other parts.
     """
     if depth > _MAX_DEPTH:
         return "… [nested too deeply]"
@@ -68,12 +85,12 @@ def _plain(value: Any, depth: int, room: Iterator[int]) -> Any:
         items = value.items()
         # The room comes last, so that the end of one part does not use it up for the next.
         return {
-            _text(_written(key, str)): _plain(item, depth + 1, room)
-            for (key, item), _ in zip(items, room, strict=False)
+            room.text(_written(key, str)): _plain(item, depth + 1, room)
+            for (key, item), _ in zip(items, room.values, strict=False)
         }
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item, depth + 1, room) for item, _ in zip(value, room, strict=False)]
-    return _scalar(value if isinstance(value, _SIMPLE) else unwrapped(value))
+        return [_plain(item, depth + 1, room) for item, _ in zip(value, room.values, strict=False)]
+    return _scalar(value if isinstance(value, _SIMPLE) else unwrapped(value), room.text)
 
 
 def _written(value: Any, write: Callable[[Any], str]) -> str:
@@ -97,7 +114,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value))
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any, text: Callable[[str | bytes], str]) -> Any:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, bool) or _is_missing(value):
@@ -111,13 +128,13 @@ def _scalar(value: Any) -> Any:
         return moment.isoformat() if moment else _written(value, _iso)
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return _text(value if isinstance(value, (str, bytes)) else _written(value, repr))
+    return text(value if isinstance(value, (str, bytes)) else _written(value, repr))
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: str | bytes, longest: int = MAX_TEXT) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     text = text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + _CUT.format(len(text))
+    return text if len(text) <= longest else text[:longest] + _CUT.format(len(text))
 
 
 def _moment(value: Any) -> Any:

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_pipetrack.records.clean import MAX_ITEMS, MAX_TEXT, clean_columns, clean_json, clean_value
+from airflow_provider_pipetrack.records.clean import (
+    MAX_ITEMS,
+    MAX_JSON_TEXT,
+    MAX_TEXT,
+    clean_columns,
+    clean_json,
+    clean_value,
+)
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
 
 
@@ -104,6 +111,20 @@ def test_a_long_text_is_cut_and_says_so():
 def test_a_long_list_is_cut():
     assert len(clean_json(list(range(MAX_ITEMS + 1)))) == MAX_ITEMS
     assert len(clean_json({str(number): number for number in range(MAX_ITEMS + 1)})) == MAX_ITEMS
+
+
+def test_many_long_texts_are_cut_and_short_ones_behind_them_are_kept():
+    rows = [{"payload": "x" * 50_000, "id": f"row {number}"} for number in range(1000)]
+    cleaned = clean_json({"rows": rows, "audited_at": "2026-01-01T00:00:00+00:00"})
+    assert cleaned["rows"][0] == rows[0]
+    assert cleaned["rows"][-1] == {
+        "payload": "x" * 100 + "… [cut by pipetrack: 50000 characters in all]",
+        "id": "row 999",
+    }
+    assert cleaned["audited_at"] == "2026-01-01T00:00:00+00:00"
+    assert len(json.dumps(cleaned)) < 1.5 * MAX_JSON_TEXT
+    # Texts of one place leave those of another column alone.
+    assert clean_json(["x" * 50_000]) == ["x" * 50_000]
 
 
 def test_a_value_that_contains_itself_comes_to_an_end():
