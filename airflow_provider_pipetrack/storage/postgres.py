@@ -46,7 +46,7 @@ _LIMITS = {
 #: Times are read in it: in a zone east of it, the last day of the year 9999 is one that Python does not have.
 _ZONE = {"timezone": "UTC"}
 _SESSION = " ".join(f"-c {name}={value}" for name, value in {**_LIMITS, **_ZONE}.items())
-#: The same for one transaction, where a pooler such as PgBouncer refuses to pass options on.
+#: The same for one transaction, where a pooler such as PgBouncer or RDS Proxy refuses to pass options on.
 _LIMIT_TRANSACTION = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in {**_LIMITS, **_ZONE}.items() if "keepalives" not in name
 )
@@ -58,7 +58,8 @@ _LASTING = ("22", "23", "42", "54", "P0")
 _READ_ONLY = "25006"
 #: A session of a pooler that has, or lacks, what another client prepared.
 _OF_THE_SESSION = ("42P05",)
-_NO_OPTIONS = "unsupported startup parameter"
+#: What PgBouncer and those like it, and RDS Proxy, say to options of a connection.
+_NO_OPTIONS = ("unsupported startup parameter", "support command-line options")
 #: What PostgreSQL says of a character that a database's encoding does not have.
 _UNTRANSLATABLE = "22P05"
 #: How a session ends that was not used: the server has gone, was stopped, or wants no idle ones.
@@ -217,7 +218,7 @@ class PostgresAdapter(SqlAdapter):
         try:
             connection = self._hook(_SESSION).get_conn()
         except Exception as error:
-            if _NO_OPTIONS not in str(error):
+            if not any(refusal in str(error) for refusal in _NO_OPTIONS):
                 raise
             self._limits_each_transaction = True
             connection = self._hook("").get_conn()

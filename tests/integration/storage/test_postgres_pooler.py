@@ -16,9 +16,18 @@ from airflow_provider_pipetrack.storage.registry import make_adapter
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.postgres_server import DATABASE
 
-#: What PgBouncer answers, as PostgreSQL's protocol has it.
-_FIELDS = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
-REFUSAL = b"E" + struct.pack(">I", len(_FIELDS) + 4) + _FIELDS
+
+def refusal(state: str, text: str) -> bytes:
+    """Return a refusal as PostgreSQL's protocol has it."""
+    fields = f"SFATAL\0C{state}\0M{text}\0\0".encode()
+    return b"E" + struct.pack(">I", len(fields) + 4) + fields
+
+
+#: What poolers answer to options.
+REFUSALS = {
+    "PgBouncer": refusal("08P01", "unsupported startup parameter: options"),
+    "RDS Proxy": refusal("0A000", "Feature not supported: RDS Proxy currently doesn’t support command-line options."),
+}
 
 
 @pytest.fixture
@@ -53,8 +62,9 @@ def test_limits_are_options_of_the_connection_where_those_are_passed_on(pooled):
     assert not pooled._limits_each_transaction
 
 
-def test_limits_are_set_in_each_transaction_where_options_are_refused(pooled, pooler, postgres):
-    pooler.refuses = (b"options\0", REFUSAL)
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_limits_are_set_in_each_transaction_where_options_are_refused(pooled, pooler, postgres, kind):
+    pooler.refuses = (b"options\0", REFUSALS[kind])
     pooled.apply([change(1)])
     assert {name: setting(pooled, name) for name in ("statement_timeout", "lock_timeout", "timezone")} == {
         "statement_timeout": "4s",
@@ -72,8 +82,7 @@ def test_limits_are_set_in_each_transaction_where_options_are_refused(pooled, po
 
 
 def test_another_refusal_is_none_of_the_options(pooled, pooler):
-    fields = b"SFATAL\0C08P01\0Mno more connections allowed\0\0"
-    pooler.refuses = (b"options\0", b"E" + struct.pack(">I", len(fields) + 4) + fields)
+    pooler.refuses = (b"options\0", refusal("08P01", "no more connections allowed"))
     with pytest.raises(StorageError, match="cannot be reached: .*no more connections allowed"):
         pooled.apply([change(1)])
 
