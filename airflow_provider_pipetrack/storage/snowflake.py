@@ -25,6 +25,8 @@ from airflow_provider_pipetrack.storage.sql import SqlAdapter
 DEFAULT_CONN_ID = "snowflake_default"
 #: Limits that the hook alone does not set, in seconds. A query's answer is waited for on the socket.
 LIMITS: Mapping[str, Any] = {"login_timeout": 5, "network_timeout": 15, "socket_timeout": 10}
+#: An account, or a user, may expect other texts for moments than those of ISO 8601.
+_SESSION: Mapping[str, Any] = {"TIMESTAMP_INPUT_FORMAT": "AUTO"}
 #: Most bytes of rows in one statement; Snowflake takes 16 MB for one value.
 _AT_ONCE = 4_000_000
 _LARGEST = 15_000_000
@@ -206,7 +208,9 @@ class SnowflakeAdapter(SqlAdapter):
 
         hook = hook_of(self, SnowflakeHook)(snowflake_conn_id=self.conn_id, log_sql=False)
         parameters = snowflake_parameters(hook)
-        connection = connect(**{**parameters, **LIMITS, "paramstyle": "qmark", "autocommit": True})
+        session = {**(parameters.get("session_parameters") or {}), **_SESSION}
+        own = {"session_parameters": session, "paramstyle": "qmark", "autocommit": True}
+        connection = connect(**{**parameters, **LIMITS, **own})
         # The driver would say goodbye when the process ends, and wait for a server that hangs.
         goodbye = getattr(connection, "_close_at_exit", None)
         if goodbye is not None:

@@ -147,6 +147,17 @@ def test_every_limit_is_set(adapter):
     assert (connection.login_timeout, connection.network_timeout, connection.socket_timeout) == (5, 15, 10)
 
 
+def test_moments_are_read_as_they_are_written_whatever_the_account_expects(adapter, monkeypatch):
+    from snowflake import connector
+
+    given: dict = {}
+    connect = connector.connect
+    monkeypatch.setattr(connector, "connect", lambda **parameters: given.update(parameters) or connect(**parameters))
+    adapter.check()
+    assert given["session_parameters"]["TIMESTAMP_INPUT_FORMAT"] == "AUTO"
+    assert given["session_parameters"]["CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED"] is False  # as the connection says
+
+
 @pytest.mark.parametrize("number", [390111, 390114])
 def test_a_session_that_is_over_is_begun_anew(adapter, monkeypatch, number):
     from snowflake.connector.errors import ProgrammingError
