@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.records.columns import COLUMNS, MERGED_GROUPS, N
 Value = Any
 
 _TIMES = tuple(column.name for column in COLUMNS if column.kind == "timestamp")
+_KNOWN = frozenset(column.name for column in COLUMNS)
 _NAMES = {group: frozenset(names) for group, names in NAMES_BY_GROUP.items()}
 
 
@@ -116,18 +117,26 @@ class Change:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Value]) -> Change:
-        """The change that :meth:`to_json` wrote.
+        """The change that :meth:`to_json` wrote, here or in another version of pipetrack.
+
+        A column that this version does not know stays in :attr:`plain` alone; one that the other did not know is None.
 
         :raises ValueError, KeyError, TypeError: when ``data`` is not such a change.
         """
         columns = dict(data["columns"])
+        for name in columns.keys() - _KNOWN:
+            del columns[name]
         for name in _TIMES:
             if isinstance(columns.get(name), str):
                 columns[name] = datetime.fromisoformat(columns[name])
+        keys = {group: data["keys"][group] for group in MERGED_GROUPS if group in data["keys"]}
+        for group in keys:
+            if not columns.keys() >= _NAMES[group]:
+                columns = {**dict.fromkeys(NAMES_BY_GROUP[group]), **columns}
         return cls(
             record_id=data["record_id"],
             columns=columns,
-            keys={group: data["keys"][group] for group in MERGED_GROUPS if group in data["keys"]},
+            keys=keys,
             by=data["by"],
             event_id=data["event_id"],
             at=datetime.fromisoformat(data["at"]),
