@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ class Outbox:
 
     def _read(self, name: str, descriptor: int) -> Alert | None:
         try:
-            return Alert(**json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0)))
+            return _alert_of(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
         except (OSError, ValueError, TypeError):
             # Not written by us, or damaged: out of the way, but still there to be looked at.
             self._path(name).replace(self._dropped / f"{name}.json")
@@ -261,9 +261,18 @@ def _by_time(folder: Path) -> Iterator[tuple[float, Path]]:
             yield path.stat().st_mtime, path
 
 
+def _alert_of(data: bytes) -> Alert:
+    """Return the alert in a file; what a newer version has written beside what this one knows is left out.
+
+    :raises ValueError, TypeError: when it is none.
+    """
+    said = json.loads(data)
+    return Alert(**{known.name: said[known.name] for known in fields(Alert) if known.name in said})
+
+
 def _read(path: Path) -> Alert | None:
     """Return an alert to look at; None for one that was sent in the meantime or is damaged."""
     try:
-        return Alert(**json.loads(path.read_text()))
+        return _alert_of(path.read_bytes())
     except (OSError, ValueError, TypeError):
         return None

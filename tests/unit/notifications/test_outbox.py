@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import threading
@@ -116,6 +117,15 @@ def test_a_damaged_alert_is_put_aside(box, tmp_path):
         assert alert is None
     assert box.waiting() == []
     assert (tmp_path / "alerts" / "given_up" / f"{an_alert().alert_id}.json").exists()
+
+
+def test_an_alert_of_a_newer_version_is_sent_as_far_as_it_is_understood(box, tmp_path):
+    kept = an_alert()
+    box.keep(kept)
+    path = tmp_path / "alerts" / "waiting" / f"{kept.alert_id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "urgency": "high"}))
+    with box.taken(kept.alert_id) as alert:
+        assert alert == kept
 
 
 def test_others_may_not_read_it(box, tmp_path):
