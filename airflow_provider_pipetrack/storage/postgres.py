@@ -225,6 +225,9 @@ class PostgresAdapter(SqlAdapter):
         if hasattr(connection, "prepare_threshold"):
             # A pooler may give each transaction another session, which knows nothing that the last one has prepared.
             connection.prepare_threshold = None
+        # Whatever the role's default is: above it, one of two that write at once is refused, as if the server did not
+        # answer. It goes with each transaction, through poolers too.
+        connection.isolation_level = _read_committed(connection)
         return connection
 
     def _hook(self, session: str) -> Any:
@@ -303,6 +306,17 @@ class PostgresAdapter(SqlAdapter):
 def _state_of(error: BaseException | None) -> str:
     """Return the state that PostgreSQL gave an error, or an empty text; psycopg2 has it under another name."""
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def _read_committed(connection: Any) -> Any:
+    """Return the isolation level as the driver of a connection calls it."""
+    if hasattr(connection, "pipeline"):
+        from psycopg import IsolationLevel
+
+        return IsolationLevel.READ_COMMITTED
+    from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED  # type: ignore[import-untyped]
+
+    return ISOLATION_LEVEL_READ_COMMITTED
 
 
 def _is_of_the_driver(error: BaseException) -> bool:

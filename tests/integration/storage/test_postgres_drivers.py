@@ -41,6 +41,7 @@ def test_tables_are_made_through_psycopg2_and_upgraded_by_init(place, postgres):
     adapter = adapter_of(place)
     adapter.apply(attempt())
     assert type(adapter._connection).__module__.startswith("psycopg2")
+    assert adapter._ask("SELECT current_setting('transaction_isolation') AS level") == [{"level": "read committed"}]
     adapter.close()
     table = place.rpartition("||")[2]
     postgres.run(f"ALTER TABLE {table} DROP COLUMN decision")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
@@ -122,3 +123,20 @@ def test_a_session_that_ended_since_it_was_idle_is_replaced_without_a_failure(of
     time.sleep(0.8)
     adapter.apply([record("b")])
     assert len(adapter.read_tracking_records("orders")) == 2
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+def test_two_that_write_at_once_both_do_whatever_isolation_the_role_has(of_role, postgres, level):
+    import psycopg
+
+    adapter = of_role(f"default_transaction_isolation = '{level}'")
+    adapter.apply([record("t", transfer_status="in_progress")])
+    with psycopg.connect(host=postgres.folder, user="postgres", dbname=DATABASE) as other:
+        other.execute(f"UPDATE {adapter.statements.name} SET stored_at = now()")
+        with ThreadPoolExecutor(1) as pool:
+            written = pool.submit(adapter.apply, [record("t", transfer_status="completed")])
+            while not postgres.run("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                time.sleep(0.02)
+            other.commit()
+            written.result()
+    assert [stored["transfer_status"] for stored in adapter.read_tracking_records("orders")] == ["completed"]
