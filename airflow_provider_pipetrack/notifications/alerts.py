@@ -123,7 +123,7 @@ def _send(outbox: Outbox, name: str, *, timeout: float) -> str | None:
     with outbox.taken(name) as alert:
         if alert is None:
             return None
-        if alert.due > time.time():
+        if not alert.is_due:
             return "waiting"
         result = outbox.settle(alert, *_tell_all(alert, timeout=timeout, note=partial(outbox.note, alert)))
         metrics.count(f"{metrics.ALERTS}.{result}", kind=alert.kind)

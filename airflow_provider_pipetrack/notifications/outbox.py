@@ -50,6 +50,11 @@ class Alert:
     due: float = 0.0
     error: str = ""
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it may be tried; a clock that was set back must not put that off for long."""
+        return not 0.0 < self.due - time.time() <= _LONGEST_PAUSE
+
 
 @dataclass(frozen=True)
 class Standing:

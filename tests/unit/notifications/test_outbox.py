@@ -128,6 +128,11 @@ def test_an_alert_of_a_newer_version_is_sent_as_far_as_it_is_understood(box, tmp
         assert alert == kept
 
 
+@pytest.mark.parametrize(("seconds", "is_due"), [(-1, True), (60, False), (1_700, False), (30 * 86_400, True)])
+def test_a_clock_that_was_set_back_puts_no_alert_off_for_long(seconds, is_due):
+    assert an_alert(due=time.time() + seconds).is_due is is_due
+
+
 def test_others_may_not_read_it(box, tmp_path):
     box.keep(an_alert())
     path = next((tmp_path / "alerts" / "waiting").iterdir())
