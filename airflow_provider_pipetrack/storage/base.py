@@ -58,8 +58,9 @@ class StorageAdapter:
     dict of plain values with aware datetimes; ``record_id`` identifies it, and the ``*_key`` columns must be stored
     and returned as they are, since they decide which of two versions is newer.
 
-    The other methods have defaults that use those three; override them where the storage can do better. Methods may
-    be called from a thread of pipetrack's own, one at a time.
+    The other methods have defaults that use those three; override them where the storage can do better. In one process
+    methods are called one at a time, from a thread of pipetrack's own; but each task is a process, and many write at
+    once.
 
     :param location: the location string, as it stands in ``tracking_location``.
     """

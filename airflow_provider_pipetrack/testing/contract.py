@@ -308,6 +308,24 @@ class StorageContract:
         assert stored(adapter, "pipetrack-check") == {}
         assert len(stored(adapter)) == 1
 
+    def test_writers_of_different_records_at_once_lose_none_of_them(
+        self, adapter: StorageAdapter, open_storage: Callable[[], Any]
+    ) -> None:
+        # Each task is a process of its own: a storage that keeps several records in one file has to guard that.
+        def write(worker: int) -> None:
+            writer = adapter_of(open_storage(), "the storage under test")
+            for step in range(5):
+                writer.apply([attempt(worker)[step]])
+            writer.close()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
+        found = stored(adapter)
+        expected = [fold(attempt(worker)) for worker in range(8)]
+        lost = {record["record_id"] for record in expected} - found.keys()
+        assert not lost, "records that were stored are gone, since others were written at the same time"
+        assert [facts(found[record["record_id"]]) for record in expected] == [facts(record) for record in expected]
+
     def test_writers_at_once_lose_nothing_and_stop_nobody(
         self, adapter: StorageAdapter, open_storage: Callable[[], Any]
     ) -> None:

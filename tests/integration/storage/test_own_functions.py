@@ -21,6 +21,7 @@ from airflow_provider_pipetrack.tracking.store import TrackingStore
 from tests.postgres_server import DATABASE
 
 STORAGE = """
+    import fcntl
     import json
     from pathlib import Path
 
@@ -28,14 +29,18 @@ STORAGE = """
         return Path(location.split("||")[1])
 
     def _all(location):
-        return json.loads(_path(location).read_text()) if _path(location).exists() else {}
+        return json.loads(_path(location).read_text() or "{}") if _path(location).exists() else {}
 
     def tracking_storage_write(record, location):
-        _path(location).write_text(json.dumps({**_all(location), record["record_id"]: record}, default=str))
+        with _path(location).with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            part = _path(location).with_suffix(".part")
+            part.write_text(json.dumps({**_all(location), record["record_id"]: record}, default=str))
+            part.replace(_path(location))
         return True
 
     def tracking_storage_read(query, location):
-        assert set(query) <= {"pipeline_id", "run_id", "transfer_unique_id"}
+        assert len(query) == 1 and set(query) <= {"pipeline_id", "run_id", "transfer_unique_id"}
         return [r for r in _all(location).values() if all(r[name] == value for name, value in query.items())]
 """
 CLIENTS = """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from airflow_provider_pipetrack.storage.base import StorageAdapter
@@ -16,27 +19,34 @@ class JsonFileAdapter(StorageAdapter):
         self.path = Path(location.split("||", 1)[1])
 
     def write_tracking_record(self, record):
-        records = self._load()
-        records[record["record_id"]] = record
-        self._save(records)
+        with self._records() as records:
+            records[record["record_id"]] = record
         return True
 
     def read_tracking_records(self, pipeline_id):
-        return [record for record in self._load().values() if record["pipeline_id"] == pipeline_id]
+        with self._records() as records:
+            return [record for record in records.values() if record["pipeline_id"] == pipeline_id]
 
     def update_tracking_record(self, transfer_id, updates):
-        records = self._load()
-        if transfer_id not in records:
-            return False
-        records[transfer_id].update(updates)
-        self._save(records)
+        with self._records() as records:
+            if transfer_id not in records:
+                return False
+            records[transfer_id].update(updates)
         return True
 
-    def _load(self):
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
-
-    def _save(self, records):
-        self.path.write_text(json.dumps(records, default=str))
+    @contextmanager
+    def _records(self) -> Iterator[dict]:
+        """Give all records, and write them back; nobody else has the file meanwhile."""
+        with self.path.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            before = file.read()
+            records = json.loads(before or "{}")
+            yield records
+            after = json.dumps(records, default=str)
+            if after != (before or "{}"):
+                file.truncate(0)
+                file.write(after)
 
 
 class PlainDictAdapter:
@@ -50,7 +60,7 @@ class PlainDictAdapter:
         return True
 
     def read_tracking_records(self, pipeline_id):
-        return [dict(record) for record in self.records.values() if record["pipeline_id"] == pipeline_id]
+        return [dict(record) for record in list(self.records.values()) if record["pipeline_id"] == pipeline_id]
 
     def update_tracking_record(self, transfer_id, updates):
         self.records[transfer_id].update(updates)
