@@ -228,7 +228,9 @@ def _styled(cell: str) -> str:
 def print_list(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Print rows with many columns for people: as a table where it fits, else each row as a list."""
     shown = [{name: _cell(row[name]) for name in columns} for row in rows]
-    width = sum(3 + max(len(name), *(min(30, len(row[name])) for row in shown)) for name in columns) if shown else 0
+    if not shown:
+        return
+    width = sum(3 + max(len(name), *(min(30, len(row[name])) for row in shown)) for name in columns)
     if width <= _console().width:
         print_table("", {name: itemgetter(name) for name in columns}, shown)
         return

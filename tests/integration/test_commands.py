@@ -300,6 +300,8 @@ def test_queries_are_listed_shown_and_asked(filled):
         assert shown.output.strip().endswith(("row", "rows"))
         told = "Only the newest" in shown.output
         assert told == (name in ("slow", "flaky", "readiness")), name
+    nothing = run("queries", "run", "attempts", "--where", "pipeline_id=nothing")
+    assert (nothing.exit_code, nothing.output) == (0, "0 of 0 rows\n")
     assert "Only the newest" not in run("queries", "run", "slow", "--where", "pipeline_id=orders").output
     bounded = json.loads(run("queries", "run", "readiness", "--output", "json").output)["bounds"]
     assert bounded == {"newest": 100}
