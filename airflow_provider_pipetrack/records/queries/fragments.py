@@ -31,6 +31,8 @@ _SEARCHED = (
 )
 COLUMN_LIST = "\n  ".join(textwrap.wrap(", ".join(f"t.{name}" for name in RECORD_COLUMNS), 100))
 FAILED_NAME = "CASE WHEN t.is_latest = 1 AND (t.transfer_status = 'failed' OR t.audit_failed = 1) THEN t.task_id END"
+#: A transfer that names no owner has an empty one in its record.
+OWNER = "NULLIF(t.transfer_process_owner_name, '')"
 #: What identifies an attempt never changes, so a later one may be looked for in each source on its own.
 LATEST = """NOT EXISTS (
   SELECT 1 FROM {source} later
@@ -98,6 +100,7 @@ IN_TROUBLE = """AND EXISTS (
 FRAGMENTS = {
     "begun": BEGUN,
     "last_run": LAST_RUN,
+    "owner": OWNER,
     "run_sources": """
     t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
     t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,

@@ -12,7 +12,7 @@ attempt AS (
 ),
 standing AS (
   SELECT t.pipeline_id, t.dag_id, t.run_id, {run_columns}, {owners} AS owners,
-    MIN(t.transfer_process_owner_name) AS first_owner
+    MIN({owner}) AS first_owner
   FROM attempt t
   GROUP BY t.pipeline_id, t.dag_id, t.run_id
 )

@@ -70,6 +70,18 @@ def test_pipelines_stand_as_their_last_run_does(ask):
     assert orders["ended_at"] == NOON + 48 * HOUR + timedelta(seconds=1500)
 
 
+def test_a_transfer_without_an_owner_adds_none_to_the_owners_of_its_pipeline(ask, store):
+    new = [
+        stored(pipeline, 0, name, "completed", transfer_process_owner_name=owner)
+        for pipeline, name, owner in (("some", "load", "shop_team"), ("some", "publish", ""), ("none", "load", ""))
+    ]
+    store.legs[0].call(lambda adapter: adapter.apply(new), 60)
+    found = {row["pipeline_id"]: (row["owners"] or [], row["first_owner"]) for row in ask("pipelines").rows}
+    assert (found["some"], found["none"]) == ((["shop_team"], "shop_team"), ([], None))
+    for descending in (False, True):
+        assert len(ask("pipelines", order_by="first_owner", descending=descending).rows) == 4
+
+
 def test_a_repaired_old_run_is_not_the_last_one(ask, store):
     again = stored("orders", 0, "load", "failed", attempt=2, map_index=0, at=300)
     store.legs[0].call(lambda adapter: adapter.apply([again]), 60)
