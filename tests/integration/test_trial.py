@@ -38,6 +38,10 @@ def test_what_new_writes_validates_and_is_not_overwritten(starter):
     assert "then audit: compare_counts" in run("plan", str(starter)).output
     again = run("new", "shop", "--folder", str(starter.parent))
     assert (again.exit_code, "is there already; take another name or remove it" in again.stderr) == (2, True)
+    ending = run("new", "orders.yaml", "--folder", str(starter.parent))
+    assert (ending.exit_code, ending.stderr) == (
+        2, "Error: 'orders.yaml' cannot name files, a Dag and a module; take for example 'orders'\n",
+    )  # fmt: skip
     odd = run("new", "my shop")
     assert (odd.exit_code, odd.stderr) == (
         2, "Error: 'my shop' cannot name files, a Dag and a module; take for example 'my_shop'\n",
