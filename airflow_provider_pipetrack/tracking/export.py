@@ -117,7 +117,8 @@ def _export(
     read = {leg.name: leg for store in stores for leg in store.legs if leg.name not in unreachable}
     manifest = {
         "exported_at": utc_now().isoformat(),
-        "chains": [store.shown_locations for store in stores],
+        # Chains that differ in their functions alone are of the same locations.
+        "chains": [list(chain) for chain in dict.fromkeys(tuple(store.shown_locations) for store in stores)],
         "pipeline_id": pipeline_id,
         "files": {file.path.name: file.close() for file in files},
         "without_history": [name for name, leg in read.items() if not leg.keeps_history],

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from airflow_provider_pipetrack.cli.main import main
-from airflow_provider_pipetrack.tracking.chains import known_chains
+from airflow_provider_pipetrack.tracking.chains import known_chains, remember_chain
 from airflow_provider_pipetrack.tracking.pool import get_store
 from airflow_provider_pipetrack.ui import rights
 from airflow_provider_pipetrack.ui.app import build_app
@@ -122,6 +122,19 @@ def test_an_export_has_all_of_them_each_record_once(filled, tmp_path):
     )
     assert json.loads(done.stdout)["chains"] == [[filled["finance"]]]
     assert '"pipeline_id":"orders"' not in (tmp_path / "one" / "records.ndjson").read_text()
+
+
+def test_an_export_names_a_chain_once_that_pipelines_with_functions_of_their_own_share(filled, tmp_path):
+    for number in range(2):
+        functions = {"user_functions": str(tmp_path / f"functions_{number}.py")}
+        remember_chain({**plain_chain(filled["finance"]), "adapters": functions})
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "all"), "--output", "json"])
+    assert done.exit_code == 0, done.output
+    assert sorted(json.loads(done.stdout)["chains"]) == sorted([place] for place in filled.values())
+
+
+def plain_chain(text):
+    return {"locations": [text], "mode": "fallback", "connections": {}, "adapters": {}}
 
 
 def test_an_export_leaves_no_chain_out_and_says_which_it_could_not_read(tmp_path, monkeypatch):
