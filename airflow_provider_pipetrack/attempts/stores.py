@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.tracking.own_functions import FUNCTIONS
+from airflow_provider_pipetrack.tracking.own_functions import FUNCTIONS, reference_for
 from airflow_provider_pipetrack.tracking.pool import get_store
 
 if TYPE_CHECKING:
@@ -102,17 +102,17 @@ def _store(spec: Spec, chain: _Chain, mode: str, deadline: float | None = None) 
         chain.locations,
         mode=mode,
         connections=chain.connections,
-        adapters=_adapters(spec.pipeline),
+        adapters=_adapters(spec.pipeline, chain.locations),
         deadline=deadline,
         delivery=spec.pipeline.tracking.delivery if spec.pipeline else "now",
     )
 
 
-def _adapters(pipeline: PipelineConfig | None) -> dict[str, str]:
-    """Return the adapters of the user's own types, and where his storage functions are."""
+def _adapters(pipeline: PipelineConfig | None, locations: tuple[str, ...]) -> dict[str, str]:
+    """Return the adapters of the user's own types, and where his storage functions are if these locations need them."""
     if pipeline is None:
         return {}
-    functions = pipeline.functions.reference()
+    functions = reference_for(pipeline.functions, locations, pipeline.storage_adapters)
     return {**pipeline.storage_adapters, **({FUNCTIONS: functions} if functions else {})}
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger("airflow_provider_pipetrack.storage")
 
 #: Beside the adapters of a chain, the name under which it says where the user's functions are.
 FUNCTIONS = "user_functions"
+#: The function that makes the client of a storage.
+CONNECT = "connect_to_tracking_storage"
 #: Returns a user's function by its name, or None.
 Finder = Callable[[str], "Callable[..., Any] | None"]
 
@@ -97,7 +99,7 @@ def functions_adapter(location: Location, find: Finder) -> StorageAdapter | None
 def own_client(location: Location, find: Finder) -> Callable[[], Any] | None:
     """Return what makes a user's own client for a location, or None when he has no function for that."""
     try:
-        connect = find("connect_to_tracking_storage")
+        connect = find(CONNECT)
     except PipetrackError as error:
         # The location works without it where Airflow has the connection.
         log.warning("pipetrack: %s: %s", location.name, error)
@@ -109,5 +111,5 @@ def _connected(location: Location, connect: Callable[[str], Any]) -> Any:
     try:
         return connect(location.text)
     except Exception as error:
-        text = f"connect_to_tracking_storage failed: {type(error).__name__}: {error}"
+        text = f"{CONNECT} failed: {type(error).__name__}: {error}"
         raise StorageError(location.name, masked(text)) from error

@@ -14,6 +14,8 @@ from airflow_provider_pipetrack.storage.own_functions import FUNCTIONS, Finder, 
 
 ENTRY_POINTS = "airflow_provider_pipetrack.storage_adapters"
 _PACKAGE = "airflow_provider_pipetrack.storage"
+#: Types whose storage is a file of this host.
+_WITHOUT_CLIENT = {"sqlite", "local_file"}
 _BUILT_IN = {
     "sqlite": f"{_PACKAGE}.sqlite.SqliteAdapter",
     "postgres": f"{_PACKAGE}.postgres.PostgresAdapter",
@@ -66,11 +68,25 @@ def types_of(locations: Iterable[str], adapters: Mapping[str, Any]) -> frozenset
 
     To know those that only an entry point names takes time, so that is asked only where it may matter.
     """
-    kinds = {text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations)}
-    unknown = {kind for kind in kinds if kind not in FORMS and not kind.startswith("s3:")}
+    unknown = _kinds(locations) - set(FORMS)
     # Functions serve whatever type has no adapter; whether there are any is seen when they are needed.
     served = unknown if FUNCTIONS in adapters else set()
     return (custom_types(adapters) if unknown - served else frozenset(adapters)) | served
+
+
+def may_need_functions(locations: Iterable[str], adapters: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Return whether functions of the user's own may be the storage of one of these locations, or make its client.
+
+    :param adapters: class of each type of the user's own, which needs neither.
+    """
+    kinds = _kinds(locations) - set(adapters)
+    return bool(kinds - set(FORMS)), bool(kinds & set(FORMS) - _WITHOUT_CLIENT)
+
+
+def _kinds(locations: Iterable[str]) -> set[str]:
+    """Return the types that locations name, as far as that can be said without knowing which there are."""
+    heads = {text.replace("||", ".").partition(".")[0].partition("@")[0].strip() for text in map(str, locations)}
+    return {"aws_s3" if head.startswith("s3:") else head for head in heads}
 
 
 def custom_types(adapters: Mapping[str, Any]) -> frozenset[str]:

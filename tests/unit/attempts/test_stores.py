@@ -13,8 +13,10 @@ import pytest
 from airflow_provider_pipetrack import PipelineConfig, compat, settings
 from airflow_provider_pipetrack.attempts import stores
 from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.config.functions import UserFunctions
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
+from airflow_provider_pipetrack.tracking.own_functions import reference_for
 
 HELD, NAMED, OWN = "sqlite||/held/t.db||t", "sqlite||/named/t.db||t", "sqlite||/own/t.db||t"
 
@@ -134,3 +136,45 @@ def test_a_file_says_whether_starts_are_delivered_together_with_their_ends(monke
     store.submit([end], durable=True)
     assert store.flush() is True
     assert Noting.writes == ([["start"], ["end"]] if delivery == "now" else [["start", "end"]])
+
+
+POSTGRES, OWN_TYPE = "postgres||tracking||public||t", "shared||records"
+LOADS, CONNECTS = "def load(): ...", "def connect_to_tracking_storage(location): ..."
+KEEPS = "def tracking_storage_write(record, location): ...\ndef tracking_storage_read(query, location): ..."
+
+
+def store_beside(folder, name: str, code: str, location: str):
+    (folder / f"{name}_functions.py").write_text(code)
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        f"user_functions: {name}_functions.py\nstage_transfers: [{{name: load, tracking_location: ['{location}']}}]"
+    )
+    config = PipelineConfig.from_file(path)
+    return stores.store_for(Spec(config.stage_transfers[0], config.pipeline_id, config))
+
+
+@pytest.mark.parametrize("location", [OWN, "local_file||/own/t.json", POSTGRES, "s3://bucket/prefix/"])
+def test_pipelines_whose_functions_have_nothing_to_do_with_storages_share_their_chain(tmp_path, location):
+    found = [store_beside(tmp_path, name, LOADS, location) for name in ("orders", "customers")]
+    assert found[0] is found[1]
+    assert found[0].chain()["adapters"] == {}
+    assert len(list((tmp_path / "journal" / "_chains").glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [(POSTGRES, CONNECTS), (OWN_TYPE, KEEPS), ("s3://bucket/prefix/", CONNECTS)],
+)
+def test_functions_that_may_be_a_storage_or_make_its_client_are_part_of_the_chain(tmp_path, location, code):
+    found = [store_beside(tmp_path, name, code, location) for name in ("orders", "customers")]
+    assert [store.chain()["adapters"] for store in found] == [
+        {"user_functions": str(tmp_path / f"{name}_functions.py")} for name in ("orders", "customers")
+    ]
+
+
+def test_functions_that_cannot_be_imported_any_more_are_part_of_the_chain_where_they_might_make_a_client(tmp_path):
+    gone = UserFunctions("gone.py", tmp_path)
+    assert reference_for(gone, [POSTGRES], {}) == str(tmp_path / "gone.py")
+    assert reference_for(gone, [OWN], {}) is None
+    assert reference_for(gone, [OWN_TYPE], {"shared": "company.Shared"}) is None
+    assert reference_for(UserFunctions(), [OWN_TYPE, POSTGRES], {}) is None
