@@ -15,6 +15,7 @@ from airflow_provider_pipetrack.cli.main import main
 from airflow_provider_pipetrack.config.schema import pipeline_schema
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
 from airflow_provider_pipetrack.records.columns import BY_NAME
+from airflow_provider_pipetrack.records.queries import QUESTIONS
 
 REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -148,6 +149,19 @@ def test_every_column_of_a_record_is_explained():
 def test_the_reference_has_every_public_name(name):
     page = (REPO / "docs" / "reference" / "python.md").read_text()
     assert re.search(rf"^::: airflow_provider_pipetrack\.[\w.]+\.{name}$", page, re.MULTILINE)
+
+
+def test_what_the_reference_says_to_import_from_the_package_can_be():
+    page = (REPO / "docs" / "reference" / "python.md").read_text()
+    shown = {path.rpartition(".")[2] for path in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    elsewhere = set(re.findall(r"but for `(\w+)`", page))
+    assert shown - elsewhere == set(airflow_provider_pipetrack.__all__)
+
+
+def test_every_filter_of_a_question_is_explained():
+    page = (REPO / "docs" / "queries.md").read_text()
+    filters = {name for question in QUESTIONS.values() for name in question.filters}
+    assert sorted(name for name in filters if not re.search(rf"`{name}\b", page)) == []
 
 
 def test_the_reference_has_every_option(reference):
