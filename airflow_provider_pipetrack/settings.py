@@ -110,12 +110,12 @@ def delivery_deadline() -> float:
 
 def strict() -> bool:
     """Return whether a transfer may only start when its tracking can be kept."""
-    return _option("strict", "False").strip().lower() in _TRUE
+    return _flag("strict", default=False)
 
 
 def inner_stage_events() -> bool:
     """Return whether transfers say that a stage is ready which the Dag does not declare as an asset."""
-    return _option("inner_stage_events", "True").strip().lower() in _TRUE
+    return _flag("inner_stage_events", default=True)
 
 
 def preload() -> list[str]:
@@ -178,6 +178,15 @@ def _folder(option: str, value: str) -> Path:
         return Path(value).expanduser()
     except RuntimeError:  # this host does not know the user, or has no home for him
         raise SettingError(option, value, "there is no home folder of this user here; write the whole path") from None
+
+
+def _flag(option: str, *, default: bool) -> bool:
+    """Return whether an option is on; a word that says neither is named in the log, since it must stop no transfer."""
+    word = _option(option, "").strip()
+    if word and word.lower() not in (*_TRUE, *_FALSE):
+        _complain(str(SettingError(option, word, f"expected True or False; {default} is taken")))
+        return default
+    return word.lower() in _TRUE if word else default
 
 
 @functools.cache

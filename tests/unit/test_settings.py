@@ -54,3 +54,23 @@ def test_files_of_this_host_are_under_airflow_home(monkeypatch, tmp_path):
     assert settings.journal_dir() == tmp_path / "pipetrack" / "journal"
     set_option(monkeypatch, "journal_dir", "~/journal")
     assert settings.journal_dir().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("option", "default"), [(settings.strict, False), (settings.inner_stage_events, True)], ids=["strict", "inner"]
+)
+def test_a_word_that_is_neither_true_nor_false_is_named_once_and_the_default_is_taken(
+    monkeypatch, caplog, option, default
+):
+    settings._complain.cache_clear()
+    name = option.__name__
+    for word, meant in (("True", True), ("yes", True), ("OFF", False), ("0", False), ("", default)):
+        set_option(monkeypatch, name, word)
+        assert option() is meant
+    assert caplog.text == ""
+    set_option(monkeypatch, name, "Ture")
+    assert (option(), option()) == (default, default)
+    assert caplog.messages == [
+        f"pipetrack: [pipetrack] {name} = 'Ture': expected True or False; {default} is taken; "
+        f"set it in airflow.cfg or as AIRFLOW__PIPETRACK__{name.upper()}"
+    ]
