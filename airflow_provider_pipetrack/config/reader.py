@@ -33,6 +33,8 @@ _ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?[^\S\n]*|[{,]\s*)["']?s
 #: How Windows begins a text that it saves as "Unicode", and the key in it, in both orders of bytes.
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _WIDE_KEY = "stage_transfers".encode("utf-16-le")[:-1]
+#: What ``pipetrack schema`` prints, for editors, has the key among its properties.
+_JSON_SCHEMA = re.compile(rb"""\s*\{\s*"\$schema"\s*:\s*"https?://json-schema\.org/""")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))
@@ -46,8 +48,13 @@ _SHORT = 64
 
 
 def looks_like_pipeline(data: bytes) -> bool:
-    """Return whether a file's bytes mention ``stage_transfers`` as a key; cheap, and may say yes too often."""
-    return _ANY_PIPELINE.search(data) is not None or (data.startswith(_WIDE_MARKS) and _WIDE_KEY in data)
+    """Return whether a file's bytes mention ``stage_transfers`` as a key, and are no JSON Schema of pipeline files.
+
+    It is cheap, and may say yes too often.
+    """
+    if data.startswith(_WIDE_MARKS):
+        return _WIDE_KEY in data
+    return _ANY_PIPELINE.search(data) is not None and _JSON_SCHEMA.match(data) is None
 
 
 class Document:

@@ -126,8 +126,12 @@ def test_a_broken_file_has_no_plan_and_no_traceback(tmp_path):
     )
 
 
-def test_the_schema_is_printed():
-    assert json.loads(run("schema").output)["title"] == "pipetrack pipeline"
+def test_the_schema_is_printed_and_is_no_pipeline_beside_those_it_is_for(file, tmp_path):
+    schema = run("schema").output
+    assert json.loads(schema)["title"] == "pipetrack pipeline"
+    (tmp_path / "pipetrack.schema.json").write_text(schema)
+    checked = run("validate", str(tmp_path))
+    assert (checked.exit_code, checked.output) == (0, "1 file checked, 0 problems\n")
 
 
 def test_a_wrong_call_is_told_apart_from_problems():

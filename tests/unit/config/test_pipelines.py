@@ -472,6 +472,9 @@ def test_merge_keys_and_anchors_work():
         (b"a: 1\nstage_transfers : []", True),
         (b"# stage_transfers are described elsewhere\na: 1", False),
         (b"version: 2\nservices: {}\n", False),
+        (json.dumps(pipeline_schema(), indent=2).encode(), False),
+        (json.dumps(pipeline_schema()).encode(), False),
+        (b'{"$schema": "pipetrack.schema.json", "stage_transfers": []}', True),
     ],
 )
 def test_only_files_with_stage_transfers_are_pipelines(data, verdict):
