@@ -212,4 +212,6 @@ def _template_mistake(text: str) -> tuple[str, str] | None:
         jinja2.Environment(autoescape=True).parse(text)
     except jinja2.TemplateSyntaxError as error:
         return f"the template cannot be read: {error.message}", ""
+    except (ValueError, RecursionError) as error:  # of a number that is too long, of too many brackets
+        return f"the template cannot be read: {error}", ""
     return None

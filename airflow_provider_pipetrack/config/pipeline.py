@@ -173,7 +173,7 @@ class PipelineConfig(Model):
         from airflow_provider_pipetrack.collector import collector_paused
 
         with collector_paused():
-            document = read(text, file, is_json=file.lower().endswith(".json"))
+            document = read(text, file, is_json=_is_json(file))
             checker = Checker(document, cls, source.parent if source else None)
             data = checker.prepare()
             model = cls._validate(data, checker)
@@ -288,10 +288,15 @@ class PipelineConfig(Model):
         if self._source is None:
             return None
         try:
-            self._document = read(self._source.read_bytes(), str(self._source))
+            file = str(self._source)
+            self._document = read(self._source.read_bytes(), file, is_json=_is_json(file))
         except (OSError, ConfigError):
             return None
         return self._document
+
+
+def _is_json(file: str) -> bool:
+    return file.lower().endswith(".json")
 
 
 #: Finds mistakes in what is left of a file without others, and without a part of the transfers with these indexes.

@@ -499,3 +499,9 @@ def test_a_module_that_breaks_at_import_is_one_mistake_without_a_traceback(tmp_p
     assert [str(problem) for problem in raised.value.problems] == [
         f"{path}:1:17: user_functions: 'functions.py' cannot be imported: RuntimeError: no database here"
     ]
+
+
+@pytest.mark.parametrize("inside", ["9" * 5000, "(" * 20_000 + ")" * 20_000], ids=["number", "brackets"])
+def test_a_template_that_no_template_engine_reads_is_a_problem(inside):
+    with pytest.raises(ConfigError, match=r"p\.yaml:1:46: .*stage_i_details: the template cannot be read: "):
+        PipelineConfig.from_text(f"stage_transfers: [{{name: a, stage_i_details: '{{{{ {inside} }}}}'}}]", "p.yaml")

@@ -329,6 +329,15 @@ def test_the_model_on_disk_is_the_model(path):
     assert (problem.line, problem.file) == (config.problem(config.stage_transfers[-1], "name", "x").line, str(path))
 
 
+def test_the_model_on_disk_knows_the_places_in_a_json_file_that_yaml_reads_otherwise(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"dag": {"description": "\U0001f600", "dag_id": "x"}, "stage_transfers": [{}]}))
+    config = PipelineConfig.from_file(path)
+    again = PipelineConfig.from_json(config.to_json(), config.name, path)
+    assert again.problem(None, "dag.dag_id", "x") == config.problem(None, "dag.dag_id", "x")
+    assert again.problem(None, "dag.dag_id", "x").line == 1
+
+
 SCALARS = st.sampled_from(
     ["2026-01-31", "2026-1-31", "2026-01-31T06:00:00Z", "2026-01-31 06:00:00", "2026-01-31 6:00:00.10 -5", "'2026-01-31'",
      "12:30:00", "190:20:30.5", "1_000", "0x1F", "0o7", "010", "0b11", ".inf", "-.inf", ".nan", "1e3", "1.0e+400", "-0.0",
