@@ -13,6 +13,7 @@ from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import Binding, Spec
 from airflow_provider_pipetrack.attempts.declare import complete_binding, declare
 from airflow_provider_pipetrack.attempts.indexes import index_count, is_counted_at_the_end, unrecorded
+from airflow_provider_pipetrack.attempts.removed import may_be_removed, never_again
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell_by_record, tell_failed
 from airflow_provider_pipetrack.attempts.verdicts import (
@@ -122,7 +123,8 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         missing = task_ids - {r["task_id"] for r in records}
         mapped = [name for name in sorted(task_ids) if is_counted_at_the_end(binding.specs[name], dag, name)]
         gone = [r for r in reading.records if r["task_id"] not in binding.specs and _is_kept_in(store, r)]
-        if not missing and not mapped and not any(map(is_open, [*records, *gone])):
+        failures = may_be_removed(dag, [*records, *gone])
+        if not missing and not mapped and not failures and not any(map(is_open, [*records, *gone])):
             continue
         if states is None:
             states = task_states(dag.dag_id, run_id)
@@ -140,7 +142,9 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         keys = [key for name in sorted({*missing, *mapped}) for key in unrecorded(dag, run_id, name, records, states)]
         found = [change for key in keys for change in _missing(binding.specs[key.name], dag, key, states)]
         counted = [change for name in mapped for change in index_count(dag, name, records, states)]
-        store.submit([*changes, *found, *counted], durable=True)
+        disabled = {name for name in task_ids if not binding.specs[name].transfer.transfer_enabled}
+        left_out = list(never_again(dag, failures, states, disabled))
+        store.submit([*changes, *found, *counted, *left_out], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])
         removed = [r for r in gone if state_of(r["task_id"], r["map_index"], states) == "removed"]

@@ -38,6 +38,7 @@ def index_count(dag: Any, name: str, records: Records, states: States) -> Iterat
     number = len(_indexes(dag, name, states))
     # What somebody wrote by hand may be no mapping, and is left alone.
     own = [r for r in records if r["task_id"] == name and isinstance(r["audit_metadata"] or {}, Mapping)]
+    own = [record for record in own if record["map_index"] >= 0]  # it may have been mapped since
     first = min(own, key=lambda record: (record["map_index"], -record["retry_attempt_number"]), default=None)
     if first is not None and number:
         yield indexes_change(first, number, by="dag callback")

@@ -235,6 +235,27 @@ def verdict_change(
     return Change(str(record["record_id"]), columns, keys, by, event_id)  # type: ignore[arg-type]
 
 
+def never_change(record: Mapping[str, Any], key: RecordKey, decision: str, *, by: str) -> Change:
+    """Return the change that says of an attempt that it will never begin.
+
+    :param record: a stored record of the same transfer, which describes it.
+    :param key: the attempt.
+    """
+    event_id = new_event_id()
+    begun = dict.fromkeys(("transfer_start_timestamp", "operator", "log_url"))
+    columns = {
+        **key.columns(),
+        **{name: record.get(name) for name in NAMES_BY_GROUP["start"]},
+        **begun,
+        **Outcome(PENDING, decision=decision).columns(by),
+    }
+    keys = {
+        "start": group_key(rank=Rank.PENDING, authority=Authority.GUESS, event_id=event_id),
+        "end": group_key(rank=Rank.PENDING, authority=Authority.AIRFLOW, event_id=event_id),
+    }
+    return Change(key.record_id, columns, keys, by, event_id)  # type: ignore[arg-type]
+
+
 def with_log(end: Change, log_url: str | None) -> Change:
     """Return the end of an attempt with the address of its log, where it has none: such as one that never began."""
     if not log_url or "start" not in end.keys or end.columns.get("log_url"):

@@ -35,6 +35,7 @@ from airflow_provider_pipetrack.tracking.configs import keep_config
 from airflow_provider_pipetrack.tracking.describe import (
     COMPLETED,
     FAILED,
+    MAP_INDEXES,
     Content,
     Described,
     Outcome,
@@ -44,9 +45,12 @@ from airflow_provider_pipetrack.tracking.describe import (
     stop_event,
 )
 from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.questions import Questions
+from airflow_provider_pipetrack.tracking.readiness import is_ready
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 
 NOW = timedelta(0)
+BASH = "airflow.providers.standard.operators.bash.BashOperator, operator_args: {bash_command: x}"
 
 
 @pytest.fixture
@@ -559,6 +563,75 @@ def test_what_was_taken_out_of_the_dag_while_its_run_went_on_is_closed_at_the_en
     assert record["closed_by"] == "dag callback"
     assert is_open(the(made, "by_hand")), "whoever wrote it knows"
     assert is_open(the(made, "old", map_index=1)), "it is kept elsewhere"
+
+
+STAGE = {"stage_i_plus_1_details": "mart"}
+
+
+def failed(made, name, map_index=-1, **outcome):
+    described = Described(
+        StageTransfer(name=name, **STAGE), Content("d", stage_i_plus_1_details="mart"), locations=made.shown_locations
+    )
+    key = RecordKey("d", "r", name, map_index)
+    begun = start_change(described, key, started=utc_now(), operator="x.Y", log_url="http://log")
+    write(made, end_change(begun, Outcome(FAILED, error_message="broken", **outcome), by="task"))
+
+
+@pytest.mark.parametrize(
+    ("states", "outcome", "run"),
+    [
+        ({"old": "removed"}, {}, "completed"),
+        ({"old": "failed"}, {}, "failed"),
+        ({}, {}, "failed"),
+        ({"old": "removed"}, {"decision": "rollback owed: this attempt was asked to stop"}, "failed"),
+    ],
+)
+def test_a_failure_of_what_was_renamed_or_left_out_before_the_run_was_cleared_counts_no_more(
+    away, states, outcome, run
+):
+    dag, made, _, of_airflow = away
+    of_airflow.return_value = {"load": "success", **states}
+    described = Described(StageTransfer(name="load", **STAGE), Content("d", stage_i_plus_1_details="mart"))
+    write(made, end_change(start_change(described, RecordKey("d", "r", "load"), started=utc_now(), operator="", log_url=""),
+                           Outcome(COMPLETED), by="task"))  # fmt: skip
+    failed(made, "old", **outcome)
+    for _ in range(2):
+        closing.close_open_records(dag, "r", "success")
+    assert [row["state"] for row in Questions(made).ask("runs", dag_id="d").rows] == [run]
+    ready = is_ready("d", "mart", store=made, accept_pending_audit=True)
+    assert ready.ready is (run == "completed"), ready
+    assert the(made, "old")["error_message"] == "broken", "what happened stays"
+    record = made.read_record(RecordKey("d", "r", "old", -1, 2).record_id, ["d"])
+    assert (record is not None) is (run == "completed")
+    if record is not None:
+        assert (record["transfer_status"], record["decision"]) == ("pending", "removed from the Dag")
+        assert (record["stage_i_plus_1_details"], record["transfer_start_timestamp"]) == ("mart", None)
+        write(
+            made, start_change(described, RecordKey("d", "r", "old", -1, 2), started=utc_now(), operator="", log_url="")
+        )
+        assert the(made, "old", attempt=2)["transfer_status"] == "in_progress", "it was put back, and begins after all"
+
+
+def test_what_a_file_disables_after_it_failed_is_disabled_and_an_index_that_is_gone_has_not_failed(
+    tmp_path, monkeypatch, mocker
+):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/tracking.db")
+    rows = ["{name: load}", "{name: out, transfer_enabled: false}", "{name: each, expand: {doc_md: [a]}}"]
+    text = f"{{defaults: {{audit_enabled: false}}, stage_transfers: [{', '.join(rows)}]}}"
+    dag = build_dag(
+        PipelineConfig.from_text(text.replace("{name: each,", f"{{name: each, operator: {BASH},"), "d.yaml")
+    )
+    made = store_for(binding_of(dag).specs["load"])
+    states = {"load": "success", "out": "removed", "each_0": "success", "each_1": "removed"}
+    mocker.patch.object(closing, "task_states").return_value = states
+    for name, index in (("out", -1), ("each", -1), ("each", 1)):
+        failed(made, name, index)
+    write(made, end_change(started("each", attempt=2, map_index=0), Outcome(COMPLETED), by="task"))
+    closing.close_open_records(dag, "r", "success")
+    said = {(name, index): made.read_record(RecordKey("d", "r", name, index, 2).record_id, ["d"])["decision"]
+            for name, index in (("out", -1), ("each", -1), ("each", 1))}  # fmt: skip
+    assert made.read_record(RecordKey("d", "r", "each", 0, 2).record_id, ["d"])["audit_metadata"] == {MAP_INDEXES: 1}
+    assert said == {("out", -1): "disabled", ("each", -1): "removed from the Dag", ("each", 1): "removed from the Dag"}
 
 
 def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(store):
