@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.announce import announced
-from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, is_mapped
+from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, binding_of, is_mapped
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
 from airflow_provider_pipetrack.attempts.telling import tell
@@ -20,6 +20,7 @@ from airflow_provider_pipetrack.records.openness import (
     AUDIT_ENDED,
     AUDIT_FAILED,
     AUDIT_PASSED,
+    AUDIT_REMOVED,
     OVERRULED,
     UNANSWERED,
     awaits_audit,
@@ -67,7 +68,27 @@ def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> Non
             if state and (record["transfer_status"] == COMPLETED or not is_tracked):
                 base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
                 _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out")
+    for name in binding.specs.keys() - audits.keys():
+        _close_removed(dag, run_id, name, read)
     finish_alerts()
+
+
+def _close_removed(dag: Any, run_id: str, name: str, read: dict[int, Iterable[Mapping[str, Any]]]) -> None:
+    """Record of a transfer that is audited no more that the run goes on in spite of what its audit found.
+
+    :param read: the records of the run by their store; what is missing is read.
+    """
+    spec = binding_of(dag).specs[name]
+    store = store_for(spec)
+    if id(store) not in read:
+        read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
+    for record in _last_attempts(record for record in read[id(store)] if record["task_id"] == name):
+        said = evidence_of(record)
+        is_gone = bool(said.get("audit_task")) and not dag.has_task(said["audit_task"])
+        if is_gone and (has_failed_audit(record) or awaits_audit(record)):
+            base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
+            told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": AUDIT_REMOVED}
+            _keep(spec, audit_change(base, record["audit_result"], told, try_number=_try_of(record) + 1, final=False))
 
 
 def _ended(dag: Any, audit: str, name: str, states: Mapping[str, str | None]) -> dict[int | None, str]:

@@ -19,6 +19,8 @@ AUDIT_ASKS_AGAIN: Final = "not yet"
 #: The warnings in the metadata of an audit that somebody has set to success: it had failed, or gave no answer.
 OVERRULED: Final = "Airflow says success; the audit itself had failed"
 UNANSWERED: Final = "Airflow says success; the audit itself gave no answer"
+#: The warning of an audit that the Dag no longer has, since its pipeline was changed.
+AUDIT_REMOVED: Final = "the audit was removed from the Dag"
 #: The warning of an audit that has no function.
 NOT_CHECKED: Final = "no audit function: the data was not checked"
 #: The decision of a transfer that somebody has set to success before it ran.
@@ -57,7 +59,7 @@ def is_accepted_by_rule(record: Mapping[str, Any]) -> bool:
     """Return whether the run went on in spite of an audit that found no match, since ``on_mismatch`` is ``warn``."""
     said = evidence_of(record)
     goes_on = record.get("audit_result") in ("mismatched", "pending") and said.get(AUDIT_ENDED) == AUDIT_PASSED
-    return goes_on and said.get("warning") != NOT_CHECKED and not is_accepted_by_hand(record)
+    return goes_on and said.get("warning") not in (NOT_CHECKED, AUDIT_REMOVED) and not is_accepted_by_hand(record)
 
 
 def is_accepted_by_hand(record: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.callbacks.dag import close_run
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.merge import fold
+from airflow_provider_pipetrack.records.openness import is_accepted_by_hand, is_accepted_by_rule
 from airflow_provider_pipetrack.tracking.describe import Outcome, audit_change, end_change
 
 PIPELINE = """
@@ -197,6 +198,24 @@ def test_an_audit_that_failed_and_was_set_to_success_by_hand_stops_its_run_no_mo
         assert found["warning"] == "Airflow says success; the audit itself had failed"
     says("mismatched", 2, audit_task="matched__audit", audit_ended="failed")
     assert audit_of(dag, "matched")[1]["audit_ended"] == "failed", "it was cleared and has run again"
+
+
+@pytest.mark.parametrize("result", ["mismatched", "pending"])
+def test_an_audit_that_was_taken_out_of_the_file_stops_its_run_no_more(dag, mocker, result):
+    mocker.patch.object(closing, "task_states", return_value={})
+    says = {"audit_task": "matched__audit", "rows": 3, "audit_ended": "failed"}
+    change = audit_change(start(dag, "matched"), result, says, try_number=1, final=True)
+    store_of(dag, "matched").submit([change], durable=True)
+    store_of(dag, "matched").flush()
+    now = build_dag(
+        PipelineConfig.from_text(PIPELINE.replace("matched}", "matched, audit_enabled: false}"), "audited.yaml")
+    )
+    for _ in range(2):
+        close_run(now, {"dag": now, "run_id": "r", "reason": "success"})
+        found = audit_of(now, "matched")
+        assert found == (result, {**says, "audit_ended": "passed", "warning": "the audit was removed from the Dag"})
+    record = store_of(now, "matched").read_record(RecordKey("audited", "r", "matched").record_id)
+    assert [is_accepted_by_rule(record), is_accepted_by_hand(record)] == [False, False]
 
 
 def test_an_audit_of_what_this_dag_does_not_track_may_be_set_to_success_by_hand(tmp_path, monkeypatch, mocker):
