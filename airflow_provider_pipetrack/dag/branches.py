@@ -5,6 +5,7 @@ Airflow goes by the edges alone. It does not know that what waits for its turn d
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
@@ -103,13 +104,20 @@ class _Ways:
 def _skips(transfer: StageTransfer) -> _Skips | None:
     """Return what a transfer's operator skips, or None when it skips nothing or is none."""
     try:
-        names = {base.__name__ for base in find_operator(transfer.operator).__mro__} if transfer.operator else set()
+        skips = _skips_by_class(transfer.operator) if transfer.operator else None
     except ClassError:
         return None
+    if skips is _Skips.ALL and transfer.operator_args.get("ignore_downstream_trigger_rules") is False:
+        return _Skips.NEXT
+    return skips
+
+
+@functools.cache
+def _skips_by_class(path: str) -> _Skips | None:
+    names = {base.__name__ for base in find_operator(path).__mro__}
     if "ShortCircuitOperator" in names:
-        # It skips what other rules would let run, too.
-        return _Skips.NEXT if transfer.operator_args.get("ignore_downstream_trigger_rules") is False else _Skips.ALL
-    if "LatestOnlyOperator" in names:
+        return _Skips.ALL
+    if "LatestOnlyOperator" in names:  # a branch that chooses all or nothing
         return _Skips.NEXT
     return None if names.isdisjoint(_BRANCHES) else _Skips.OTHERS
 
