@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -54,10 +55,12 @@ def clean_json(value: Any) -> Any:
 
     Never raises.
     """
-    try:
-        return _plain(value, 0, _Room())
-    except Exception:  # noqa: BLE001  a user's own mapping, or one that another thread is changing
-        return _text(_written(value, repr))
+    return _plain(value, 0, _Room())
+
+
+def plain_json(value: Any) -> Any:
+    """Return ``value`` as :func:`clean_json` does, with its texts whole, for who has to look for secrets in them."""
+    return _plain(value, 0, _AllTexts())
 
 
 class _Room:
@@ -74,11 +77,26 @@ class _Room:
         return text
 
 
+class _AllTexts(_Room):
+    """How many values may still follow; texts may always, and as long as they are."""
+
+    def text(self, value: str | bytes) -> str:
+        """Return a text."""
+        return _text(value, sys.maxsize)
+
+
 def _plain(value: Any, depth: int, room: _Room) -> Any:
     """Return a part of a JSON value.
 
     :param room: what may still follow, here and in all other parts.
     """
+    try:
+        return _part(value, depth, room)
+    except Exception:  # noqa: BLE001  a user's own mapping, or one that another thread is changing
+        return room.text(_written(value, repr))
+
+
+def _part(value: Any, depth: int, room: _Room) -> Any:
     if depth > _MAX_DEPTH:
         return "… [nested too deeply]"
     if isinstance(value, dict) or (not isinstance(value, _SIMPLE) and isinstance(value, Mapping)):

@@ -31,6 +31,7 @@ from airflow_provider_pipetrack.compat import (
     redact_texts,
 )
 from airflow_provider_pipetrack.records.change import Change, utc_now
+from airflow_provider_pipetrack.records.clean import plain_json
 from airflow_provider_pipetrack.records.key import RecordKey
 from airflow_provider_pipetrack.records.openness import (
     AUDIT_ASKS_AGAIN,
@@ -259,7 +260,7 @@ class AuditSensor(BaseSensorOperator):
 
     def _on_mismatch(self, finding: Finding) -> None:
         transfer = self.pipetrack_spec.transfer
-        evidence = redact(str(without_named_secrets(finding.metadata)))
+        evidence = redact(str(without_named_secrets(plain_json(finding.metadata))))
         sentence = f"the audit of {transfer.name} found a mismatch: {evidence[:2000]}"
         if self._stops_on_mismatch():
             raise AirflowFailException(sentence)
@@ -306,7 +307,7 @@ class AuditSensor(BaseSensorOperator):
         """
         with tracking_step("record the audit"):
             # A template, or the audit itself, may have asked for a connection's password.
-            said = redact_texts({**self._config(), **finding.metadata})
+            said = redact_texts(plain_json({**self._config(), **finding.metadata}))
             said.pop(AUDIT_ENDED, None)
             metadata = {
                 # First, since metadata that is very long is cut.

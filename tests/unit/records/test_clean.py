@@ -21,6 +21,7 @@ from airflow_provider_pipetrack.records.clean import (
     clean_columns,
     clean_json,
     clean_value,
+    plain_json,
 )
 from airflow_provider_pipetrack.records.columns import BY_NAME, COLUMNS
 
@@ -127,6 +128,12 @@ def test_many_long_texts_are_cut_and_short_ones_behind_them_are_kept():
     assert clean_json(["x" * 50_000]) == ["x" * 50_000]
 
 
+def test_texts_are_left_whole_for_who_looks_for_secrets_in_them():
+    long = "x" * 2 * MAX_TEXT
+    assert plain_json({"a": [long] * 20, "b": {1}}) == {"a": [long] * 20, "b": [1]}
+    assert len(plain_json(list(range(MAX_ITEMS + 1)))) == MAX_ITEMS
+
+
 def test_a_value_that_contains_itself_comes_to_an_end():
     endless: dict = {}
     endless["again"] = endless
@@ -185,7 +192,7 @@ def test_a_mapping_or_a_zone_whose_own_methods_fail_does_no_harm():
         def utcoffset(self, moment):
             raise RuntimeError("no")
 
-    assert clean_json({"a": Changing(b=1)}) == "{'a': {'b': 1}}"
+    assert clean_json({"a": Changing(b=1), "rows": 1}) == {"a": "{'b': 1}", "rows": 1}
     nowhere = datetime(2026, 1, 1, tzinfo=Nowhere())
     assert clean_value("logical_date", nowhere) is None
     assert clean_json({"at": nowhere, "rows": 1})["rows"] == 1

@@ -79,6 +79,26 @@ def test_later_tasks_are_told_whether_a_mismatch_stopped_the_run(mocker, on_mism
     assert told == [{"audit_result": "mismatched", "checked": True, "audited": [[-1, 3]], **stops}]
 
 
+def test_a_secret_in_an_object_that_an_audit_returns_is_masked_and_one_that_contains_itself_is_recorded(mocker):
+    mask_secret("sWordf1sh-97531")
+    evidence = {"why": ValueError("no login as me:sWordf1sh-97531"), "seen": {"sWordf1sh-97531"}, "rows": 3}
+    evidence["again"] = evidence
+    with DAG("d"):
+        audit = AuditSensor(
+            task_id="check", transfer={"name": "load"}, function=lambda: {"audit_result": "mismatched", **evidence}
+        )
+    store = mocker.patch("airflow_provider_pipetrack.sensors.audit.store_for").return_value
+    mocker.patch.object(audit, "_audited_attempts", return_value=[SimpleNamespace(record_id="r", columns={}, keys={})])
+    mocker.patch.object(audit, "_stages", return_value={})
+    mocker.patch.object(audit, "_tell_downstream")
+    with pytest.raises(AirflowFailException, match="found a mismatch: .*'rows': 3") as raised:
+        audit.poke({"ti": SimpleNamespace(try_number=1)})
+    assert "97531" not in str(raised.value)
+    recorded = store.submit.call_args.args[0][0].columns["audit_metadata"]
+    assert (recorded["why"], recorded["seen"]) == ("ValueError('no login as me:***')", ["***"])
+    assert recorded["rows"] == recorded["again"]["rows"] == 3
+
+
 def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
     transfer = {"name": "load", "audit_metadata": {"note": "100 {% of all"}}
     with DAG("d"):
