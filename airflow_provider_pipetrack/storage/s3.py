@@ -27,6 +27,8 @@ DEFAULT_CONN_ID = "aws_default"
 QUIET = timedelta(minutes=15)
 #: The same for a run that looks as if it went on.
 GIVEN_UP = timedelta(days=1)
+#: Seconds for which a process believes that a run is open which it has opened itself; others close it after QUIET.
+_BELIEVED = 300.0
 #: Seconds after which no further run is put together; the next pass goes on.
 _TIDY = 20.0
 #: Runs that are read in one go for an inventory: all of a bucket's would neither fit into memory nor into the time.
@@ -57,6 +59,7 @@ class S3Adapter(MergingAdapter):
         self.conn_id: str = conn_id or DEFAULT_CONN_ID
         self._must_exist = conn_id is not None
         self._marked: set[str] = set()
+        self._marked_until = 0.0
         self._order: list[tuple[str, str]] | None = None
 
     def load(self) -> None:
@@ -74,6 +77,8 @@ class S3Adapter(MergingAdapter):
         for group in grouped(changes).values():
             runs.setdefault(layout.run_of(group[0]), []).extend(group)
         objects: dict[str, bytes] = {}
+        if time.monotonic() > self._marked_until:
+            self._marked, self._marked_until = set(), time.monotonic() + _BELIEVED
         for run, group in runs.items():
             objects.update((mark, b"") for mark in layout.marks_of(run, group) if mark not in self._marked)
             objects[f"runs/{run}/{layout.EVENTS}{layout.event_name(group)}"] = layout.written(group)
@@ -156,7 +161,8 @@ class S3Adapter(MergingAdapter):
         ids = [record["record_id"] for record, _ in settled]
         with self._explaining():
             # Before the changes are read: a mark is written after the change that it is for.
-            marks = {name for names in self.bucket.each(self.bucket.names, _owed_folders(ids)) for name in names}
+            folders = [layout.owed_folder(record_id) for record_id in ids]
+            marks = {name for names in self.bucket.each(self.bucket.names, folders) for name in names}
             events = layout.events_by_record(self._all_lines(_runs_of(ids)))
             done = [
                 (name, layout.owed_mark(record["record_id"], owed) if owed else b"")
@@ -378,10 +384,6 @@ def _owed_marks(changes: Sequence[Change], owed: Sequence[str]) -> Iterator[tupl
     for record_id, group in grouped(changes).items():
         name = layout.owed_folder(record_id) + layout.part(group[0].event_id)
         yield name, layout.owed_mark(record_id, owed)
-
-
-def _owed_folders(record_ids: Iterable[str]) -> list[str]:
-    return [layout.owed_folder(record_id) for record_id in record_ids]
 
 
 def _runs_of(record_ids: Iterable[str]) -> list[str]:

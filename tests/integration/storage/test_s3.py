@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -219,6 +220,15 @@ def test_a_process_that_goes_on_opens_a_run_again_that_another_has_found_to_be_o
     adapter.apply(attempt(1))
     place.adapter().tidy()
     adapter.tidy()
+    adapter.apply(attempt(2)[:2])
+    assert {record["map_index"] for record in place.adapter().read_open_runs()} == {1, 2}
+
+
+def test_a_process_that_only_writes_opens_a_run_again_too(adapter, place, at_once, monkeypatch):
+    adapter.apply(attempt(1))
+    place.adapter().tidy()
+    later = time.monotonic() + 1000
+    monkeypatch.setattr("airflow_provider_pipetrack.storage.s3.time.monotonic", lambda: later)
     adapter.apply(attempt(2)[:2])
     assert {record["map_index"] for record in place.adapter().read_open_runs()} == {1, 2}
 
