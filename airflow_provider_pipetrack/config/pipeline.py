@@ -134,7 +134,7 @@ class PipelineConfig(Model):
     """Whom to tell beside the mail addresses."""
     on_schema_change: Literal["warn", "fail"] = "warn"
     """What to do when the stages change under an unchanged version."""
-    stage_transfers: tuple[StageTransfer, ...]
+    stage_transfers: Annotated[tuple[StageTransfer, ...], Field(json_schema_extra={"minItems": 1})]
     """The transfers."""
 
     _name: str = PrivateAttr("pipeline")

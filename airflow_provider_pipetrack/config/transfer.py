@@ -53,7 +53,7 @@ class AuditSettings(Model):
 class StageTransfer(Model):
     """One transfer from a stage to the next."""
 
-    name: Annotated[StrictStr, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z0-9_.-]+$")] = ""
+    name: Annotated[StrictStr, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     """Static name, also the task id. Default: made from the stages, or `transfer_<order>`."""
 
     stage_i_details: Text = ""

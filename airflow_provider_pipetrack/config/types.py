@@ -6,7 +6,7 @@ import re
 from datetime import date, datetime, timedelta, timezone
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StrictStr, WithJsonSchema
 from pydantic_core import to_jsonable_python
 
 from airflow_provider_pipetrack.config.durations import FORMS, parse_duration
@@ -113,18 +113,20 @@ def _mail_address(value: Any) -> Any:
     return value
 
 
-_AS_TEXT = Field(json_schema_extra={"type": "string", "format": "duration"})
+# Editors that know the formats of JSON Schema would refuse 5m as a duration, and a day as a date-time.
+_LENGTH_AS_TEXT = WithJsonSchema({"type": "string", "pattern": r"^\s*[Pp0-9][Pp0-9.TtWwDdHhMmSs\s]*$"})
+_MOMENT_AS_TEXT = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{4}-?[0-9W][0-9]"})
 _WRITTEN = PlainSerializer(_length, return_type=str, when_used="json")
 #: A length of time, written ``5m``; a ``timedelta`` once it is read.
-Duration = Annotated[timedelta, BeforeValidator(duration), _WRITTEN, _AS_TEXT]
+Duration = Annotated[timedelta, BeforeValidator(duration), _WRITTEN, _LENGTH_AS_TEXT]
 #: A longest time, likewise; never nothing.
-Limit = Annotated[timedelta, BeforeValidator(limit), _WRITTEN, _AS_TEXT]
+Limit = Annotated[timedelta, BeforeValidator(limit), _WRITTEN, _LENGTH_AS_TEXT]
 #: A length of time that is kept as it was written; may be ``continuous``.
 DurationText = Annotated[StrictStr, BeforeValidator(_duration_text)]
 #: A length of time that is kept as it was written, or ``estimated``.
 DeadlineText = Annotated[StrictStr, BeforeValidator(_deadline_text)]
 #: A point in time; UTC where no zone is written.
-Moment = Annotated[datetime, BeforeValidator(moment)]
+Moment = Annotated[datetime, BeforeValidator(moment), _MOMENT_AS_TEXT]
 #: A point in time that is kept as it was written.
 MomentText = Annotated[StrictStr, BeforeValidator(_moment_text)]
 #: The address of a mailbox, without a name.

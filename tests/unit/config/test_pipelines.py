@@ -452,6 +452,45 @@ def test_the_schema_describes_every_key_and_refuses_others():
         jsonschema.validate({"stage_transfers": [{"nme": "a"}]}, schema)
 
 
+@pytest.mark.parametrize(
+    ("row", "accepted"),
+    [
+        *(({"retry_delay": text}, True) for text in ("5m", "1d 12h30M", "PT45M", "p1dt2h", "0.5s", None)),
+        *(({"retry_delay": text}, False) for text in ("soon", "continuous", "", 5)),
+        ({"audit": {"poke_interval": "5m", "timeout": "2h"}}, True),
+        ({"name": ""}, True),
+    ],
+)
+def test_the_schema_and_the_model_agree_about_a_transfer(row, accepted):
+    assert _accepts({"stage_transfers": [row]}) == accepted
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [("2026-01-31", True), ("2026-01-31T06:00:00Z", True), ("2026-01-31 06:00", True), ("soon", False), ("", False)],
+)
+def test_the_schema_and_the_model_agree_about_a_date(text, accepted):
+    assert _accepts({"dag": {"start_date": text}, "stage_transfers": [{}]}) == accepted
+
+
+def test_the_schema_wants_a_transfer_too():
+    assert not _accepts({"stage_transfers": []})
+
+
+def _accepts(written) -> bool:
+    """Return whether editors take a file, those that know formats too; the model says the same."""
+    schema = pipeline_schema()
+    assert '"format"' not in json.dumps(schema), "what is written as people write it has no format of JSON Schema"
+    by_schema = jsonschema.Draft202012Validator(schema).is_valid(written)
+    try:
+        PipelineConfig.from_text(json.dumps(written), "x.json")
+    except ConfigError:
+        assert not by_schema
+    else:
+        assert by_schema
+    return by_schema
+
+
 @pytest.mark.parametrize("model", Model.__subclasses__(), ids=lambda model: model.__name__)
 def test_every_key_has_an_example_that_is_right(model):
     schema = pipeline_schema()
