@@ -58,6 +58,8 @@ class Commands(click.Group):
             raise
         except configparser.Error as error:  # when Airflow is imported
             _end(ctx, f"airflow.cfg cannot be read: {' '.join(str(error).split())}", WRONG_CALL)
+        except UnicodeEncodeError as error:  # an argument with other bytes, which no storage takes
+            _end(ctx, f"{error.object[:80]!r} is not UTF-8 text", WRONG_CALL)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever reads has seen enough; click knows that

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from airflow_provider_pipetrack.cli.shown import (
+    MOST_ROWS,
     answer_code,
     location_option,
     opened_questions,
@@ -63,8 +64,8 @@ def show_query(name: str, dialect: str, table: str) -> None:
 )
 @click.option("--order-by", help="A column of the answer.")
 @click.option("--descending", is_flag=True, help="The greatest first.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Most rows.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Rows to leave out before.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=100, show_default=True, help="Most rows.")
+@click.option("--offset", type=click.IntRange(0, MOST_ROWS), default=0, help="Rows to leave out before.")
 @location_option
 @output_option
 def run_query(
@@ -111,6 +112,8 @@ def _filter(term: str) -> tuple[str, Any]:
             return name, (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
         if name in LISTS:
             return name, value.split(",")
+        if name in NUMBERS and abs(int(value)) > MOST_ROWS:
+            raise click.BadParameter(f"{term!r}: expected at most {MOST_ROWS:,}", param_hint="--where")
         return name, int(value) if name in NUMBERS else value
     except (ValueError, OverflowError):
         kind = "a whole number" if name in NUMBERS else "a day or a moment such as 2026-03-01T12:00"

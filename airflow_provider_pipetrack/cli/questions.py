@@ -18,6 +18,7 @@ from airflow_provider_pipetrack.cli.airflow_rest import (
     airflow_options,
 )
 from airflow_provider_pipetrack.cli.shown import (
+    MOST_ROWS,
     TRANSFER_TABLE,
     answer_code,
     location_option,
@@ -69,7 +70,7 @@ _EVENT_TABLE = {
 
 @click.command()
 @click.argument("pipeline", required=False)
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rows.")
+@click.option("--limit", type=click.IntRange(1, MOST_ROWS), default=50, show_default=True, help="Most rows.")
 @airflow_options("Show attempts of PIPELINE that Airflow has ended as stale, by Airflow's REST API.")
 @location_option
 @output_option

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Width of a table in a file or a pipe, and of a column whose texts are folded, in characters.
 _WIDE, _FOLDED = 160, 24
+#: Most rows that can be asked for; a greater number is none for a database.
+MOST_ROWS = 2**31 - 1
 #: A number from here on is told without places behind the point.
 _WHOLE = 1000
 output_option = click.option(

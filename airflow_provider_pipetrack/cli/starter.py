@@ -72,7 +72,7 @@ def write_starter(name: str, folder: Path) -> list[Path]:
     :raises PipetrackError: when the name cannot be that of files, a file is there already, or the folder is not to be
         written.
     """
-    wanted = slug(Path(name).stem if name.lower().endswith((".yaml", ".yml")) else name)
+    wanted = slug(Path(name).stem if name.lower().endswith((".yaml", ".yml")) else name) or "orders"
     if wanted != name:
         raise PipetrackError(f"{name!r} cannot name files, a Dag and a module; take for example {wanted!r}")
     texts = {folder / f"{name}.yaml": _PIPELINE, folder / f"{name}_functions.py": _FUNCTIONS}

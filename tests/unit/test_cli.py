@@ -177,3 +177,29 @@ def test_an_airflow_cfg_that_cannot_be_read_is_told_in_a_sentence(file, tmp_path
     (told,) = done.stderr.splitlines()
     assert told.startswith("Error: airflow.cfg cannot be read: File contains no section headers.")
     assert f"Error: {json.loads(done.stdout)['error']}" == told
+
+
+@pytest.mark.parametrize("name", ["", "\u5ba2\u6237"])
+def test_a_name_without_any_letter_for_a_file_names_none(tmp_path, name):
+    shown = run("new", name, "--folder", str(tmp_path))
+    assert shown.exit_code == 2
+    assert f"{name!r} cannot name files, a Dag and a module; take for example 'orders'" in shown.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "--limit", "9" * 20], "is not in the range"),
+        (["queries", "run", "runs", "--offset", "9" * 20], "is not in the range"),
+        (["queries", "run", "transfers", "--where", f"map_index={'9' * 20}"], "expected at most 2,147,483,647"),
+        (["status", "caf\udcff"], r"'caf\udcff' is not UTF-8 text"),
+        (["queries", "run", "transfers", "--where", "owner=caf\udcff"], r"'caf\udcff' is not UTF-8 text"),
+    ],
+)
+def test_what_no_database_takes_is_a_wrong_call(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    location = f"sqlite||{tmp_path / 't.db'}||t"
+    assert run("init", location).exit_code == 0
+    shown = run(*arguments, "--location", location)
+    assert (shown.exit_code, message in shown.output) == (2, True), shown.output
