@@ -22,6 +22,9 @@ from airflow_provider_pipetrack.audits.engine import run_audit
 from airflow_provider_pipetrack.notifications.channels import tell
 from airflow_provider_pipetrack.notifications.outbox import Alert
 from airflow_provider_pipetrack.records.key import RecordKey
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.own_functions import FunctionsAdapter
+from airflow_provider_pipetrack.testing import StorageContract
 from tests.integration.test_docs import PAGES, REPO, blocks, saved
 from tests.integration.test_docs import folder as folder  # a fixture
 
@@ -129,6 +132,38 @@ CALLS = {
 }
 #: What a test calls in a process of its own.
 ELSEWHERE = {("test_my_storage.py", "open_storage")}
+
+
+class Written(StorageContract):
+    """The contract for the storages that pages show; each is made of the blocks of its page."""
+
+    @pytest.fixture
+    def open_storage(self, folder, made):
+        (page, name, place) = made
+        saved(folder, REPO / "docs" / page)
+        module = importlib.import_module(name)
+        location = parse_location_string(f"shown||{folder / place}", {"shown"})
+        if hasattr(module, "FolderOfFiles"):
+            return lambda: module.FolderOfFiles(location.text)
+        return lambda: FunctionsAdapter(location, module.tracking_storage_write, module.tracking_storage_read)
+
+
+class TestOwnTablesFunctions(Written):
+    @pytest.fixture
+    def made(self):
+        return "own-tables.md", "our_functions", "runs.db"
+
+
+class TestOwnTablesClass(Written):
+    @pytest.fixture
+    def made(self):
+        return "own-tables.md", "my_tracking", "records"
+
+
+class TestStoragesFunctions(Written):
+    @pytest.fixture
+    def made(self):
+        return "storages.md", "my_functions", "records"
 
 
 def functions_of(page) -> set[tuple[str, str]]:
