@@ -90,7 +90,9 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--date", metavar="DAY_OR_MOMENT", callback=_moment, help="Logical date of the run, in UTC.")
 @click.option("--limit", type=click.FloatRange(1), default=1800.0, show_default=True, help="Most seconds.")
-@click.option("--keep", is_flag=True, help="Keep the folder with Airflow's logs and the records.")
+@click.option(
+    "--keep", is_flag=True, help="Keep the folder with Airflow's logs and the records, as after a run that fails."
+)
 @output_option
 def test(file: Path, date: datetime | None, limit: float, output: str, *, keep: bool) -> None:
     """Run pipeline FILE once, for real, in an Airflow of its own; show its transfers and audits.
