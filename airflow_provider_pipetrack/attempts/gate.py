@@ -64,11 +64,17 @@ class _Said:
         self._task = task
         self._context = context
         self._answers: dict[str, list[Mapping[str, Any]]] = {}
+        self._states: dict[str, dict[str, str | None]] = {}
 
     def answers(self, task_id: str) -> list[Mapping[str, Any]]:
-        """Return what a task has said."""
+        """Return what a task has said, of several indexes those that count."""
         if task_id not in self._answers:
-            self._answers[task_id] = answers_for(self._task, self._context, task_id)
+            answers = answers_for(self._task, self._context, task_id)
+            if answers and self.is_several(task_id):
+                # The word of an index is still there when it was removed.
+                states = self.states_by_name(task_id)
+                answers = [a for a in answers if "map_index" not in a or f"{task_id}_{a['map_index']}" in states]
+            self._answers[task_id] = answers
         return self._answers[task_id]
 
     def is_several(self, task_id: str) -> bool:
@@ -91,6 +97,26 @@ class _Said:
 
     def states_by_name(self, task_id: str) -> dict[str, str | None]:
         """Return the states of a task, of all its map indexes that count, by the names that Airflow gives these."""
+        if task_id not in self._states:
+            self._states[task_id] = self._ask_states(task_id)
+        return self._states[task_id]
+
+    def has_heard_of(self, audit_task: str, upstream: str) -> bool:
+        """Return whether an audit has looked at all that was loaded: an upstream may be cleared without its audit."""
+        told = [a["audited"] for a in self.answers(audit_task) if a.get("checked") and "audited" in a]
+        if not told:
+            return True
+        audited = {tuple(place) for places in told for place in places}
+        missed = {place for place in map(place_of, self.answers(upstream)) if place not in audited}
+        # Where each index has an audit of its own, one without a word is judged by its state, as a single one is.
+        has_own = self.is_several(audit_task) and are_of_one_index(self._task.dag, audit_task, upstream)
+        heard = {index for index, _ in audited}
+        return all(
+            has_own and index not in heard and f"{audit_task}_{index}" in self.states_by_name(audit_task)
+            for index, _ in missed
+        )
+
+    def _ask_states(self, task_id: str) -> dict[str, str | None]:
         ti = self._context["ti"]
         # Asked for alone: another task may be called like an index of it.
         states = task_states(ti.dag_id, ti.run_id, task_ids=[task_id])
@@ -136,23 +162,17 @@ def _audit_refusal(upstream: str, audit_task: str, said: _Said, notes: list[str]
     is_overruled = bool(bad) and all(answer.get("stops") for answer in bad)
     if bad and not (is_overruled and said.states_of_audit(audit_task, upstream) == {"success"}):
         return f"has the audit result {bad[0]['audit_result']}"
-    if not is_overruled and not _is_about_the_last(answers, said.answers(upstream)):
+    if not is_overruled and not said.has_heard_of(audit_task, upstream):
         return "has loaded again since its audit; clear the audit, too"
     if answers and not is_overruled and not said.is_several(audit_task):
         return None
     found = said.states_of_audit(audit_task, upstream)
     if found != {"success"}:
         return "has a failed audit" if "failed" in found else "has the audit result pending"
-    if is_overruled or not answers:
+    succeeded = list(said.states_by_name(audit_task).values()).count("success")
+    if is_overruled or succeeded > len(answers):
         notes.append(f"the audit of upstream {upstream!r} was set to success by hand")
     return None
-
-
-def _is_about_the_last(audits: Iterable[Mapping[str, Any]], loaded: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether audits have looked at all that was loaded: an upstream may be cleared without its audit."""
-    told = [audit["audited"] for audit in audits if audit.get("checked") and "audited" in audit]
-    audited = {tuple(place) for places in told for place in places}
-    return not told or all(place_of(answer) in audited for answer in loaded)
 
 
 def place_of(answer: Mapping[str, Any]) -> tuple[int, int]:

@@ -348,6 +348,52 @@ def test_what_has_loaded_again_without_its_audit_is_refused(dag, monkeypatch, an
         check_upstreams(dag.get_task("second"), context(first=answers, check=audited))
 
 
+@pytest.mark.parametrize(
+    ("attempt", "state", "refusal"),
+    [
+        (1, "success", None),
+        (1, "failed", "has a failed audit"),
+        (1, None, "has loaded again since its audit"),  # the second index came with the clear
+        (2, "success", "has loaded again since its audit"),
+    ],
+)
+def test_in_a_mapped_group_an_audit_without_a_word_may_be_set_to_success_by_hand(monkeypatch, attempt, state, refusal):
+    with DAG("d", schedule=None):
+
+        @task_group
+        def places(place):
+            load = TrackedOperator(task_id="first", transfer={})
+            load >> AuditSensor(task_id="check", transfer="places.first", function=bool, audit_config={"place": place})
+
+        last = TrackedOperator(task_id="last", transfer={"upstream_completion_required": True})
+        places.expand(place=["a", "b"]) >> last
+    states = {"places.first_0": "success", "places.first_1": "success", "places.check_0": "success"}
+    says(monkeypatch, {**states, **({"places.check_1": state} if state else {})})
+    told = [{**MATCHED, "audited": [[0, 1]], "map_index": 0}]
+    answers = {"places.first": [loaded(attempt, 0), loaded(1, 1)], "places.check": told}
+    if refusal is None:
+        assert check_upstreams(last, context(**answers)) == BY_HAND.replace("first", "places.first")
+        return
+    with pytest.raises(AirflowFailException, match=refusal):
+        check_upstreams(last, context(**answers))
+
+
+def test_what_an_index_has_said_that_was_removed_since_counts_no_more(dag, monkeypatch):
+    says(monkeypatch, {"mapped_0": "success", "mapped_1": "removed"})
+    answers = [{**WHOLE, "map_index": 0}, {**PARTIAL, "map_index": 1}]
+    assert check_upstreams(dag.get_task("last"), context(mapped=answers)) is None
+    with pytest.raises(AirflowFailException, match="upstream 'mapped' delivered partial data"):
+        check_upstreams(dag.get_task("last"), context(mapped=[{**PARTIAL, "map_index": 0}]))
+    with DAG("e", schedule=None) as other:
+        first = TrackedOperator(task_id="first", transfer={})
+        check = AuditSensor.partial(task_id="check", transfer="first", function=bool).expand(audit_config=[{}, {}])
+        first >> check >> TrackedOperator(task_id="second", transfer={"upstream_completion_required": True})
+    says(monkeypatch, {"check_0": "success", "check_1": "removed"})
+    warned = {"audit_result": "mismatched", "checked": True, "map_index": 1}
+    answers = {"first": WHOLE, "check": [{**MATCHED, "map_index": 0}, warned]}
+    assert check_upstreams(other.get_task("second"), context(**answers)) is None
+
+
 def test_in_a_mapped_group_each_index_is_judged_by_its_own_upstreams(monkeypatch):
     with DAG("d", schedule=None) as dag:
 
