@@ -277,18 +277,21 @@ class AuditSensor(BaseSensorOperator):
         return (self.on_mismatch or (audit.on_mismatch if audit else "fail")) == "fail"
 
     def _tell_downstream(self, context: Any, finding: Finding, *, checked: bool) -> None:
-        answers = self._answers(context)
+        told: dict[str, Any] = {"audit_result": finding.result.value, "checked": checked}
+        answers: list[Mapping[str, Any]] = []
+        with tracking_step("find out what was audited"):  # the answer is known, and counts in any case
+            answers = self._answers(context)
+            told["audited"] = [[*place_of(answer)] for answer in answers]  # what loads again later is not audited
         if finding.result is AuditResult.MATCHED:
             with tracking_step("say that the stage has its data"):
-                records = {"record_ids": [answer["record_id"] for answer in answers]}
-                say_ready(self, context, {**records, **sum_of(answers), "audit_result": finding.result.value})
+                records = {"record_ids": [answer["record_id"] for answer in answers], **sum_of(answers)}
+                moved = records if "audited" in told else {}
+                say_ready(self, context, {**moved, "audit_result": finding.result.value})
         else:
             say_nothing(self)
-        told: dict[str, Any] = {"audit_result": finding.result.value, "checked": checked}
-        told["audited"] = [[*place_of(answer)] for answer in answers]  # what is cleared and loads again is not audited
         if finding.result is AuditResult.MISMATCHED and self._stops_on_mismatch():
             told["stops"] = True  # unless somebody sets the audit to success
-        context["ti"].xcom_push(key=XCOM_KEY, value=told)
+        context["ti"].xcom_push(key=XCOM_KEY, value={**told, "map_index": context["ti"].map_index})
 
     def record_failure(self, context: Any, error: BaseException) -> None:
         """Record that the audit failed without an answer, and that nobody tries it again."""

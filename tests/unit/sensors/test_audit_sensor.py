@@ -70,13 +70,31 @@ def test_later_tasks_are_told_whether_a_mismatch_stopped_the_run(mocker, on_mism
     mocker.patch.object(audit, "_record")
     told = []
     answer = {"record_id": "d/r/load/-1/3"}
-    ti = SimpleNamespace(xcom_push=lambda key, value: told.append(value), xcom_pull=lambda **asked: answer)
+    ti = SimpleNamespace(
+        xcom_push=lambda key, value: told.append(value), xcom_pull=lambda **asked: answer, map_index=-1
+    )
     if stops:
         with pytest.raises(AirflowFailException):
             audit.poke({"ti": ti})
     else:
         audit.poke({"ti": ti})
-    assert told == [{"audit_result": "mismatched", "checked": True, "audited": [[-1, 3]], **stops}]
+    assert told == [{"audit_result": "mismatched", "checked": True, "audited": [[-1, 3]], "map_index": -1, **stops}]
+
+
+@pytest.mark.parametrize("finds", [True, False])
+def test_an_audit_that_has_its_answer_keeps_it_where_nobody_can_say_what_was_audited(mocker, finds):
+    with DAG("d"):
+        audit = AuditSensor(task_id="check", transfer={"name": "load"}, function=lambda: finds)
+    mocker.patch.object(audit, "_stages", return_value={})
+    mocker.patch.object(audit, "_record")
+    ti = mocker.Mock(map_index=-1)
+    ti.xcom_pull.side_effect = OSError("the bucket of XComs is gone")
+    if finds:
+        assert audit.poke({"ti": ti}).is_done
+    else:
+        with pytest.raises(AirflowFailException, match="found a mismatch"):
+            audit.poke({"ti": ti})
+    assert "audited" not in ti.xcom_push.call_args.kwargs["value"], "unknown is not nothing"
 
 
 def test_a_secret_in_an_object_that_an_audit_returns_is_masked_and_one_that_contains_itself_is_recorded(mocker):
