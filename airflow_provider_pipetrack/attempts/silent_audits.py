@@ -48,16 +48,13 @@ def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> Non
     binding = complete_binding(dag)
     audits = binding.audits
     states = task_states(dag.dag_id, run_id, task_ids=list(audits.values())) if audits else {}
-    read: dict[int, Iterable[Mapping[str, Any]]] = {}
+    records_of = _Records(dag, run_id)
     for name, audit in audits.items():
         spec = binding.specs.get(name) or getattr(dag.get_task(audit), "_pipetrack_spec", None)
         ended = _ended(dag, audit, name, states)
         if spec is None or not ended:
             continue
-        store = store_for(spec)
-        if id(store) not in read:
-            read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
-        records = [record for record in read[id(store)] if record["task_id"] == name]
+        records = records_of(spec, name)
         is_tracked = name in binding.specs
         if not records and not is_tracked and ended.get(None) == "failed":
             # The audit itself would have made the record of a transfer that this Dag only audits.
@@ -69,20 +66,33 @@ def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> Non
                 base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
                 _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out")
     for name in binding.specs.keys() - audits.keys():
-        _close_removed(dag, run_id, name, read)
+        _close_removed(dag, run_id, binding.specs[name], records_of(binding.specs[name], name))
     finish_alerts()
 
 
-def _close_removed(dag: Any, run_id: str, name: str, read: dict[int, Iterable[Mapping[str, Any]]]) -> None:
-    """Record of a transfer that is audited no more that the run goes on in spite of what its audit found.
+class _Records:
+    """The records of a run, of which each store is asked once."""
 
-    :param read: the records of the run by their store; what is missing is read.
-    """
-    spec = binding_of(dag).specs[name]
-    store = store_for(spec)
-    if id(store) not in read:
-        read[id(store)] = store.read_run(dag.dag_id, run_id, pipeline_ids(spec, dag.dag_id)).records
-    for record in _last_attempts(record for record in read[id(store)] if record["task_id"] == name):
+    def __init__(self, dag: Any, run_id: str) -> None:
+        self._run = (dag.dag_id, run_id)
+        # A storage of the user's own finds them only by these, and keeps those of all pipelines of the Dag.
+        self._known = {i for spec in binding_of(dag).specs.values() for i in pipeline_ids(spec, dag.dag_id)}
+        self._read: dict[int, dict[str, list[Mapping[str, Any]]]] = {}
+
+    def __call__(self, spec: Spec, name: str) -> list[Mapping[str, Any]]:
+        """Return the records of one transfer, whose specification says where they are kept."""
+        store = store_for(spec)
+        if id(store) not in self._read:
+            by_name: dict[str, list[Mapping[str, Any]]] = {}
+            for record in store.read_run(*self._run, self._known | {*pipeline_ids(spec, self._run[0])}).records:
+                by_name.setdefault(record["task_id"], []).append(record)
+            self._read[id(store)] = by_name
+        return self._read[id(store)].get(name, [])
+
+
+def _close_removed(dag: Any, run_id: str, spec: Spec, records: Iterable[Mapping[str, Any]]) -> None:
+    """Record of a transfer that is audited no more that the run goes on in spite of what its audit found."""
+    for record in _last_attempts(records):
         said = evidence_of(record)
         is_gone = bool(said.get("audit_task")) and not dag.has_task(said["audit_task"])
         if is_gone and (has_failed_audit(record) or awaits_audit(record)):

@@ -241,6 +241,17 @@ def test_what_another_audit_of_the_transfer_found_is_not_overruled(dag, mocker):
     assert audit_of(dag, "matched") == ("mismatched", told)
 
 
+def test_a_storage_that_finds_records_by_their_pipeline_is_asked_about_all_pipelines_of_the_dag(mocker):
+    mocker.patch.object(silent_audits, "task_states", return_value={"check": "failed"})
+    store = mocker.patch.object(silent_audits, "store_for").return_value
+    store.read_run.return_value.records = []
+    with DAG("two") as two:
+        TrackedOperator(task_id="one", pipeline_id="p1", transfer={}) >> AuditSensor(task_id="check", transfer="one")
+        TrackedOperator(task_id="other", pipeline_id="p2", transfer={})
+    silent_audits.close_silent_audits(two, "r")
+    assert [sorted(asked.args[2]) for asked in store.read_run.call_args_list] == [["p1", "p2", "two"]]
+
+
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):
     silent_audits.close_silent_audits(dag, "r")
     for name, number in (("killed", 1), ("waited", 2)):
