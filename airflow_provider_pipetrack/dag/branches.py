@@ -65,6 +65,7 @@ class _Ways:
     def __init__(self, graph: Graph) -> None:
         self._nodes = graph.nodes
         self._downstream = graph.downstream()
+        self._in_turn = {node.transfer for node in self._nodes.values() if node.kind is Kind.TURN}
 
     def next_to(self, name: str) -> list[str]:
         """Return the tasks right behind one."""
@@ -83,10 +84,11 @@ class _Ways:
     def rivals(self, name: str) -> dict[str, str]:
         """Return those right behind a transfer that another of them leads to by turns alone, each with that one."""
         found: dict[str, str] = {}
-        for one in self.next_to(name):
+        choices = self._in_turn & set(self.next_to(name))
+        for one in self.next_to(name) if choices else ():
             if self._nodes[one].kind is Kind.TRANSFER:
                 for other in self.waiting(self.reached(one), one):
-                    if other in self.next_to(name):
+                    if other in choices:
                         found.setdefault(other, one)
         return found
 

@@ -15,6 +15,7 @@ from airflow.serialization import serialized_objects
 from airflow_provider_pipetrack import PipelineConfig, TrackedOperator, build_dag
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.compat import connect, scheduler_bears_callbacks
+from airflow_provider_pipetrack.dag import branches
 from airflow_provider_pipetrack.errors import ConfigError
 from airflow_provider_pipetrack.notifications.targets import targets_of
 
@@ -351,6 +352,15 @@ def test_what_only_waits_for_its_turn_is_not_chosen_or_skipped(operator, audited
     found = {problem.key: problem.message for problem in raised.value.problems}
     places = {f"stage_transfers[{' abcd'.index(name) - 1}]": message for name, message in mistakes.items()}
     assert found == {f"{place}.can_process_be_parallelized": message for place, message in places.items()}
+
+
+def test_turns_that_a_branch_cannot_choose_cost_a_large_file_nothing(mocker):
+    looks = mocker.spy(branches._Ways, "reached")
+    levels = [f"{{name: t{i}, transfer_order_number: {2 + i // 9}}}" for i in range(27)]
+    rows = [f"{{name: a, operator: {CHOICE}}}", *levels, "{name: z, transfer_order_number: 4, %s: false}"]
+    text = "defaults: {audit_enabled: false}\nstage_transfers:\n" + "".join(f"  - {row}\n" for row in rows)
+    assert "z__turn" in dag_of(text % "can_process_be_parallelized").task_ids
+    assert looks.call_count == 0
 
 
 @pytest.mark.parametrize("argument", ["depends_on_past", "wait_for_downstream"])
