@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,9 @@ from airflow_provider_pipetrack.tracking.describe import FAILED, never_change
 
 Record = Mapping[str, Any]
 States = Mapping[str, "str | None"]
+
+#: How a decision says that a rollback is owed; names and errors of the user's stand in it, too.
+_OWES = re.compile("rollback owed|is owed|owed a rollback")
 
 
 def may_be_removed(dag: Any, records: Iterable[Record]) -> list[Record]:
@@ -47,7 +51,7 @@ def never_again(dag: Any, records: Sequence[Record], states: States, disabled: I
 
 
 def _has_failed(record: Record) -> bool:
-    owes = "owed" in str(record["decision"] or "")
+    owes = _OWES.search(str(record["decision"] or ""))
     return (record["transfer_status"] == FAILED and not owes) or has_failed_audit(record)
 
 

@@ -584,6 +584,9 @@ def failed(made, name, map_index=-1, **outcome):
         ({"old": "failed"}, {}, "failed"),
         ({}, {}, "failed"),
         ({"old": "removed"}, {"decision": "rollback owed: this attempt was asked to stop"}, "failed"),
+        ({"old": "removed"}, {"decision": "x; rollback failed and is owed: OSError: gone"}, "failed"),
+        ({"old": "removed"}, {"decision": "an earlier attempt may be owed a rollback"}, "failed"),
+        ({"old": "removed"}, {"decision": "counts unknown: SELECT is not allowed"}, "completed"),
     ],
 )
 def test_a_failure_of_what_was_renamed_or_left_out_before_the_run_was_cleared_counts_no_more(
