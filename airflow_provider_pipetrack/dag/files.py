@@ -19,7 +19,8 @@ from airflow_provider_pipetrack.errors import ConfigError, PipetrackError, Probl
 log = logging.getLogger("airflow_provider_pipetrack.loader")
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_SKIPPED = {"__pycache__", "node_modules"}
+#: Folders that are nobody's pipelines; the last is a volume's own, which only root may read.
+_SKIPPED = {"__pycache__", "node_modules", "lost+found"}
 
 
 @dataclass(frozen=True)
