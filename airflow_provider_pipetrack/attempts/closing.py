@@ -143,7 +143,7 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         found = [change for key in keys for change in _missing(binding.specs[key.name], dag, key, states)]
         counted = [change for name in mapped for change in index_count(dag, name, records, states)]
         disabled = {name for name in task_ids if not binding.specs[name].transfer.transfer_enabled}
-        left_out = list(never_again(dag, failures, states, disabled))
+        left_out = list(never_again(dag, failures, states, disabled, reason=reason))
         store.submit([*changes, *found, *counted, *left_out], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])

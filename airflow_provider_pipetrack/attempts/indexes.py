@@ -27,7 +27,7 @@ def unrecorded(dag: Any, run_id: str, name: str, records: Records, states: State
     """
     known = {record["map_index"] for record in records if record["task_id"] == name}
     spec = binding_of(dag).specs[name]
-    indexes = _indexes(dag, name, states) if is_counted_at_the_end(spec, dag, name) else []
+    indexes = indexes_of(dag, name, states) if is_counted_at_the_end(spec, dag, name) else []
     announced = [] if known else [announced_index(dag, name, spec)]
     for index in sorted(set(indexes or announced) - known):
         yield RecordKey(dag.dag_id, run_id, name, index)
@@ -35,7 +35,7 @@ def unrecorded(dag: Any, run_id: str, name: str, records: Records, states: State
 
 def index_count(dag: Any, name: str, records: Records, states: States) -> Iterator[Change]:
     """Yield the change that notes, in the record of a transfer's first index, how many indexes it has."""
-    number = len(_indexes(dag, name, states))
+    number = len(indexes_of(dag, name, states))
     # What somebody wrote by hand may be no mapping, and is left alone.
     own = [r for r in records if r["task_id"] == name and isinstance(r["audit_metadata"] or {}, Mapping)]
     own = [record for record in own if record["map_index"] >= 0]  # it may have been mapped since
@@ -44,7 +44,7 @@ def index_count(dag: Any, name: str, records: Records, states: States) -> Iterat
         yield indexes_change(first, number, by="dag callback")
 
 
-def _indexes(dag: Any, name: str, states: States) -> list[int]:
+def indexes_of(dag: Any, name: str, states: States) -> list[int]:
     """Return the indexes that a mapped task has, by Airflow's states; none when it was never expanded."""
     begin = f"{name}_"
     keys = [key for key, state in states.items() if key.startswith(begin) and state != "removed"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_pipetrack.attempts.binding import is_mapped
+from airflow_provider_pipetrack.attempts.indexes import indexes_of
 from airflow_provider_pipetrack.attempts.verdicts import state_of
 from airflow_provider_pipetrack.records.change import Change
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -35,19 +36,22 @@ def may_be_removed(dag: Any, records: Iterable[Record]) -> list[Record]:
     return [record for record in latest.values() if _has_failed(record) and _may_be_gone(dag, record)]
 
 
-def never_again(dag: Any, records: Sequence[Record], states: States, disabled: Iterable[str]) -> Iterator[Change]:
+def never_again(
+    dag: Any, records: Sequence[Record], states: States, disabled: Iterable[str], *, reason: str | None
+) -> Iterator[Change]:
     """Yield for each of these failures that is removed in Airflow what says that no attempt follows, and why.
 
     It takes the place of the failure in what is said of the run, and gives way to an attempt that begins after all.
 
     :param records: what :func:`may_be_removed` has found.
     :param disabled: names of the transfers that the pipeline's file leaves out.
+    :param reason: why the run ended, as Airflow says it.
     """
     for record in records:
-        if _is_gone(dag, record, states):
+        if _is_gone(dag, record, states) and (reason == "success" or not _may_come_back(dag, record, states)):
             key = RecordKey.parse(record["record_id"])
-            reason = DISABLED if record["task_id"] in disabled else REMOVED
-            yield never_change(record, replace(key, attempt=key.attempt + 1), reason, by="dag callback")
+            decision = DISABLED if record["task_id"] in disabled else REMOVED
+            yield never_change(record, replace(key, attempt=key.attempt + 1), decision, by="dag callback")
 
 
 def _has_failed(record: Record) -> bool:
@@ -66,3 +70,9 @@ def _is_gone(dag: Any, record: Record, states: States) -> bool:
     if index < 0 and name not in states and dag.has_task(name) and is_mapped(dag, name):
         return f"{name}_0" in states
     return state_of(name, index, states) == "removed"
+
+
+def _may_come_back(dag: Any, record: Record, states: States) -> bool:
+    # In a run that is cleared Airflow removes all indexes until what they are made of has succeeded again.
+    name = record["task_id"]
+    return dag.has_task(name) and is_mapped(dag, name) and not indexes_of(dag, name, states)

@@ -637,6 +637,28 @@ def test_what_a_file_disables_after_it_failed_is_disabled_and_an_index_that_is_g
     assert said == {("out", -1): "disabled", ("each", -1): "removed from the Dag", ("each", 1): "removed from the Dag"}
 
 
+@pytest.mark.parametrize(
+    ("states", "reason", "is_gone"),
+    [
+        ({"each_0": "removed", "each_1": "removed"}, "task_failure", False),
+        ({"each_0": "removed", "each_1": "removed"}, "success", True),
+        ({"each_0": "failed", "each_1": "removed"}, "task_failure", True),
+    ],
+)
+def test_an_index_that_failed_is_not_gone_where_the_cleared_run_failed_before_all_of_them(
+    tmp_path, monkeypatch, mocker, states, reason, is_gone
+):
+    monkeypatch.setenv("AIRFLOW__PIPETRACK__TRACKING_LOCATION", f"sqlite||{tmp_path}/tracking.db")
+    row = f"{{name: each, operator: {BASH}, expand: {{doc_md: [a, b]}}}}"
+    text = f"{{defaults: {{audit_enabled: false}}, stage_transfers: [{row}]}}"
+    dag = build_dag(PipelineConfig.from_text(text, "d.yaml"))
+    made = store_for(binding_of(dag).specs["each"])
+    mocker.patch.object(closing, "task_states").return_value = states
+    failed(made, "each", 1)
+    closing.close_open_records(dag, "r", reason)
+    assert (made.read_record(RecordKey("d", "r", "each", 1, 2).record_id, ["d"]) is not None) is is_gone
+
+
 def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(store):
     write(store, announced("load"))
     close_stale([store], airflow(load="failed"), grace=NOW)
