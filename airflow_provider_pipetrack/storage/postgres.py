@@ -206,8 +206,9 @@ class PostgresAdapter(SqlAdapter):
         except StorageError:
             raise
         except Exception as error:
+            connected = self._connection is not None
             self.close()
-            raise self._explained(error) from error
+            raise self._explained(error, connected=connected) from error
 
     def _open(self) -> Any:
         if self._connection is None:
@@ -255,8 +256,11 @@ class PostgresAdapter(SqlAdapter):
     def _is_missing_table(self, error: BaseException) -> bool:
         return _state_of(error) in {"42P01", "3F000"}
 
-    def _explained(self, error: BaseException) -> StorageError:
-        """Say what happened and what to do, without repeating the connection's secrets."""
+    def _explained(self, error: BaseException, *, connected: bool) -> StorageError:
+        """Say what happened and what to do, without repeating the connection's secrets.
+
+        :param connected: whether the server had been reached before.
+        """
         state = _state_of(error)
         # Its details would repeat the values of the whole row.
         said = getattr(getattr(error, "diag", None), "message_primary", None) or error
@@ -266,7 +270,7 @@ class PostgresAdapter(SqlAdapter):
         for applies, message in self._lasting_reasons(state, text, table):
             if applies:
                 return StorageError(self.location, f"{name}: {message}", transient=False)
-        if not state and _is_of_the_driver(error):
+        if not state and _is_of_the_driver(error, connected=connected):
             return StorageError(self.location, f"{name}: the driver refuses it: {text}", transient=False)
         if state == "57014":
             return StorageError(self.location, f"{name} did not answer within {STATEMENT_TIMEOUT} s")
@@ -319,10 +323,14 @@ def _read_committed(connection: Any) -> Any:
     return ISOLATION_LEVEL_READ_COMMITTED
 
 
-def _is_of_the_driver(error: BaseException) -> bool:
-    """Return whether an error without a state is about a value, a setting or a statement, and not about the server."""
+def _is_of_the_driver(error: BaseException, *, connected: bool) -> bool:
+    """Return whether an error without a state is about a value, a setting or a statement, and not about the server.
+
+    :param connected: False where there is no value or statement yet. A ValueError may then be all that psycopg2 makes
+        of a server that is starting up and says so in another encoding than UTF-8, or that a secrets backend is ill.
+    """
     named = type(error).__name__ in {"DataError", "ProgrammingError", "NotSupportedError"}
-    return named or isinstance(error, (ValueError, TypeError))
+    return named or (connected and isinstance(error, (ValueError, TypeError)))
 
 
 def _copy(

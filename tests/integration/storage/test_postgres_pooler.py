@@ -17,9 +17,9 @@ from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.postgres_server import DATABASE
 
 
-def refusal(state: str, text: str) -> bytes:
+def refusal(state: str, text: str, encoding: str = "utf-8") -> bytes:
     """Return a refusal as PostgreSQL's protocol has it."""
-    fields = f"SFATAL\0C{state}\0M{text}\0\0".encode()
+    fields = f"SFATAL\0C{state}\0M{text}\0\0".encode(encoding)
     return b"E" + struct.pack(">I", len(fields) + 4) + fields
 
 
@@ -85,6 +85,17 @@ def test_another_refusal_is_none_of_the_options(pooled, pooler):
     pooler.refuses = (b"options\0", refusal("08P01", "no more connections allowed"))
     with pytest.raises(StorageError, match="cannot be reached: .*no more connections allowed"):
         pooled.apply([change(1)])
+
+
+def test_a_server_that_is_starting_up_and_says_so_in_another_encoding_is_an_outage(pooled, pooler, monkeypatch):
+    pytest.importorskip("psycopg2")  # psycopg 3 reads it, as far as it can
+    from airflow.providers.postgres.hooks import postgres as hooks
+
+    monkeypatch.setattr(hooks, "USE_PSYCOPG3", False, raising=False)
+    pooler.refuses = (b"options\0", refusal("57P03", "система баз данных запускается", "cp1251"))
+    with pytest.raises(StorageError, match="cannot be reached") as raised:
+        pooled.apply([change(1)])
+    assert raised.value.transient
 
 
 def test_nothing_is_prepared_that_another_session_would_not_know(pooled):
