@@ -128,7 +128,7 @@ def preload() -> list[str]:
 
 def mask_fields() -> list[str]:
     """Return more names of configuration keys whose values never leave the host."""
-    return [name.strip() for name in _option("mask_fields", "").split(",") if name.strip()]
+    return [name.strip() for name in _readable("mask_fields").split(",") if name.strip()]
 
 
 def smtp_conn_id() -> str:
@@ -182,16 +182,30 @@ def _folder(option: str, value: str) -> Path:
 
 def _flag(option: str, *, default: bool) -> bool:
     """Return whether an option is on; a word that says neither is named in the log, since it must stop no transfer."""
-    word = _option(option, "").strip()
+    word = _readable(option).strip()
     if word and word.lower() not in (*_TRUE, *_FALSE):
         _complain(str(SettingError(option, word, f"expected True or False; {default} is taken")))
         return default
     return word.lower() in _TRUE if word else default
 
 
-@functools.cache
+def _readable(option: str) -> str:
+    """Return an option's text; one that cannot be read counts as not set, and is named in the log."""
+    try:
+        return _option(option, "")
+    except SettingError as error:
+        _complain(str(error))
+        return ""
+
+
 def _complain(text: str) -> None:
     """Say once in a process what is wrong."""
+    _say_once(os.getpid(), text)
+
+
+@functools.cache
+def _say_once(pid: int, text: str) -> None:
+    del pid  # a task is forked from a process that has said it in another log
     log.error("pipetrack: %s", text)
 
 

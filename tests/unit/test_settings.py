@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
+import logging
+import os
+
 import pytest
 
-from airflow_provider_pipetrack import settings
+from airflow_provider_pipetrack import compat, settings
 from airflow_provider_pipetrack.settings import SettingError
 
 
@@ -62,7 +66,7 @@ def test_files_of_this_host_are_under_airflow_home(monkeypatch, tmp_path):
 def test_a_word_that_is_neither_true_nor_false_is_named_once_and_the_default_is_taken(
     monkeypatch, caplog, option, default
 ):
-    settings._complain.cache_clear()
+    settings._say_once.cache_clear()
     name = option.__name__
     for word, meant in (("True", True), ("yes", True), ("OFF", False), ("0", False), ("", default)):
         set_option(monkeypatch, name, word)
@@ -74,3 +78,30 @@ def test_a_word_that_is_neither_true_nor_false_is_named_once_and_the_default_is_
         f"pipetrack: [pipetrack] {name} = 'Ture': expected True or False; {default} is taken; "
         f"set it in airflow.cfg or as AIRFLOW__PIPETRACK__{name.upper()}"
     ]
+
+
+@pytest.mark.parametrize("option", ["strict", "inner_stage_events", "mask_fields"])
+def test_an_option_that_each_transfer_asks_for_and_airflow_cannot_read_is_named_and_counts_as_not_set(
+    monkeypatch, caplog, option
+):
+    def airflow_option(section, name):
+        raise configparser.InterpolationSyntaxError(name, section, "'%' must be followed by '%' or '('")
+
+    settings._say_once.cache_clear()
+    monkeypatch.delenv(f"AIRFLOW__PIPETRACK__{option.upper()}", raising=False)
+    monkeypatch.setattr(compat, "airflow_option", airflow_option)
+    assert getattr(settings, option)() == {"strict": False, "inner_stage_events": True, "mask_fields": []}[option]
+    assert f"pipetrack: [pipetrack] {option} = '…': a % in airflow.cfg has to be written %%" in caplog.text
+
+
+def test_a_task_names_in_its_own_log_what_the_process_that_it_was_forked_from_has_named(monkeypatch, caplog):
+    settings._say_once.cache_clear()
+    set_option(monkeypatch, "strict", "Ture")
+    settings.strict()
+    caplog.clear()
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    with caplog.at_level(logging.ERROR):
+        settings.strict()
+        settings.strict()
+    assert len(caplog.messages) == 1

@@ -69,7 +69,7 @@ def test_a_percent_sign_in_airflow_cfg_stops_no_transfer(option, monkeypatch, ca
         return read(section, name)
 
     monkeypatch.setattr(compat, "airflow_option", airflow_option)
-    settings._complain.cache_clear()
+    settings._say_once.cache_clear()
     with caplog.at_level(logging.ERROR):
         store = store_of("")
     default = f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"
@@ -79,7 +79,7 @@ def test_a_percent_sign_in_airflow_cfg_stops_no_transfer(option, monkeypatch, ca
 
 def test_a_journal_in_the_home_of_a_user_that_is_not_here_stops_no_transfer(monkeypatch, caplog, tmp_path):
     monkeypatch.setenv("AIRFLOW__PIPETRACK__JOURNAL_DIR", "~nobody_here/journal")
-    settings._complain.cache_clear()
+    settings._say_once.cache_clear()
     with caplog.at_level(logging.ERROR):
         assert store_of("").journal_folder.parent == tmp_path / "pipetrack" / "journal"
     assert "journal_dir = '~nobody_here/journal': there is no home folder of this user here" in caplog.text
