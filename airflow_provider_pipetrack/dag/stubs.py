@@ -63,7 +63,8 @@ def write_stubs(source: Path, target: Path) -> None:
         wanted = {_stub_of(path, source): (path, data) for path, data in pipeline_files(source, unread.append)}
         for name, (path, data) in wanted.items():
             _replace(target / name, stub_text(path, source, data).encode())
-        _clear(target, set(wanted), {folder.relative_to(source) for folder in unread})
+        kept = {folder.relative_to(source) for folder in unread}
+        _clear(target, set(wanted), kept | _out_of_sight(target, source, set(wanted)))
 
 
 def _harmless(line: str) -> str:
@@ -122,6 +123,26 @@ def _replace(file: Path, data: bytes) -> None:
     except BaseException:
         Path(fresh).unlink(missing_ok=True)
         raise
+
+
+def _out_of_sight(target: Path, source: Path, wanted: set[Path]) -> set[Path]:
+    """Return the folders of stubs of which nobody knows whether their pipelines are gone.
+
+    A link to a file server that is away looks like a file to who lists its folder.
+    """
+    needed = {parent for name in wanted for parent in name.parents}
+    have = {Path(current).relative_to(target) for current, _, _ in os.walk(target)}
+    return {folder for folder in have - needed - {Path()} if _cannot_be_looked_at(source / folder)}
+
+
+def _cannot_be_looked_at(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _clear(target: Path, wanted: set[Path], unread: set[Path]) -> None:

@@ -200,6 +200,32 @@ def test_the_stubs_of_a_folder_that_cannot_be_read_for_now_stay(source, target, 
     assert names(target) == {"b/p.yaml.py", "b/deep/p.yaml.py", "c/p.yaml.py"}
 
 
+def test_the_stubs_behind_a_link_to_a_file_server_that_is_away_stay(source, target, tmp_path, monkeypatch):
+    for folder in ("server", "server/deep", "here"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.yaml").write_text(GOOD)
+    (source / "teams").mkdir()
+    (source / "teams" / "a").symlink_to(tmp_path / "server")
+    (source / "b").symlink_to(tmp_path / "here")
+    write_stubs(source, target)
+    all_of_them = {"b/p.yaml.py", "teams/a/p.yaml.py", "teams/a/deep/p.yaml.py"}
+    assert names(target) == all_of_them
+    looked_at, away = Path.stat, source / "teams" / "a"
+
+    def stat_of(path, **how):
+        if path.is_relative_to(away):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), str(path))
+        return looked_at(path, **how)
+
+    with monkeypatch.context() as patched:
+        away.unlink()  # as it looks to who lists the folder above it
+        patched.setattr(Path, "stat", stat_of)
+        write_stubs(source, target)
+        assert names(target) == all_of_them
+    write_stubs(source, target)
+    assert names(target) == {"b/p.yaml.py"}
+
+
 def _unread(folder):
     """Return a ``scandir`` for which a folder is one of a file server that is away."""
     scandir = os.scandir
