@@ -33,8 +33,10 @@ _ANY_PIPELINE = re.compile(rb"""(?m)(?:^(?:\xef\xbb\xbf)?[^\S\n]*|[{,]\s*)["']?s
 #: How Windows begins a text that it saves as "Unicode", and the key in it, in both orders of bytes.
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _WIDE_KEY = "stage_transfers".encode("utf-16-le")[:-1]
-#: What ``pipetrack schema`` prints, for editors, has the key among its properties.
-_JSON_SCHEMA = re.compile(rb"""\s*\{\s*"\$schema"\s*:\s*"https?://json-schema\.org/""")
+#: What ``pipetrack schema`` prints, for editors, has the key among its properties. Who sorts its keys has others first.
+_JSON_SCHEMA = re.compile(
+    rb"""(?:\xef\xbb\xbf)?\s*\{\s*"\$(?:defs"\s*:\s*\{|schema"\s*:\s*"https?://json-schema\.org/)"""
+)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {"int": "whole number that can be read", "timestamp": "date"}
 _SCALARS = frozenset(("int", "float", "bool", "null", "timestamp"))

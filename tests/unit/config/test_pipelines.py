@@ -522,6 +522,7 @@ def test_merge_keys_and_anchors_work():
         (b"version: 2\nservices: {}\n", False),
         (json.dumps(pipeline_schema(), indent=2).encode(), False),
         (json.dumps(pipeline_schema()).encode(), False),
+        (json.dumps(pipeline_schema(), sort_keys=True).encode("utf-8-sig"), False),
         (b'{"$schema": "pipetrack.schema.json", "stage_transfers": []}', True),
     ],
 )
