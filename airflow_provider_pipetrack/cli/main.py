@@ -53,8 +53,7 @@ class Commands(click.Group):
             problems = {"problems": [p.as_dict() for p in error.problems]} if isinstance(error, ConfigError) else {}
             _end(ctx, str(error), _code(error), **problems)
         except click.ClickException as error:
-            if ctx.meta[__name__]:
-                print_json({"error": error.format_message()})
+            _tell_programs(ctx, error.format_message())
             raise
         except configparser.Error as error:  # when Airflow is imported
             _end(ctx, f"airflow.cfg cannot be read: {' '.join(str(error).split())}", WRONG_CALL)
@@ -69,11 +68,15 @@ class Commands(click.Group):
 
 def _end(ctx: click.Context, message: str, code: int, **more: Any) -> NoReturn:
     """End a command with a sentence, and for programs with JSON."""
+    _tell_programs(ctx, message, **more)
+    click.echo(f"Error: {message}", err=True)
+    ctx.exit(code)
+
+
+def _tell_programs(ctx: click.Context, message: str, **more: Any) -> None:
     if ctx.meta[__name__]:
         with suppress(OSError):  # that may be what cannot be written
             print_json({"error": message, **more})
-    click.echo(f"Error: {message}", err=True)
-    ctx.exit(code)
 
 
 def _escape_what_cannot_be_shown() -> None:

@@ -167,6 +167,14 @@ def test_an_answer_that_cannot_be_written_is_told_in_a_sentence(file, arguments)
     assert (done.returncode, done.stderr) == (2, "Error: No space left on device\n")
 
 
+def test_a_wrong_call_whose_answer_cannot_be_written_is_told_without_a_traceback():
+    command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "validate", "/nobody", "--output", "json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.endswith("Path '/nobody' does not exist.\n")
+
+
 def test_an_airflow_cfg_that_cannot_be_read_is_told_in_a_sentence(file, tmp_path):
     (tmp_path / "airflow.cfg").write_text("dags_folder = /x\n")
     command = [sys.executable, "-m", "airflow_provider_pipetrack.cli.main", "validate", file, "--output", "json"]
