@@ -208,7 +208,8 @@ class SnowflakeAdapter(SqlAdapter):
 
         hook = hook_of(self, SnowflakeHook)(snowflake_conn_id=self.conn_id, log_sql=False)
         parameters = snowflake_parameters(hook)
-        session = {**(parameters.get("session_parameters") or {}), **_SESSION}
+        others = (parameters.get("session_parameters") or {}).items()  # in capitals or not
+        session = {**{name: value for name, value in others if name.upper() not in _SESSION}, **_SESSION}
         own = {"session_parameters": session, "paramstyle": "qmark", "autocommit": True}
         connection = connect(**{**parameters, **LIMITS, **own})
         # The driver would say goodbye when the process ends, and wait for a server that hangs.

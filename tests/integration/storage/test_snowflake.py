@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from airflow_provider_pipetrack import compat
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.locations import parse_location_string
@@ -151,11 +152,21 @@ def test_moments_are_read_as_they_are_written_whatever_the_account_expects(adapt
     from snowflake import connector
 
     given: dict = {}
-    connect = connector.connect
+    connect, parameters_of = connector.connect, compat.snowflake_parameters
+
+    def parameters_of_others(hook):
+        of_connection = parameters_of(hook)
+        session = {**of_connection["session_parameters"], "timestamp_input_format": "DD.MM.YYYY"}
+        return {**of_connection, "session_parameters": session}
+
+    monkeypatch.setattr(compat, "snowflake_parameters", parameters_of_others)
     monkeypatch.setattr(connector, "connect", lambda **parameters: given.update(parameters) or connect(**parameters))
     adapter.check()
-    assert given["session_parameters"]["TIMESTAMP_INPUT_FORMAT"] == "AUTO"
-    assert given["session_parameters"]["CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED"] is False  # as the connection says
+    session = given["session_parameters"]
+    assert [(name, value) for name, value in session.items() if "INPUT_FORMAT" in name.upper()] == [
+        ("TIMESTAMP_INPUT_FORMAT", "AUTO")
+    ]
+    assert session["CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED"] is False  # as the connection says
 
 
 @pytest.mark.parametrize("number", [390111, 390114])
