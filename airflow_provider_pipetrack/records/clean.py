@@ -138,7 +138,7 @@ def _scalar(value: Any, text: Callable[[str | bytes], str]) -> Any:
     if isinstance(value, bool) or _is_missing(value):
         return value if isinstance(value, bool) else None
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
+        return value if -(2**63) <= value < 2**63 else _written(value, str)
     if isinstance(value, (float, Decimal)):
         return _number(value, whole=False)
     if isinstance(value, (datetime, date)):

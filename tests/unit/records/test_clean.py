@@ -42,6 +42,7 @@ class Unreadable:
         ("error_message", b"caf\xc3\xa9 \xff", "café \ufffd"),
         ("error_message", "nul\0 and \ud800", "nul\ufffd and ?"),
         ("error_message", 7, "7"),
+        pytest.param("error_message", 10**5000, "<int: ValueError>", id="long"),  # which Python does not write
         ("error_message", True, "True"),
         ("error_message", Colour.RED, "red"),
         ("error_message", None, None),
