@@ -212,8 +212,15 @@ class PostgresAdapter(SqlAdapter):
 
     def _open(self) -> Any:
         if self._connection is None:
-            self._connection = self._own_client() or self._connected()
+            self._connection = self._made_by_user() or self._connected()
         return self._connection
+
+    def _made_by_user(self) -> Any:
+        connection = self._own_client()
+        if connection is not None:
+            with suppress(Exception):  # another driver, or a transaction that he has begun
+                connection.isolation_level = _read_committed(connection)
+        return connection
 
     def _connected(self) -> Any:
         try:

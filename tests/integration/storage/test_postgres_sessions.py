@@ -140,3 +140,22 @@ def test_two_that_write_at_once_both_do_whatever_isolation_the_role_has(of_role,
             other.commit()
             written.result()
     assert [stored["transfer_status"] for stored in adapter.read_tracking_records("orders")] == ["completed"]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_client_of_the_users_own_takes_what_is_written_at_once_whatever_isolation_its_role_has(
+    of_role, postgres, driver
+):
+    of_role("default_transaction_isolation = 'repeatable read'")
+    (role,) = (row[0] for row in postgres.run("SELECT rolname FROM pg_roles WHERE rolname LIKE 'role\\_%'"))
+    module = pytest.importorskip(driver)
+    functions = {
+        "connect_to_tracking_storage": lambda _: module.connect(host=postgres.folder, user=role, dbname=DATABASE)
+    }
+    text = f"postgres||{DATABASE}||public||t{uuid.uuid4().hex[:8]}"
+    adapter = make_adapter(parse_location_string(text), connections={}, adapters={}, functions=functions.get)
+    adapter.apply([record("t")])
+    assert adapter._ask("SELECT current_user AS role, current_setting('transaction_isolation') AS level") == [
+        {"role": role, "level": "read committed"}
+    ]
+    adapter.close()
