@@ -175,6 +175,16 @@ def test_an_upstream_must_be_complete_where_that_is_required(dag, answers, refus
         check_upstreams(task, context(**answers))
 
 
+def test_a_continuous_upstream_is_not_asked_whether_it_is_complete(monkeypatch):
+    says(monkeypatch, {"stream": "running"})
+    with DAG("d", schedule=None):
+        stream = TrackedOperator(task_id="stream", transfer={"estimated_duration": "continuous"})
+        load = TrackedOperator(task_id="load", transfer={"upstream_completion_required": True}, trigger_rule="always")
+        stream >> load
+    assert check_upstreams(load, context()) is None
+    assert check_upstreams(load, context(stream=PARTIAL)) is None
+
+
 def test_one_partial_index_of_a_mapped_upstream_is_enough_to_refuse(dag, monkeypatch):
     says(monkeypatch, {"mapped_0": "success", "mapped_1": "success"})
     with pytest.raises(AirflowFailException, match="upstream 'mapped' delivered partial data"):
@@ -289,6 +299,10 @@ def test_a_mapped_audit_is_judged_by_each_of_its_indexes(monkeypatch):
     assert check_upstreams(second, context(first=WHOLE, check=[good, good])) is None
     with pytest.raises(AirflowFailException, match="upstream 'first' has the audit result mismatched"):
         check_upstreams(second, context(first=WHOLE, check=[bad, good]))
+    stopped = {**bad, "stops": True}
+    assert check_upstreams(second, context(first=WHOLE, check=[stopped, good])) == BY_HAND
+    with pytest.raises(AirflowFailException, match="upstream 'first' has the audit result mismatched"):
+        check_upstreams(second, context(first=WHOLE, check=[stopped, bad]))
     states["check_1"] = "removed"
     assert check_upstreams(second, context(first=WHOLE, check=[good])) is None
     states["check_1"] = "failed"
@@ -796,6 +810,18 @@ def test_what_an_attempt_has_loaded_is_undone_where_airflow_fails_it_behind_its_
     assert said == ("Airflow retries" if by_airflow else f"Airflow retries; {verdicts.ROLLBACK_OWED}")
     second = begun_attempt(state=state, try_number=2)
     assert (second.rollback.pay_debt(), calls) == ("rolled back the previous attempt first", [1])
+
+
+def test_a_transfer_without_a_rollback_owes_none_and_says_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    state = States()
+    for number, owes in ((1, Rollback.owe), (2, Rollback.owe), (3, Rollback.still_owe), (4, Rollback.owe_after_all)):
+        undoes = begun_attempt(try_number=number, transfer={"estimated_duration": "1h"}, state=state).rollback
+        assert undoes.pay_debt() is None
+        owes(undoes)
+        assert not undoes.is_owed
+        assert (undoes.put_off("its worker was lost"), undoes.undo()) == (None, None)
+    assert state == {}
 
 
 def test_a_debt_is_paid_where_its_rollback_failed_or_no_record_can_be_read(tmp_path, monkeypatch):
