@@ -21,7 +21,7 @@ EXTRA = json.dumps({"sslpassword": KEY_PASSWORD})
     [
         ({"extra": EXTRA}, "wrong user or password"),
         ({"extra": EXTRA, "host": "127.0.0.1", "port": 1}, "cannot be reached"),
-        ({"extra": json.dumps({"api_token": KEY_PASSWORD})}, "cannot be reached"),
+        ({"extra": json.dumps({"api_token": KEY_PASSWORD})}, "the driver refuses it: "),
         ({"extra": EXTRA, "host": f"postgres://me:{PASSWORD}@nowhere.invalid/db"}, "cannot be reached"),
         ({"extra": json.dumps({"password": KEY_PASSWORD})}, "wrong user or password"),
     ],

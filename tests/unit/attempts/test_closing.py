@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from airflow_provider_pipetrack.attempts import closing
 from airflow_provider_pipetrack.attempts.binding import binding_of
 from airflow_provider_pipetrack.attempts.closing import close_stale
 from airflow_provider_pipetrack.attempts.configuration import configuration_of
+from airflow_provider_pipetrack.attempts.removed import may_be_removed, never_again
 from airflow_provider_pipetrack.attempts.stores import store_for
 from airflow_provider_pipetrack.attempts.versions import version_of
 from airflow_provider_pipetrack.config import PipelineConfig, StageTransfer
@@ -657,6 +659,46 @@ def test_an_index_that_failed_is_not_gone_where_the_cleared_run_failed_before_al
     failed(made, "each", 1)
     closing.close_open_records(dag, "r", reason)
     assert (made.read_record(RecordKey("d", "r", "each", 1, 2).record_id, ["d"]) is not None) is is_gone
+
+
+def test_a_failure_that_was_retried_is_none_that_may_be_removed_whatever_the_order_of_the_records(away):
+    dag, made, *_ = away
+    failed(made, "old")
+    failed(made, "each", 0)
+    write(made, end_change(started("old", attempt=2), Outcome(COMPLETED), by="task"))
+    records = made.read_run("d", "r").records
+    for known in (records, records[::-1]):
+        assert [record["task_id"] for record in may_be_removed(dag, known)] == ["each"]
+
+
+BROKEN = {"transfer_status": FAILED}
+STOPPED = {"transfer_status": COMPLETED, "audit_result": "mismatched", "audit_metadata": {"audit_ended": "failed"}}
+
+
+@pytest.mark.parametrize(
+    ("place", "ended", "states", "is_gone"),
+    [
+        (("old", -1), BROKEN, {"old": "removed"}, True),
+        (("old", -1), STOPPED, {"old": "removed"}, True),
+        (("old", -1), STOPPED, {"old": "success"}, False),
+        (("load", -1), BROKEN, {"load": "failed"}, False),
+        (("load", 0), BROKEN, {"load": "success", "load_0": "removed"}, True),  # it was mapped before
+        (("load", 0), BROKEN, {"load": "success", "load_0": "failed"}, False),
+        (("each", -1), BROKEN, {"each_0": "success", "each_1": "success"}, True),  # it was not mapped before
+        (("each", -1), BROKEN, {"each": "upstream_failed"}, False),
+        (("each", 0), BROKEN, {"each_0": "failed", "each_1": "success"}, False),
+        (("each", 1), BROKEN, {"each_0": "success", "each_1": "failed"}, False),
+        (("each", 1), STOPPED, {"each_0": "success", "each_1": "removed"}, True),
+    ],
+)
+def test_only_the_failure_of_a_task_or_an_index_that_is_gone_counts_no_more(place, ended, states, is_gone):
+    with DAG("d", schedule=None) as dag:
+        TrackedOperator(task_id="load", transfer={})
+        TrackedOperator.partial(task_id="each", python_callable=print).expand(op_args=[[1], [2]])
+    key = RecordKey("d", "r", *place)
+    record = {**pending_change(Described(StageTransfer(name=place[0]), Content("p")), key).columns, **ended}
+    changes = list(never_again(dag, may_be_removed(dag, [record]), states, disabled=(), reason="success"))
+    assert [change.record_id for change in changes] == [replace(key, attempt=2).record_id] * is_gone
 
 
 def test_a_waiting_one_that_is_set_to_failed_and_cleared_is_what_its_run_says(store):

@@ -738,6 +738,14 @@ def is_asked_to_stop(attempt):
     fails(attempt)
 
 
+def is_set_to_success_while_it_loads(attempt):
+    attempt.rollback.owe()
+    attempt.store.flush()
+    reading = attempt.store.read_run("d", "r", ["d"])
+    closing.keep_closed(attempt.store, closing.closed_by_airflow(attempt.store, reading, {"a": "success"}))
+    assert attempt.store.read_record(attempt.key.record_id)["transfer_status"] == "completed"
+
+
 def is_refused(attempt):
     attempt.rollback.pay_debt()
     attempt.fail(AirflowFailException("its upstream is partial"))
@@ -768,6 +776,7 @@ def is_cut_off_while_it_asks(attempt):
         ([fails], False),
         ([is_asked_to_stop], True),
         ([lambda attempt: None], True),
+        ([is_set_to_success_while_it_loads], True),
         ([is_refused], False),
         ([completes, is_refused], False),
         ([completes, is_refused_while_asked_to_stop], False),
@@ -777,15 +786,17 @@ def is_cut_off_while_it_asks(attempt):
         ([lambda attempt: None, is_cut_off_while_it_asks, is_refused], False),
     ],
 )
-def test_without_a_task_state_the_record_of_the_attempt_before_says_what_is_owed(tmp_path, monkeypatch, ends, pays):
+@pytest.mark.parametrize("keeps", [True, False], ids=["task state", "no task state"])
+def test_with_and_without_a_task_state_the_attempts_before_say_what_is_owed(tmp_path, monkeypatch, ends, pays, keeps):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(rollback, "task_states", lambda *args, **more: {"a": "running"})
     calls = []
     monkeypatch.setattr(rollback, "call_user_function", lambda *given: calls.append(1))
+    state = States() if keeps else None
     for number, end in enumerate(ends):
-        end(begun_attempt(try_number=number + 1))
+        end(begun_attempt(try_number=number + 1, state=state))
     calls.clear()
-    said = begun_attempt(try_number=len(ends) + 1).rollback.pay_debt()
+    said = begun_attempt(try_number=len(ends) + 1, state=state).rollback.pay_debt()
     assert (said, bool(calls)) == ("rolled back the previous attempt first" if pays else None, pays)
 
 
@@ -821,6 +832,7 @@ def test_a_transfer_without_a_rollback_owes_none_and_says_none(tmp_path, monkeyp
         owes(undoes)
         assert not undoes.is_owed
         assert (undoes.put_off("its worker was lost"), undoes.undo()) == (None, None)
+        undoes.settle()
     assert state == {}
 
 
@@ -1024,6 +1036,16 @@ def test_only_a_task_that_airflow_says_runs_may_undo_anything(monkeypatch, state
 
     monkeypatch.setattr(rollback, "task_states", answer)
     assert make_rollback([]).is_running() is running
+
+
+@pytest.mark.parametrize(("index", "asked"), [(-1, None), (0, 0), (2, 2)])
+def test_airflow_is_asked_whether_this_very_index_runs(monkeypatch, index, asked):
+    questions = []
+    monkeypatch.setattr(rollback, "task_states", lambda *run, **of: questions.append((run, of)) or {})
+    attempt = make_rollback([])
+    attempt.context["ti"].map_index = index
+    attempt.is_running()
+    assert questions == [(("d", "r"), {"task_ids": ["a"], "map_index": asked})]
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,66 @@ def test_an_audit_of_what_this_dag_does_not_track_is_told_like_others(tmp_path, 
     assert (record["stage_i_plus_1_details"], record["audit_metadata"]["audit_task"]) == ("orders", "own")
 
 
+@pytest.mark.parametrize("state", ["success", "skipped", "upstream_failed", None])
+def test_an_audit_without_a_record_that_has_not_failed_is_none_to_tell_of(tmp_path, monkeypatch, mocker, state):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value={"own": state})
+    told = {"transfer_process_email_alerts": ["team@example.com"]}
+    with DAG("by_hand") as by_hand:
+        audit = AuditSensor(task_id="own", transfer={"stage_i_plus_1_details": "orders", **told})
+    silent_audits.close_silent_audits(by_hand, "r")
+    assert store_for(audit.pipetrack_spec).read_run("by_hand", "r", ["by_hand"]).records == []
+    assert alerts() == []
+
+
+def test_an_audit_of_what_this_dag_does_not_track_that_has_said_why_it_failed_is_not_told_again(
+    tmp_path, monkeypatch, mocker
+):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    mocker.patch.object(silent_audits, "task_states", return_value={"own": "failed"})
+    told = {"transfer_process_email_alerts": ["team@example.com"]}
+    with DAG("by_hand") as by_hand:
+        audit = AuditSensor(task_id="own", transfer={"stage_i_plus_1_details": "orders", **told})
+    spec, key = audit.pipetrack_spec, RecordKey("by_hand", "r", "own")
+    base = announced(spec, {"dag": by_hand, "run_id": "r"}, key)
+    said = {"audit_task": "own", "audit_ended": "failed", "error": "E"}
+    store_for(spec).submit([audit_change(base, "pending", said, try_number=1, final=True)], durable=True)
+    silent_audits.close_silent_audits(by_hand, "r")
+    assert store_for(spec).read_record(key.record_id)["audit_metadata"] == said
+    assert alerts() == []
+
+
+def test_the_audit_of_a_transfer_that_has_not_completed_is_left_alone(dag):
+    store_of(dag, "never_ran").submit([end_change(start(dag, "never_ran"), Outcome("failed"), by="task")], durable=True)
+    silent_audits.close_silent_audits(dag, "r")
+    assert audit_of(dag, "never_ran") == (None, {})
+    assert "never_ran" not in {alert["record"]["task_id"] for alert in alerts()}
+
+
+@pytest.mark.parametrize("state", ["running", "upstream_failed", None])
+def test_an_index_whose_audit_has_not_ended_is_left_alone(tmp_path, monkeypatch, mocker, state):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    with DAG("mapped") as mapped:
+
+        @task_group
+        def each(number):
+            load = TrackedOperator(task_id="load", python_callable=print, op_args=[number], transfer={})
+            load >> AuditSensor(task_id="check", transfer="each.load", function=bool)
+
+        each.expand(number=[1, 2])
+    mocker.patch.object(silent_audits, "task_states", return_value={"each.check_0": "failed", "each.check_1": state})
+    said = {"audit_task": "each.check", "audit_ended": "not yet"}
+    keys = [RecordKey("mapped", "r", "each.load", index) for index in range(2)]
+    store = store_of(mapped, "each.load")
+    for key in keys:
+        base = announced(complete_binding(mapped).specs[key.name], {"dag": mapped, "run_id": "r"}, key)
+        asks = audit_change(base, "pending", said, try_number=1, final=False)
+        store.submit([end_change(base, Outcome("completed"), by="task"), asks], durable=True)
+    silent_audits.close_silent_audits(mapped, "r")
+    found = [store.read_record(key.record_id)["audit_metadata"]["audit_ended"] for key in keys]
+    assert found == ["failed", "not yet"]
+
+
 def test_an_audit_that_was_killed_after_it_had_asked_to_be_asked_again_is_told_wherever_it_stands(
     tmp_path, monkeypatch, mocker
 ):
@@ -179,6 +239,23 @@ def test_an_audit_that_the_runs_timeout_cut_off_has_failed(dag, mocker):
     result, silent = audit_of(dag, "killed")
     assert (result, silent["audit_ended"], silent["error"]) == ("pending", "failed", waited["error"])
     assert {alert["record"]["task_id"] for alert in alerts()} >= {"waited", "by_hand", "killed"}
+
+
+def test_an_audit_that_was_set_to_success_before_the_runs_timeout_is_not_cut_off(dag):
+    silent_audits.close_silent_audits(dag, "r", "timed_out")
+    result, by_hand = audit_of(dag, "by_hand")
+    assert (result, by_hand["audit_ended"]) == ("pending", "passed")
+    assert by_hand["warning"] == "Airflow says success; the audit itself gave no answer"
+
+
+def test_an_audit_that_was_set_to_skipped_has_not_failed(dag, mocker):
+    mocker.patch.object(silent_audits, "task_states", return_value=dict.fromkeys(STATES, "skipped"))
+    silent_audits.close_silent_audits(dag, "r", "task_failure")
+    result, waited = audit_of(dag, "waited")
+    assert (result, waited["audit_ended"]) == ("pending", "passed")
+    assert waited["warning"] == "Airflow says skipped; the audit itself gave no answer"
+    assert audit_of(dag, "killed") == (None, {})
+    assert alerts() == []
 
 
 def test_an_audit_that_failed_and_was_set_to_success_by_hand_stops_its_run_no_more(dag, mocker):
@@ -218,6 +295,52 @@ def test_an_audit_that_was_taken_out_of_the_file_stops_its_run_no_more(dag, mock
     assert [is_accepted_by_rule(record), is_accepted_by_hand(record)] == [False, False]
 
 
+REMOVED = {"audit_ended": "passed", "warning": "the audit was removed from the Dag"}
+
+
+@pytest.mark.parametrize(
+    ("result", "says", "is_removed"),
+    [
+        ("pending", {"audit_task": "matched__audit", "audit_ended": "not yet"}, True),
+        ("matched", {"audit_task": "matched__audit"}, False),
+        ("mismatched", {"audit_task": "matched__audit", "audit_ended": "passed"}, False),  # it has warned
+        ("mismatched", {"audit_task": "spoke__audit", "audit_ended": "failed"}, False),  # the Dag has it
+        ("mismatched", {"audit_ended": "failed"}, False),  # somebody wrote it by hand
+    ],
+)
+def test_only_an_audit_that_is_gone_and_held_its_run_up_is_said_to_be_removed(dag, mocker, result, says, is_removed):
+    change = audit_change(start(dag, "matched"), result, says, try_number=1, final=True)
+    store_of(dag, "matched").submit([change], durable=True)
+    now = build_dag(
+        PipelineConfig.from_text(PIPELINE.replace("matched}", "matched, audit_enabled: false}"), "audited.yaml")
+    )
+    silent_audits.close_silent_audits(now, "r")
+    assert audit_of(now, "matched") == (result, {**says, **(REMOVED if is_removed else {})})
+
+
+@pytest.mark.parametrize(
+    ("states", "ended"),
+    [
+        ({"check": "upstream_failed"}, None),  # it was never expanded
+        ({"check": "failed"}, "failed"),
+        ({"check_0": "success", "check_1": "skipped", "check_2": "failed"}, "failed"),
+        ({"check_0": "success", "check_1": "skipped"}, None),
+    ],
+)
+def test_a_mapped_audit_has_failed_when_one_of_its_indexes_has(tmp_path, monkeypatch, mocker, states, ended):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    with DAG("mapped") as mapped:
+        audit = AuditSensor.partial(task_id="check", transfer="load", function=bool).expand(audit_config=[{}, {}, {}])
+        TrackedOperator(task_id="load", transfer={}) >> audit
+    mocker.patch.object(silent_audits, "task_states", return_value=states)
+    key = RecordKey("mapped", "r", "load")
+    store = store_of(mapped, "load")
+    base = announced(complete_binding(mapped).specs["load"], {"dag": mapped, "run_id": "r"}, key)
+    store.submit([end_change(base, Outcome("completed"), by="task")], durable=True)
+    silent_audits.close_silent_audits(mapped, "r")
+    assert (store.read_record(key.record_id)["audit_metadata"] or {}).get("audit_ended") == ended
+
+
 def test_an_audit_of_what_this_dag_does_not_track_may_be_set_to_success_by_hand(tmp_path, monkeypatch, mocker):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     mocker.patch.object(silent_audits, "task_states", return_value={"own": "success"})
@@ -254,7 +377,7 @@ def test_a_storage_that_finds_records_by_their_pipeline_is_asked_about_all_pipel
 
 def test_the_audits_own_word_counts_whenever_it_arrives(dag):
     silent_audits.close_silent_audits(dag, "r")
-    for name, number in (("killed", 1), ("waited", 2)):
+    for name, number in (("killed", 1), ("waited", 2), ("by_hand", 2)):
         late = audit_change(
             start(dag, name), "mismatched", {"audit_task": "x", "rows": 3}, try_number=number, final=True
         )
