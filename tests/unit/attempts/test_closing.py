@@ -47,6 +47,7 @@ from airflow_provider_pipetrack.tracking.describe import (
     stop_event,
 )
 from airflow_provider_pipetrack.tracking.journal import Journal
+from airflow_provider_pipetrack.tracking.marks import left_on_host, set_mark
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.readiness import is_ready
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -526,6 +527,34 @@ def away(tmp_path, monkeypatch, mocker):
         made.reconcile()
 
     return dag, made, location_away, mocker.patch.object(closing, "task_states")
+
+
+def test_an_end_that_the_task_did_not_write_keeps_what_is_known_of_its_start(away):
+    dag, made, *_ = away
+    write(made, started())
+    end = Outcome(FAILED, error_message="killed")
+    told = closing.close_attempt(
+        binding_of(dag).specs["load"], {"dag": dag, "run_id": "r"}, RecordKey("d", "r", "load"), end,
+        by="dag callback", authority=Authority.AIRFLOW, log_url="http://log",
+    )  # fmt: skip
+    record = the(made)
+    assert (record["transfer_status"], record["error_message"], record["operator"]) == ("failed", "killed", "x.Y")
+    assert record["transfer_end_timestamp"] >= record["transfer_start_timestamp"]
+    for found in (told, record):
+        assert found["actual_seconds"] >= 0
+        assert found["transfer_unique_id"] == "load", "as the attempt itself has resolved it"
+
+
+def test_what_a_dead_process_has_left_is_kept_until_its_run_was_closed_in_every_location(away):
+    dag, made, location_away, states = away
+    states.return_value = {"load": "failed"}
+    write(made, started())
+    set_mark(made.journal_folder, RecordKey("d", "r", "load"), ["d"], made.chain()).let_go()
+    with location_away():
+        closing.close_open_records(dag, "r", "task_failure")
+        assert len(left_on_host(made.journal_folder)) == 1
+    closing.close_open_records(dag, "r", "task_failure")
+    assert left_on_host(made.journal_folder) == []
 
 
 @pytest.mark.parametrize("state", ["success", "failed", "upstream_failed", None])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, task_group
 
-from airflow_provider_pipetrack import AuditSensor, PipelineConfig, TrackedOperator, build_dag, settings
+from airflow_provider_pipetrack import AuditSensor, PipelineConfig, TrackedOperator, TrackingStore, build_dag, settings
 from airflow_provider_pipetrack.attempts import closing, silent_audits
 from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import binding_of
@@ -386,6 +387,29 @@ def test_the_audits_own_word_counts_whenever_it_arrives(dag):
         store.flush()
         silent_audits.close_silent_audits(dag, "r")
         assert audit_of(dag, name) == ("mismatched", {"audit_task": "x", "rows": 3})
+
+
+def test_an_audit_that_asked_to_be_asked_again_before_it_was_killed_has_failed_whenever_that_arrives(dag):
+    silent_audits.close_silent_audits(dag, "r")
+    asked = {"audit_task": "x", "audit_ended": "not yet"}
+    late = audit_change(start(dag, "waited"), "pending", asked, try_number=2, final=False)
+    store_of(dag, "waited").submit([late], durable=True)
+    store_of(dag, "waited").flush()
+    assert audit_of(dag, "waited")[1]["audit_ended"] == "failed"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_only_the_audit_of_the_last_attempt_is_closed_whatever_the_order_of_the_records(dag, mocker, order):
+    store, key = store_of(dag, "killed"), RecordKey("audited", "r", "killed", -1, 2)
+    base = announced(binding_of(dag).specs["killed"], {"dag": dag, "run_id": "r"}, key)
+    answered = audit_change(base, "matched", {"audit_task": "killed__audit"}, try_number=1, final=True)
+    store.submit([end_change(base, Outcome("completed"), by="task"), answered], durable=True)
+    store.flush()
+    records = sorted(store.read_run("audited", "r").records, key=lambda record: record["retry_attempt_number"])
+    mocker.patch.object(TrackingStore, "read_run", return_value=SimpleNamespace(records=records[::order]))
+    silent_audits.close_silent_audits(dag, "r")
+    assert audit_of(dag, "killed") == (None, {}), "of its first attempt"
+    assert "killed" not in {alert["record"]["task_id"] for alert in alerts()}
 
 
 def test_of_several_audits_of_a_transfer_one_that_fails_counts_until_it_is_tried_again(dag):
