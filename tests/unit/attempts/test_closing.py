@@ -221,6 +221,24 @@ def test_a_later_transfer_of_the_run_closes_what_it_finds(store, monkeypatch):
     ]  # fmt: skip
 
 
+def test_a_later_transfer_leaves_alone_what_has_only_just_been_written(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(closing, "task_states", lambda *run: asked.append(run) or {"load": "failed"})
+    write(store, started("load"))
+    own, now = RecordKey("d", "r", "later"), utc_now()
+    assert (closing.close_leftovers(store, own, ["p"]), asked) == (0, [])
+    monkeypatch.setattr(closing, "utc_now", lambda: now + closing.GRACE)
+    assert closing.close_leftovers(store, own, ["p"]) == 1
+
+
+@pytest.mark.parametrize(("days", "closed"), [(13, 1), (15, 0)])
+def test_what_was_left_alone_for_weeks_is_left_to_people(store, monkeypatch, days, closed):
+    write(store, started("load"))
+    now = utc_now() + timedelta(days=days)
+    monkeypatch.setattr(closing, "utc_now", lambda: now)
+    assert close_stale([store], airflow(load="failed")) == closed
+
+
 def test_a_late_writer_never_turns_a_failure_back(store):
     start = started()
     write(store, start)
@@ -455,6 +473,15 @@ def test_one_that_is_retried_is_not_told_though_it_owes(store, kept):
     close_stale([store], airflow(load="up_for_retry"), grace=NOW)
     assert the(store)["decision"].startswith("Airflow retries; rollback owed")
     assert raised == []
+
+
+def test_one_that_failed_before_it_began_owes_nothing(store, kept):
+    config, raised = kept
+    described = Described(config.stage_transfers[0], Content("told"), facts={"config_hash": config.config_hash})
+    write(store, pending_change(described, RecordKey("d", "r", "load")))
+    assert close_stale([store], airflow(load="failed"), grace=NOW) == 1
+    assert the(store)["decision"] is None
+    assert [(kind, name) for kind, name, *_ in raised] == [("failed", "load")]
 
 
 def test_an_attempt_that_a_later_one_has_paid_for_owes_nothing(store, kept):
