@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -171,6 +172,25 @@ def test_a_slot_whose_owner_was_killed_is_taken_over_with_its_entries(folder, op
     assert list(one.pending()) == []
 
 
+def test_a_slot_that_has_grown_and_in_which_something_waits_is_taken_with_all_of_it(folder, opened):
+    first = opened(folder)
+    entries = [bytes([65 + step]) * 30_000 for step in range(3)]
+    numbers = [first.append(payload, durable=False) for payload in entries]
+    first.acknowledge(numbers[:1])
+    first.close()
+    second = opened(folder)
+    second.append(b"mine", durable=False)
+    assert payloads(second.pending()) == payloads(undelivered(folder)) == [*entries[1:], b"mine"]
+    assert [path.name for path in folder.iterdir()] == ["slot-000.seg"]
+
+
+def test_where_every_slot_is_taken_the_journal_says_so(folder, opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "_MAX_SLOTS", 2)
+    opened(folder), opened(folder)
+    with pytest.raises(JournalError, match=r"all 2 slots in .*/journal are taken"):
+        opened(folder)
+
+
 @pytest.mark.parametrize(("limit", "emptied"), [(32_000, False), (50, True)])
 def test_a_slot_in_which_nothing_waits_is_taken_as_it_is_unless_it_has_grown(
     folder, opened, monkeypatch, limit, emptied
@@ -282,6 +302,33 @@ def test_a_forked_child_lets_go_of_the_slot_and_the_parent_keeps_it(folder, open
     assert payloads(undelivered(folder)) == [b"before", b"after"]
 
 
+def test_a_child_that_is_forked_while_a_thread_appends_does_not_wait_for_that_thread(folder, opened):
+    one = opened(folder)
+    holds, ends = threading.Event(), threading.Event()
+
+    def append() -> None:
+        with one._lock:
+            holds.set()
+            ends.wait(30.0)
+
+    def child() -> int:
+        signal.alarm(10)
+        try:
+            one.append(b"from the child", durable=False)
+        except JournalError:
+            return 42
+        return 44
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    try:
+        assert holds.wait(30.0)
+        assert in_child(child) == 42
+    finally:
+        ends.set()
+        thread.join()
+
+
 def test_a_living_child_of_a_dead_owner_does_not_keep_the_slot_from_the_drainer(folder):
     script = """
 import os, sys
@@ -370,6 +417,27 @@ def test_a_living_process_goes_on_in_another_slot_and_acknowledges_across_both(f
     assert [path.stat().st_size for path in sorted(folder.iterdir())] == [0, 0, 0]
 
 
+def test_a_slot_that_was_left_is_kept_until_all_in_it_is_acknowledged_and_is_given_back_then(
+    folder, opened, monkeypatch
+):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    monkeypatch.setattr(journal_module, "ROTATE_ABOVE", 1_000)
+    one = opened(folder)
+    assert one.is_done
+    numbers = [one.append(bytes([65 + step]) * 400, durable=True) for step in range(5)]
+    one.acknowledge(numbers[:1] + numbers[3:])
+    assert [payload[:1] for payload in payloads(one.pending())] == [b"B", b"C"]
+    assert not one.is_done, "something waits in the slot that was left"
+    one.acknowledge(numbers[1:3])
+    assert one.is_done
+    assert slot(folder, 0).stat().st_size == 0
+    assert list(idle_slots(folder)) == []
+    numbers = [one.append(b"last", durable=False)]
+    assert not one.is_done
+    one.acknowledge(numbers)
+    assert one.is_done
+
+
 def test_what_must_survive_a_power_failure_is_on_the_disk_before_it_has_a_number(folder, opened, monkeypatch):
     synced: list[list[bytes]] = []
     monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(payloads(undelivered(folder))))
@@ -416,6 +484,16 @@ def test_idle_slots_are_held_some_at_a_time_by_what_they_hold(folder, monkeypatc
     assert held == [[b"A", b"B"], [b"C", b"D"]], "two of them are above the limit together"
 
 
+def test_idle_slots_are_held_some_at_a_time_by_their_number(folder, monkeypatch):
+    monkeypatch.setattr(journal_module, "_TOGETHER", 2)
+    journals = [Journal(folder) for _ in range(5)]
+    for one in journals:
+        one.append(b"waits", durable=False)
+    for one in journals:
+        one.close()
+    assert [len(slots) for slots in idle_slots(folder)] == [2, 2, 1]
+
+
 def test_threads_that_append_and_acknowledge_at_once_lose_nothing_while_the_slot_is_emptied(
     folder, opened, monkeypatch
 ):
@@ -453,6 +531,28 @@ def test_a_signal_handler_may_append_while_an_append_is_under_way(folder, opened
     assert sorted(payloads(one.pending())) == [b"from below", b"from the handler"]
 
 
+def test_what_a_signal_handler_appends_while_the_slot_is_emptied_is_refused_and_not_cut_away(
+    folder, opened, monkeypatch
+):
+    monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 500)
+    one, refused = opened(folder), []
+    one.acknowledge([one.append(b"x" * 900, durable=False)])
+    real = os.ftruncate
+
+    def interrupted(descriptor, size):
+        monkeypatch.setattr(journal_module.os, "ftruncate", real)
+        with pytest.raises(JournalError, match="the journal is just being emptied below this signal handler"):
+            one.append(b"from the handler", durable=True)
+        refused.append(size)
+        real(descriptor, size)
+
+    monkeypatch.setattr(journal_module.os, "ftruncate", interrupted)
+    one.append(b"from below", durable=True)
+    one.append(b"after", durable=True)
+    assert refused == [0]
+    assert payloads(one.pending()) == payloads(undelivered(folder)) == [b"from below", b"after"]
+
+
 def test_an_acknowledged_slot_does_not_grow_for_ever(folder, opened, monkeypatch):
     monkeypatch.setattr(journal_module, "EMPTY_ABOVE", 5_000)
     one = opened(folder)
@@ -477,8 +577,8 @@ def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(fold
     numbers = [one.append(b"entry %d" % number, durable=True) for number in range(3)]
     one.acknowledge(numbers[:1])
     shutil.rmtree(folder)
-    numbers.append(one.append(b"after", durable=True))
-    assert payloads(undelivered(folder)) == [b"entry 1", b"entry 2", b"after"]
+    numbers += [one.append(payload, durable=True) for payload in (b"after", b"last")]
+    assert payloads(undelivered(folder)) == [b"entry 1", b"entry 2", b"after", b"last"]
     one.acknowledge(numbers)
     assert list(undelivered(folder)) == list(one.pending()) == []
 
@@ -486,6 +586,15 @@ def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(fold
 def test_others_on_the_host_may_not_read_what_waits(folder, opened):
     opened(folder).append(b"private", durable=True)
     assert all(path.stat().st_mode & 0o007 == 0 for path in (folder, slot(folder)))
+
+
+def test_what_is_saved_from_a_folder_that_is_removed_is_on_the_disk_again(folder, opened, monkeypatch):
+    one, synced = opened(folder), []
+    one.append(b"end", durable=True)
+    shutil.rmtree(folder)
+    monkeypatch.setattr(os, "fdatasync", lambda _: synced.append(payloads(undelivered(folder))))
+    one.append(b"start", durable=False)
+    assert synced == [[b"end"]]
 
 
 def test_damage_in_a_folder_that_is_removed_is_saved_too(folder, opened):
