@@ -475,6 +475,14 @@ def test_one_that_is_retried_is_not_told_though_it_owes(store, kept):
     assert raised == []
 
 
+def test_one_that_airflow_calls_successful_owes_nothing(store, kept):
+    config, raised = kept
+    write(store, of(config, "load"))
+    assert close_stale([store], airflow(load="success"), grace=NOW) == 1
+    assert the(store)["decision"] == "Airflow says success; the task itself did not report its end"
+    assert raised == []
+
+
 def test_one_that_failed_before_it_began_owes_nothing(store, kept):
     config, raised = kept
     described = Described(config.stage_transfers[0], Content("told"), facts={"config_hash": config.config_hash})
@@ -778,6 +786,31 @@ def test_what_airflow_says_of_an_attempt_that_never_began_stays_when_the_next_on
         write(made, end_change(base, superseded, by="task", authority=Authority.GUESS, sequence=0))
     assert the(made)["transfer_status"] == "completed"
     assert the(made, "waits")["error_message"] == "failed before it began; Airflow says failed"
+
+
+TOO_LONG = "the run exceeded its dagrun_timeout"
+
+
+@pytest.mark.parametrize(
+    ("begun", "state", "reason", "ended"),
+    [
+        (True, "skipped", "timed_out", ("failed", None, f"stopped: {TOO_LONG}")),
+        (False, "skipped", "timed_out", ("pending", f"not run: {TOO_LONG}", None)),
+        (False, "skipped", "success", ("pending", "skipped before it began", None)),
+        (True, "running", "timed_out", ("in_progress", None, None)),
+        (False, "upstream_failed", "timed_out", ("pending", "not run: an upstream failed", None)),
+        (False, None, "task_failure", ("pending", "not run: the run ended first", None)),
+        (True, None, "task_failure", ("in_progress", None, None)),
+    ],
+)
+def test_what_is_open_at_the_end_of_a_run_is_closed_by_why_it_ended(away, begun, state, reason, ended):
+    dag, made, _, states = away
+    states.return_value = {"load": state}
+    write(made, started() if begun else announced("load"))
+    closing.close_open_records(dag, "r", reason)
+    record = the(made)
+    assert (record["transfer_status"], record["decision"], record["error_message"]) == ended
+    assert (record["transfer_end_timestamp"] is None) is (ended[0] != "failed")
 
 
 @pytest.mark.parametrize(

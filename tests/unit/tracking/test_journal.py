@@ -597,6 +597,28 @@ def test_what_is_saved_from_a_folder_that_is_removed_is_on_the_disk_again(folder
     assert synced == [[b"end"]]
 
 
+def test_a_slot_that_is_made_is_found_after_a_power_failure(folder, opened, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    opened(folder)
+    assert synced == [folder.stat().st_ino]
+
+
+def test_what_else_stands_in_the_folder_is_left_alone(folder, opened):
+    one = opened(folder)
+    one.append(b"waits", durable=True)
+    one.close()
+    size = journal_module.journal_size(folder)
+    others = [folder / name for name in ("slot-000.seg.old", "losses.json", "another.seg")]
+    for path in others:
+        path.write_bytes(b"kept")
+    (folder / "breakers").mkdir()
+    assert [held.path.name for idle in idle_slots(folder) for held in idle] == ["slot-000.seg"]
+    assert payloads(undelivered(folder)) == [b"waits"]
+    assert journal_module.journal_size(folder) == size
+    assert [path.read_bytes() for path in others] == [b"kept"] * 3
+
+
 def test_damage_in_a_folder_that_is_removed_is_saved_too(folder, opened):
     one = opened(folder)
     for number in range(3):
