@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from time import monotonic
 
 import pytest
 
 from airflow_provider_pipetrack.attempts.errors import error_text
-from airflow_provider_pipetrack.records.masking import without_secrets_of_addresses
+from airflow_provider_pipetrack.records.masking import without_secrets, without_secrets_of_addresses
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,20 @@ def test_passwords_and_keys_of_addresses_are_masked_and_nothing_else(text, kept)
 def test_an_error_as_it_is_recorded_has_no_password_of_an_address():
     error = RuntimeError("cannot reach https://me:hush@host/?token=abc")
     assert error_text(error, None) == "RuntimeError: cannot reach https://me:***@host/?token=***"
+
+
+@pytest.mark.parametrize("name", ["password", "db_secret", "secret_token", "passwd"])
+def test_a_secret_that_is_a_number_is_masked_too(name):
+    assert without_secrets({name: 271828}) == {name: "***"}
+    assert without_secrets({"each": [{name: 271828}]}) == {"each": [{name: "***"}]}
+
+
+def test_where_no_secret_is_given_none_is_shown():
+    assert without_secrets({"password": None, "token": ""}) == {"password": None, "token": ""}
+
+
+def test_a_length_of_time_is_kept_in_seconds():
+    assert without_secrets({"timeout": timedelta(minutes=5)}) == {"timeout": 300.0}
 
 
 @pytest.mark.parametrize("piece", ["://a:", "://a:b@", "?a", "?key=", "&a.b-c", "a", "://"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fastapi import Request
 
+from airflow_provider_pipetrack.compat import AIRFLOW, login_cookie
+from airflow_provider_pipetrack.ui.rights import viewer_of
 from tests.unit.ui.test_pages import PAGES
 
 
@@ -63,3 +66,24 @@ def test_the_trackings_own_health_is_for_those_who_see_airflows(one_dag, client,
     assert one_dag.get("health").status_code == 403
     assert "tracking.db" in read(client, "health").text
     assert "health" not in read(one_dag, "").links
+
+
+@pytest.mark.parametrize(
+    ("sent", "known_by"),
+    [
+        ({"authorization": "Bearer header"}, {"authorization": "Bearer header"}),
+        ({"cookie": f"{login_cookie()}=kept"}, {"authorization": "Bearer kept"}),
+        (
+            {"cookie": f"{login_cookie()}=kept", "authorization": "Bearer header"},
+            {"authorization": "Bearer header"},
+        ),
+        ({"cookie": "another=kept"}, {}),
+    ],
+)
+@pytest.mark.parametrize(("client", "address"), [(("10.0.0.7", 4711), ("10.0.0.7", 4711)), (None, ("", 0))])
+def test_airflow_is_asked_as_who_looks_at_the_page(sent, known_by, client, address):
+    airflow, loop = object(), object()
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    scope = {"type": "http", "headers": headers, "client": client, "state": {"pipetrack_loop": loop}}
+    assert viewer_of(Request({**scope, AIRFLOW: airflow})) == (airflow, known_by, loop, address)
+    assert viewer_of(Request(scope)) is None, "outside of the api-server nobody is asked"
