@@ -13,7 +13,8 @@ import pytest
 from airflow_provider_pipetrack.errors import StorageError
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
-from airflow_provider_pipetrack.tracking import reading, sources
+from airflow_provider_pipetrack.tracking import breaker, reading, sources
+from airflow_provider_pipetrack.tracking.breaker import Breaker
 from airflow_provider_pipetrack.tracking.questions import Questions
 from tests.unit.tracking.site import RECORD
 
@@ -103,6 +104,93 @@ def test_who_waits_for_what_another_has_asked_neither_ends_that_nor_holds_it_aga
     asked.join(20.0)
     leg.call(lambda adapter: adapter.check(), 5.0)
     assert answers == [[]]
+
+
+@pytest.fixture
+def after_pause(slow, monkeypatch):
+    """The location, which has failed and has been left alone for long enough."""
+    leg = slow.legs[0]
+    leg._breaker.failed()
+    later = time.time() + breaker.FIRST_PAUSE + 1.0
+    monkeypatch.setattr(breaker.time, "time", lambda: later)
+    return leg
+
+
+def test_while_one_tries_a_location_after_a_pause_nobody_else_does(slow, after_pause):
+    tried: list[int] = []
+    first = Breaker(slow.journal_folder / "breakers", after_pause.name)
+    assert first.may_try()
+    with pytest.raises(StorageError, match="did not answer a moment ago and is left alone for a while"):
+        after_pause.call(lambda adapter: tried.append(1), 1.0)
+    assert tried == []
+    first.undecided()
+    after_pause.call(lambda adapter: tried.append(1), 1.0)
+    assert (tried, after_pause.down_since) == ([1], None)
+
+
+@pytest.mark.parametrize(
+    ("asks", "waited"),
+    [({}, r"0\.\d"), ({"patient": True}, r"[12]\.\d"), ({"until": lambda: time.monotonic() + 9.0}, r"[12]\.\d")],
+)
+def test_who_tries_a_location_after_a_pause_waits_for_a_part_of_its_time_only(after_pause, asks, waited):
+    with pytest.raises(StorageError, match=f"did not answer within {waited} s"):
+        after_pause.call(lambda adapter: adapter.wait(hanging=True), 1.2, **asks)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_down"),
+    [
+        (StorageError("x", "no such table", transient=False), False),
+        (StorageError("x", "connection refused", transient=True), True),
+        (ValueError("a mistake of the storage's code"), False),
+    ],
+)
+def test_only_what_may_pass_is_held_against_a_location(after_pause, error, is_down):
+    def fails(adapter):
+        raise error
+
+    with pytest.raises(StorageError, match=str(error.args[-1])):
+        after_pause.call(fails, 5.0)
+    assert (after_pause.is_left_alone, after_pause.down_since is not None) == (is_down, is_down)
+
+
+def test_who_learns_nothing_of_a_location_leaves_it_to_the_next(slow, after_pause):
+    with pytest.raises(StorageError, match=r"did not answer within 0\.\d s"):
+        after_pause.call(lambda adapter: adapter.wait(hanging=True), 0.1)
+    assert Breaker(slow.journal_folder / "breakers", after_pause.name).may_try()
+
+
+def test_a_location_whose_client_cannot_be_loaded_says_so(slow, monkeypatch):
+    def fails(self):
+        raise RuntimeError("its library is broken")
+
+    monkeypatch.setattr(Slow, "load", fails)
+    with pytest.raises(StorageError, match="Slow cannot be loaded: RuntimeError: its library is broken"):
+        slow.legs[0].call(lambda adapter: None, 5.0)
+    assert not slow.legs[0].is_left_alone
+
+
+def test_a_location_is_closed_once_and_made_anew_when_it_is_needed_again(slow, monkeypatch):
+    closed: list[StorageAdapter] = []
+    monkeypatch.setattr(Slow, "close", lambda self: closed.append(self))
+    leg = slow.legs[0]
+    first = leg.call(lambda adapter: adapter, 5.0)
+    leg.close()
+    leg.close()
+    second = leg.call(lambda adapter: adapter, 5.0)
+    assert closed == [first]
+    assert second is not first
+
+
+def test_a_knock_tells_all_on_the_host_how_a_location_is(slow, monkeypatch):
+    leg, asked = slow.legs[0], []
+    leg._breaker.failed()
+    monkeypatch.setattr(Slow, "check", lambda self: asked.append("check"))
+    monkeypatch.setattr(Slow, "check_writing", lambda self: asked.append("check writing"))
+    leg.knock()
+    assert (asked, leg.is_left_alone, leg.down_since) == (["check"], False, None)
+    leg.knock(writing=True)
+    assert asked == ["check", "check", "check writing"]
 
 
 class Dropped(Slow):
