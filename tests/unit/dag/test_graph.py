@@ -209,6 +209,46 @@ def test_two_ways_into_one_stage():
     assert found == {"bypass": set(), "prepare": set(), "through": {"prepare"}, "serve": {"bypass", "through"}}
 
 
+def test_only_who_insists_on_its_upstreams_waits_for_what_fills_its_stage():
+    alone = {"dependent_on_previous_transfer": False}
+    insists = {**alone, "upstream_completion_required": True}
+    found = edges(
+        transfer("fills", stage_i_plus_1_details="raw"),
+        transfer("beside", stage_i_details="raw", **insists),
+        transfer("reads", 2, stage_i_details="raw", **insists),
+        transfer("free", 2, stage_i_details="raw", **alone),
+    )
+    assert found == {"fills": set(), "beside": {"fills"}, "reads": {"fills"}, "free": set()}
+
+
+def test_stages_without_a_text_are_not_the_same_stage():
+    insists = {"dependent_on_previous_transfer": False, "upstream_completion_required": True}
+    empty = {"stage_i_details": "", "stage_i_plus_1_details": ""}
+    assert edges(transfer("a", **empty), transfer("b", 2, **empty, **insists)) == {"a": set(), "b": set()}
+
+
+def test_a_circle_of_stages_is_named():
+    insists = {"dependent_on_previous_transfer": False, "upstream_completion_required": True}
+    graph = plan_graph(
+        [
+            transfer("there", stage_i_details="s", stage_i_plus_1_details="t", **insists),
+            transfer("back", stage_i_details="t", stage_i_plus_1_details="s", **insists),
+        ]
+    )
+    assert set(graph.cycle) == {"there", "back"}
+    assert not graph.nodes
+
+
+def test_what_is_disabled_behind_all_others_is_replaced_by_the_last_of_them():
+    found = edges(
+        transfer("a"),
+        transfer("b", 2, depends_on=()),
+        transfer("off", 9, transfer_enabled=False),
+        transfer("c", depends_on=("off",)),
+    )
+    assert found == {"a": set(), "b": set(), "c": {"b"}}
+
+
 def test_a_pipeline_of_sixty_stages_and_one_of_two_thousand():
     assert len(plan_graph([transfer(f"t{i}", i) for i in range(60)]).nodes) == 60
     begin = time.process_time()
