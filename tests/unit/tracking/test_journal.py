@@ -572,6 +572,25 @@ def test_acknowledging_what_is_unknown_writes_nothing(folder, opened):
     assert payloads(one.pending()) == [b"kept"]
 
 
+def test_on_a_full_disk_a_slot_in_which_all_is_acknowledged_is_emptied_and_another_says_that_it_is_full(
+    folder, opened, monkeypatch
+):
+    def full(*given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one = opened(folder)
+    first, second = (one.append(b"entry", durable=True) for _ in range(2))
+    with monkeypatch.context() as on_full_disk:
+        on_full_disk.setattr(journal_module.os, "write", full)
+        with pytest.raises(JournalError, match="cannot be written: No space left on device"):
+            one.acknowledge([first])
+        assert slot(folder).stat().st_size > 0
+        one.acknowledge([second])
+    assert slot(folder).stat().st_size == 0
+    one.append(b"after", durable=True)
+    assert payloads(undelivered(folder)) == [b"after"]
+
+
 def test_what_waits_in_a_folder_that_is_removed_is_saved_by_the_next_append(folder, opened):
     one = opened(folder)
     numbers = [one.append(b"entry %d" % number, durable=True) for number in range(3)]
