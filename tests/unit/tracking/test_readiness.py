@@ -125,6 +125,28 @@ def test_whatever_holds_it_up_is_named(ready, store, change, state, reason):
     assert found.record_id == "orders/scheduled__0/b/-1/1"
 
 
+def test_of_several_that_hold_it_up_none_need_have_ended(ready):
+    found = ready(load(), *(load(name=name, status="pending") for name in ("b", "c")))
+    assert (found.state, found.is_partial) == (ReadyState.IN_PROGRESS, None)
+    assert found.record_id in {"orders/scheduled__0/b/-1/1", "orders/scheduled__0/c/-1/1"}
+
+
+def test_of_several_audits_the_worst_is_told(ready):
+    audits = {"a": "matched", "b": "mismatched", "c": None}
+    found = ready(*(load(name=name, **AUDITED, audit_result=result) for name, result in audits.items()))
+    assert (found.state, found.audit_result) == (ReadyState.MISMATCHED, "mismatched")
+    assert ready(load(run=1, name="a", **AUDITED, audit_result="matched"), load(run=1, name="c", **AUDITED)).audit_result == "pending"  # fmt: skip
+
+
+def test_an_answer_without_a_run_has_no_date_in_json(ready):
+    assert (ready().as_dict()["state"], ready().as_dict()["data_date"]) == ("missing", None)
+
+
+def test_it_does_not_rest_on_what_the_run_does_not_have(ready):
+    found = ready(load(), load(name="off", status="pending", decision="disabled", actual_seconds=900.0))
+    assert (found.ready, found.record_id) == (True, "orders/scheduled__0/load/-1/1")
+
+
 def test_a_retry_that_succeeded_counts_and_a_transfer_that_the_run_does_not_have_does_not(ready):
     assert ready(
         load(status="failed"),
@@ -276,6 +298,12 @@ class TestMapped:
     def test_the_end_of_the_run_has_noted_it(self, ready, noted, is_ready):
         first = load(map_index=0, audit_metadata={"map_indexes": noted})
         assert ready(first, self.INDEXES[1]).ready == is_ready
+
+    @pytest.mark.parametrize("states", [None, {"load_0": "success", "load_1": "success", "load_2": "failed"}])
+    def test_one_that_failed_is_told_whatever_is_to_come(self, ready, states):
+        asks = None if states is None else lambda *place: states
+        found = ready(*self.INDEXES, load(map_index=2, status="failed"), task_states=asks)
+        assert (found.state, found.record_id) == (ReadyState.FAILED, "orders/scheduled__0/load/2/1")
 
     def test_an_audit_of_a_hand_written_dag_waits_for_all_of_them_too(self, ready):
         assert ready(*(load(map_index=n, audit_enabled=False, audit_result="matched") for n in range(2))).ready
