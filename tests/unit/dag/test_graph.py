@@ -366,6 +366,12 @@ def test_disabled_transfers_that_fill_each_other_end_the_search():
     assert plan_graph(rows).upstreams == {"c": ()}
 
 
+def test_what_an_author_expects_is_not_warned_of():
+    stream = transfer("stream", 2, estimated_duration="continuous")
+    rows = [transfer("a", audit_enabled=True), stream, transfer("b", 3, audit_enabled=True)]
+    assert plan_graph(rows).warnings == []
+
+
 def test_flags_that_come_to_nothing_are_warned_of():
     graph = plan_graph(
         [

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_pipetrack import TransferReadySensor
-from airflow_provider_pipetrack.compat import TaskDeferred
+from airflow_provider_pipetrack.compat import AirflowSensorTimeout, TaskDeferred
 from airflow_provider_pipetrack.sensors import ready
 from airflow_provider_pipetrack.tracking.store import TrackingStore
 from airflow_provider_pipetrack.triggers.ready import TransferReadyTrigger
@@ -75,6 +75,21 @@ def test_where_a_trigger_may_not_ask_it_is_rescheduled(location, monkeypatch):
     waiting = sensor(location, deferrable=True)
     assert (waiting.deferrable, waiting.mode) == (False, "reschedule")
     assert sensor(location).mode == "poke"
+
+
+@pytest.mark.parametrize(("default", "given", "deferrable"), [("True", None, True), ("True", False, False),
+                                                              ("False", None, False), ("False", True, True)])  # fmt: skip
+def test_where_it_waits_is_airflows_default_unless_it_is_given(location, monkeypatch, default, given, deferrable):
+    monkeypatch.setattr(ready, "triggers_may_ask", lambda: True)
+    monkeypatch.setattr(ready, "airflow_option", lambda section, name: default)
+    assert sensor(location, deferrable=given).deferrable is deferrable
+
+
+def test_what_is_not_deferrable_waits_in_its_own_process(location, write):
+    write(load("in_progress"))
+    waiting = sensor(location, deferrable=False, poke_interval=0.05, timeout=0.1)
+    with pytest.raises(AirflowSensorTimeout):
+        waiting.execute({"ds": "2026-03-01"})
 
 
 @pytest.mark.parametrize(
