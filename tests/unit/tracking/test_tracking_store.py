@@ -40,6 +40,17 @@ def test_a_written_record_is_read_back_and_leaves_the_journal(site):
     assert site.waiting() == 0
 
 
+def test_what_waits_for_a_location_is_of_its_own_run_only(site):
+    store = site.store("a")
+    site.shut("a")
+    runs = [("d", "r"), ("another", "r"), ("d", "another")]
+    for dag_id, run_id in runs:
+        store.write_tracking_record({**RECORD, "dag_id": dag_id, "run_id": run_id, "task_id": "load"})
+    for dag_id, run_id in runs:
+        found = store.read_run(dag_id, run_id, ["orders"]).records
+        assert [(record["dag_id"], record["run_id"]) for record in found] == [(dag_id, run_id)]
+
+
 def test_an_unknown_pipeline_has_no_records(site):
     store = site.store("a")
     store.write_tracking_record(RECORD)
