@@ -309,6 +309,22 @@ def test_nothing_is_looked_for_where_nothing_waits_or_somebody_has_just_tried(si
     assert store.bring_home() is None, "the location failed a moment ago"
 
 
+@pytest.mark.parametrize("chain", [("a",), ("a", "b")], ids=["waits in the journal", "owed by a fallback"])
+def test_what_could_not_be_brought_home_is_left_to_the_next_process(site, at_once, chain):
+    site.shut("a")
+    store = site.store(*chain)
+    store.write_tracking_record(RECORD)
+    for _ in range(2):
+        summary = store.bring_home()
+        assert (summary.waiting, summary.still_owed) == ((1, 0) if len(chain) == 1 else (0, 1))
+        assert (store.journal_folder / "waiting").exists()
+    site.open("a")
+    store.legs[0].knock()
+    store.bring_home()
+    assert site.ids("a") == [RECORD_ID]
+    assert not (store.journal_folder / "waiting").exists()
+
+
 def test_a_clock_that_was_set_back_does_not_put_off_bringing_home(site):
     site.shut("a")
     store = site.store("a", "b")
