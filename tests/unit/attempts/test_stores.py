@@ -9,11 +9,13 @@ import threading
 from typing import ClassVar
 
 import pytest
+from airflow.sdk import Connection
 
 from airflow_provider_pipetrack import PipelineConfig, compat, settings
 from airflow_provider_pipetrack.attempts import stores
 from airflow_provider_pipetrack.attempts.binding import Spec
 from airflow_provider_pipetrack.config.functions import UserFunctions
+from airflow_provider_pipetrack.hooks.pipetrack import PipetrackHook
 from airflow_provider_pipetrack.records.handmade import change_from_record
 from airflow_provider_pipetrack.storage.base import StorageAdapter
 from airflow_provider_pipetrack.tracking.own_functions import reference_for
@@ -107,9 +109,10 @@ def test_a_connection_that_cannot_be_used_is_named_and_records_are_kept_all_the_
     assert "connection 'never_defined': there is no such Airflow connection" in caplog.text
 
 
-def test_a_connection_whose_extra_is_the_list_itself_stops_no_transfer(caplog, monkeypatch, tmp_path):
-    held = {"conn_type": "pipetrack", "extra": json.dumps([HELD])}
-    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps(held))
+def test_a_connection_whose_extra_is_the_list_itself_stops_no_transfer(caplog, mocker, tmp_path):
+    # Not from the environment: before 3.2 Airflow says that it has no such connection there.
+    held = Connection(conn_id="pipetrack_default", conn_type="pipetrack", extra=json.dumps([HELD]))
+    mocker.patch.object(PipetrackHook, "get_connection", return_value=held)
     with caplog.at_level(logging.ERROR):
         found = chain("tracking: {conn_id: pipetrack_default}")
     assert found["locations"] == [f"sqlite||{tmp_path}/pipetrack/tracking.db||pipeline_tracking"]

@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk import Connection
 
 from airflow_provider_pipetrack.get_provider_info import get_provider_info
 from airflow_provider_pipetrack.hooks.form import FIELDS
@@ -64,8 +65,10 @@ def test_a_connection_that_holds_no_chain_says_why(define, extra, message):
 
 
 @pytest.mark.parametrize("extra", [json.dumps(LOCATIONS), '"x"', "7", "null"])
-def test_a_connection_whose_extra_is_no_object_says_so(monkeypatch, extra):
-    monkeypatch.setenv("AIRFLOW_CONN_PIPETRACK_DEFAULT", json.dumps({"conn_type": "pipetrack", "extra": extra}))
+def test_a_connection_whose_extra_is_no_object_says_so(mocker, extra):
+    # Not from the environment: before 3.2 Airflow says that it has no such connection there.
+    found = Connection(conn_id="pipetrack_default", conn_type="pipetrack", extra=extra)
+    mocker.patch.object(PipetrackHook, "get_connection", return_value=found)
     is_well, said = PipetrackHook().test_connection()
     assert not is_well
     assert said.startswith("connection 'pipetrack_default': extra must be a JSON object, such as {")
