@@ -28,7 +28,7 @@ WRITERS, RECORDS = 16, 10_000
 
 def change_weather(proxy: FaultyProxy, mode: str) -> None:
     """Let a location fail in another way; ``lose`` commits and loses the answer."""
-    proxy.lose_answer_to = b"COMMIT" if mode == "lose" else None
+    proxy.lose_answer_to = b"COMMIT\0" if mode == "lose" else None
     proxy.mode = "pass" if mode == "lose" else mode
     proxy.drop_all()
 

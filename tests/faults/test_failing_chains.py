@@ -114,7 +114,7 @@ def _postgres(server, name):
     def connection(port: int) -> dict[str, Any]:
         return {"conn_type": "postgres", "host": "127.0.0.1", "port": port, "login": "postgres", "password": "unasked"}
 
-    return f"{server.folder}/.s.PGSQL.5432", connection, f"{DATABASE}||public||{name}", b"COMMIT"
+    return f"{server.folder}/.s.PGSQL.5432", connection, f"{DATABASE}||public||{name}", b"COMMIT\0"
 
 
 def _mongodb(port, name):
