@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,8 @@ class Verdict:
 
 
 _reported = Counts()
+#: The process that runs the attempt, once it has begun.
+_process: int | None = None
 
 
 def report(*, records_succeeded: int | None = None, records_failed: int | None = None) -> None:
@@ -61,9 +64,15 @@ def report(*, records_succeeded: int | None = None, records_failed: int | None =
 
     :param records_succeeded: records moved, 0 or more.
     :param records_failed: records that could not be moved, 0 or more.
-    :raises ReportError: when a number is negative, absurdly large or no whole number.
+    :raises ReportError: when a number is negative, absurdly large or no whole number, or in a process that the transfer
+        has forked, from which no number would reach the record.
     """
     global _reported  # noqa: PLW0603  a task process runs one attempt, whatever threads it uses
+    if _process not in {None, os.getpid()}:
+        raise ReportError(
+            "report() was called in a process that the transfer has started, from which its numbers cannot reach the "
+            "record; return them from there, and call report() in the transfer's own process"
+        )
     _reported = Counts(
         _reported.records_succeeded if records_succeeded is None else _checked(SUCCEEDED, records_succeeded),
         _reported.records_failed if records_failed is None else _checked(FAILED, records_failed),
@@ -72,8 +81,8 @@ def report(*, records_succeeded: int | None = None, records_failed: int | None =
 
 def forget() -> None:
     """Start an attempt with nothing reported."""
-    global _reported  # noqa: PLW0603
-    _reported = Counts()
+    global _reported, _process
+    _reported, _process = Counts(), os.getpid()
 
 
 def keep(context: Mapping[str, Any], attempt: int, decision: str | None, *, went_on: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from airflow_provider_pipetrack.attempts import counts
@@ -20,6 +22,23 @@ def test_reported_counts_win_over_returned_and_counted_ones():
     report(records_succeeded=5)
     report(records_failed=1)
     assert collect({"records_succeeded": 9, "records_failed": 9}, lambda: pytest.fail("not asked")) == Counts(5, 1)
+
+
+def test_numbers_that_would_be_lost_with_a_process_of_the_transfers_own_are_refused_there():
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            report(records_failed=7)
+        except ReportError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader) as said:
+        assert "return them from there, and call report() in the transfer's own process" in said.read()
+    report(records_failed=1)
+    assert counts.reported() == Counts(None, 1)
 
 
 def test_a_returned_dict_with_both_keys_counts():
