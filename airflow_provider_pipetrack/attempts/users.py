@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_pipetrack.config.functions import UserFunctions, call_plain
+
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.attempts.binding import Spec
     from airflow_provider_pipetrack.config import StageTransfer
@@ -20,8 +22,6 @@ def find_function(spec: Spec, name: str | Callable[..., Any]) -> Callable[..., A
         return name
     if spec.pipeline is not None:
         return spec.pipeline.functions.resolve_callable(name)
-    from airflow_provider_pipetrack.config.functions import UserFunctions
-
     return UserFunctions().resolve_callable(name)
 
 
@@ -32,11 +32,12 @@ def call_user_function(spec: Spec, name: str | Callable[..., Any], given: Mappin
     function with ``**kwargs`` gets it all.
 
     :raises TypeError: when the function needs a parameter that is not offered.
+    :raises FunctionError: when it is async.
     """
     function = find_function(spec, name)
     context = given.get("context") or {}
     offered = {**context, **_task_arguments(spec.transfer, context), **given}
-    return function(**arguments_for(function, offered))
+    return call_plain(function, **arguments_for(function, offered))
 
 
 def _task_arguments(transfer: StageTransfer, context: Mapping[str, Any]) -> dict[str, Any]:

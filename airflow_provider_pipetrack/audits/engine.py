@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from airflow_provider_pipetrack.config.functions import call_plain
 from airflow_provider_pipetrack.errors import PipetrackError
 from airflow_provider_pipetrack.records.clean import unwrapped
 
@@ -56,6 +57,7 @@ def run_audit(
     :return: its finding. A bool counts as matched or mismatched; a dict has the result under ``audit_result``,
         ``result`` or ``status``, as one of the words or as a bool.
     :raises AuditError: when the answer is none of these.
+    :raises FunctionError: when the function is async.
     :raises Exception: whatever the function raises.
     """
     named = {"source_stage": source_stage, "target_stage": target_stage, "audit_config": dict(audit_config)}
@@ -84,7 +86,7 @@ def _call(function: Callable[..., Any], named: Mapping[str, Any], context: Mappi
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins have no signature
-        return function(*named.values())
+        return call_plain(function, *named.values())
     offered = {**context, **named, "context": context}
     wanted = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_any = parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
@@ -92,9 +94,9 @@ def _call(function: Callable[..., Any], named: Mapping[str, Any], context: Mappi
     known = all(p.name in offered or p.default is not p.empty for p in wanted)
     if not known or inspect.Parameter.POSITIONAL_ONLY in others or (others and not takes_any):
         # The names are the user's own: the three values go by position.
-        return function(*named.values())
+        return call_plain(function, *named.values())
     rest = {**named, "context": context} if takes_any else {}
-    return function(**{**rest, **{p.name: offered[p.name] for p in wanted if p.name in offered}})
+    return call_plain(function, **{**rest, **{p.name: offered[p.name] for p in wanted if p.name in offered}})
 
 
 def _result(value: Any, answer: Any) -> AuditResult:

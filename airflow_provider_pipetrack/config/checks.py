@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_pipetrack.config.content import mistakes, plain_text
 from airflow_provider_pipetrack.config.defaults import default_name, merge_defaults
 from airflow_provider_pipetrack.config.durations import CONTINUOUS
-from airflow_provider_pipetrack.config.functions import FunctionError, UserFunctions, parameters_of
+from airflow_provider_pipetrack.config.functions import (
+    FunctionError,
+    UserFunctions,
+    awaited_by_nobody,
+    parameters_of,
+)
 from airflow_provider_pipetrack.config.problems import Path as KeyPath
 from airflow_provider_pipetrack.config.problems import short, suggest
 from airflow_provider_pipetrack.config.reader import Document
@@ -328,6 +334,8 @@ class Checker:
                 continue
             if path == ("python_callable",):
                 self._check_arguments(index, row, function)
+            elif path[-1] != "python_callable" and inspect.iscoroutinefunction(function):
+                self.add(("stage_transfers", index, *path), awaited_by_nobody(function))
 
     def _check_arguments(self, index: int, row: Row, function: Callable[..., Any]) -> None:
         """Name arguments that a function does not take: Airflow leaves them out without a word."""

@@ -104,6 +104,31 @@ class UserFunctions:
             return ""
 
 
+def awaited_by_nobody(function: Any) -> str:
+    """Return why a function cannot be one that is only called, and what to do."""
+    name = getattr(function, "__name__", None) or repr(function)
+    return f"{name} is an async function, which nobody awaits here; write a plain one, which may call asyncio.run(…)"
+
+
+def call_plain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a user's function returns.
+
+    :raises FunctionError: when it has done nothing yet, since it is async.
+    """
+    return done(function(*args, **kwargs), function)
+
+
+def done(made: Any, function: Any) -> Any:
+    """Return what a function has made.
+
+    :raises FunctionError: when that has still to be awaited, so that nothing is done yet.
+    """
+    if not inspect.iscoroutine(made):
+        return made
+    made.close()
+    raise FunctionError(awaited_by_nobody(function))
+
+
 def parameters_of(function: Callable[..., Any]) -> list[str] | None:
     """Return the names that a function can be given, or None when it takes any, or does not say."""
     try:

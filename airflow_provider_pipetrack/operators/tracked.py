@@ -51,6 +51,7 @@ from airflow_provider_pipetrack.compat import (
     is_unmapping,
     plain_constructor,
 )
+from airflow_provider_pipetrack.config.functions import done
 from airflow_provider_pipetrack.operators.arguments import arguments_of, unknown_arguments
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ class TrackedOperator(BaseOperator, metaclass=_TrackedMeta):
             else:
                 attempt.rollback.still_owe()
             attempt.user_code_begins()
-            result = run()
+            # Airflow awaits async functions from 3.2 on.
+            result = done(run(), getattr(self, "python_callable", type(self)))
         except CONTROL_FLOW:
             attempt.pause()
             raise

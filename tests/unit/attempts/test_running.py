@@ -36,6 +36,7 @@ from airflow_provider_pipetrack.attempts.users import arguments_for, call_user_f
 from airflow_provider_pipetrack.callbacks.task import record_failure, record_retry
 from airflow_provider_pipetrack.compat import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow_provider_pipetrack.config import StageTransfer
+from airflow_provider_pipetrack.config.functions import FunctionError
 from airflow_provider_pipetrack.notifications import alerts
 from airflow_provider_pipetrack.records.change import utc_now
 from airflow_provider_pipetrack.records.key import RecordKey
@@ -94,6 +95,45 @@ def test_a_function_that_hangs_is_left_behind():
     assert call_within(5, "f", lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         call_within(5, "f", lambda: 1 / 0)
+
+
+async def undoes_nothing():
+    pytest.fail("nobody awaits it")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_function_that_nobody_awaits_is_refused_and_what_it_should_do_is_not_taken_for_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(rollback, "task_states", lambda *asked, **more: {"a": "running"})
+    attempt = begun_attempt(transfer={"rollback": f"{__name__}.undoes_nothing", "counts": f"{__name__}.undoes_nothing"})
+    attempt.rollback.owe()
+    attempt.fail(ValueError("gone"))
+    refusal = "undoes_nothing is an async function, which nobody awaits here; write a plain one, which may call asyncio.run(…)"
+    assert attempt.end.columns["decision"] == f"rollback failed and is owed: FunctionError: {refusal}"
+    assert attempt.rollback.is_owed
+    attempt.complete(None)
+    assert attempt.end.columns["decision"] == f"counts unknown: {refusal}"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_transfer_that_airflow_does_not_await_has_not_completed(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+
+    class Calls(BaseOperator):
+        """Calls an async function as Airflow 3.1 does."""
+
+        def __init__(self, python_callable, **more):
+            super().__init__(**more)
+            self.python_callable = python_callable
+
+        def execute(self, context):
+            return self.python_callable()
+
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="a", operator=Calls, python_callable=undoes_nothing)
+    with pytest.raises(FunctionError, match="undoes_nothing is an async function"):
+        load.execute(context_of(load))
+    assert load._pipetrack_attempt.end.columns["transfer_status"] == "failed"
 
 
 def test_what_is_mapped_itself_or_with_its_group_is_announced_as_its_first_index():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, judge, run_audit
+from airflow_provider_pipetrack.config.functions import FunctionError
 
 STAGES = {"source_stage": "raw", "target_stage": "clean", "audit_config": {"limit": 3}, "context": {"run_id": "r1"}}
 
@@ -95,6 +98,19 @@ def test_everything_returned_is_kept_as_evidence():
 def test_nonsense_is_an_error_and_never_a_match(answer):
     with pytest.raises(AuditError, match="the audit returned"):
         judge(answer)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_audit_that_nobody_awaits_is_refused():
+    async def looks_later(source_stage, target_stage, audit_config):
+        return True
+
+    async def looks(*three):
+        return True
+
+    for function in (looks_later, looks, functools.partial(looks_later)):
+        with pytest.raises(FunctionError, match=r"is an async function, .* write a plain one"):
+            run_audit(function, **STAGES)
 
 
 def test_what_the_function_raises_passes_through():

@@ -250,6 +250,16 @@ MISTAKES = {
         ROW + "    counts: os.path.basenam\n",
         "p.yaml:3:13: stage_transfers[0].counts: there is no function 'basenam' in os.path (did you mean 'basename'?)",
     ),
+    "async function that nobody awaits": (
+        ROW + "    rollback: asyncio.sleep\n",
+        "p.yaml:3:15: stage_transfers[0].rollback: sleep is an async function, which nobody awaits here; write a plain "
+        "one, which may call asyncio.run(…)",
+    ),
+    "async function as an audit": (
+        ROW + "    audit: {function: asyncio.sleep}\n",
+        "p.yaml:3:23: stage_transfers[0].audit.function: sleep is an async function, which nobody awaits here; write a "
+        "plain one, which may call asyncio.run(…)",
+    ),
     "unknown audit function": (
         "user_functions: os.path\n" + ROW + "    audit: {function: joi}\n",
         "p.yaml:4:23: stage_transfers[0].audit.function: there is no function 'joi' in user_functions "
