@@ -15,6 +15,10 @@ class TimeLimitError(Exception):
     """A user's function did not return in time."""
 
 
+class ExitError(Exception):
+    """A user's function wanted to end the task's process."""
+
+
 def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     """Return ``function()``, or give up waiting for it.
 
@@ -24,6 +28,7 @@ def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     :param seconds: how long to wait.
     :param what: how the function is called in the error, such as ``function 'generate_stage_details'``.
     :raises TimeLimitError: when the function has not returned in time.
+    :raises ExitError: when it has called ``sys.exit()``; the task's process goes on.
     :raises Exception: whatever the function raises.
     """
     outcome: dict[str, Any] = {}
@@ -32,6 +37,10 @@ def call_within(seconds: float, what: str, function: Callable[[], T]) -> T:
     def run() -> None:
         try:
             outcome["result"] = context.run(function)
+        except SystemExit as error:
+            outcome["error"] = ExitError(
+                f"{what} has called sys.exit({'' if error.code is None else repr(error.code)})"
+            )
         except BaseException as error:  # noqa: BLE001  handed to the caller below
             outcome["error"] = error
 

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing as closing_of
@@ -25,7 +26,7 @@ from airflow_provider_pipetrack.attempts import closing, gate, rollback, verdict
 from airflow_provider_pipetrack.attempts.announce import announced_index
 from airflow_provider_pipetrack.attempts.attempt import Attempt
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root, upstream_transfers
-from airflow_provider_pipetrack.attempts.bounded import TimeLimitError, call_within, disarm_timeout
+from airflow_provider_pipetrack.attempts.bounded import ExitError, TimeLimitError, call_within, disarm_timeout
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.errors import TrackingUnavailableError
 from airflow_provider_pipetrack.attempts.gate import check_upstreams
@@ -134,6 +135,17 @@ def test_a_transfer_that_airflow_does_not_await_has_not_completed(tmp_path, monk
     with pytest.raises(FunctionError, match="undoes_nothing is an async function"):
         load.execute(context_of(load))
     assert load._pipetrack_attempt.end.columns["transfer_status"] == "failed"
+
+
+def test_a_function_that_wants_to_end_the_process_does_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(attempt_module, "call_user_function", lambda *given: sys.exit(3))
+    attempt = begun_attempt(transfer={"counts": "x.count"})
+    attempt.complete(None)
+    assert attempt.end.columns["transfer_status"] == "completed"
+    assert attempt.end.columns["decision"] == "counts unknown: the counts function has called sys.exit(3)"
+    with pytest.raises(ExitError, match=r"^f has called sys\.exit\(\)$"):
+        call_within(5, "f", sys.exit)
 
 
 def test_what_is_mapped_itself_or_with_its_group_is_announced_as_its_first_index():
