@@ -16,7 +16,7 @@ from airflow_provider_pipetrack.attempts import counts as counting
 from airflow_provider_pipetrack.attempts.announce import announce_run, announced
 from airflow_provider_pipetrack.attempts.binding import Spec, is_consumed, is_root
 from airflow_provider_pipetrack.attempts.bounded import call_within, disarm_timeout
-from airflow_provider_pipetrack.attempts.content import describe_attempt
+from airflow_provider_pipetrack.attempts.content import describe_attempt, resolved_stages
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.errors import (
     PartialDataRefusedError,
@@ -294,6 +294,7 @@ class Attempt:
                 "records_succeeded": outcome.records_succeeded,
                 "records_failed": outcome.records_failed,
                 "decision": outcome.decision,
+                **(resolved_stages(self.spec, self._start.columns) if self._start else {}),
             },
         )
 

@@ -31,6 +31,7 @@ _TEXTS_SHARE = 0.25
 _STATE_KEY = "pipetrack_content"
 _TEXTS = tuple(name for name in Content.__dataclass_fields__ if name != "pipeline_id")
 _STAGES = (("source", "stage_i"), ("target", "stage_i_plus_1"))
+_STAGE_TEXTS = tuple(f"{prefix}_details" for _, prefix in _STAGES)
 
 
 def describe_announced(spec: Spec, context: Mapping[str, Any], key: RecordKey) -> Described:
@@ -60,6 +61,14 @@ def describe_attempt(
         texts = _with_defaults(_Resolver(spec, context, pipeline_id, texts or {}).all(), pipeline_id, key)
         remember(context, _STATE_KEY, texts)
     return _described(spec, context, Content(pipeline_id, **texts))
+
+
+def resolved_stages(spec: Spec, columns: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the stage texts of an attempt that are computed, so that nobody else knows them but its record.
+
+    :param columns: those of its record.
+    """
+    return {name: columns[name] for name in _STAGE_TEXTS if _is_computed(spec, name)}
 
 
 class _Resolver:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.audit")
 
+_STAGES = ("stage_i_details", "stage_i_plus_1_details")
 _FORBIDDEN = ("soft_fail", "never_fail", "silent_fail")
 
 
@@ -357,10 +358,13 @@ class AuditSensor(BaseSensorOperator):
 
     def _stages(self, context: Any) -> Mapping[str, Any]:
         """Return the stage texts as the audited attempt resolved them."""
-        key = self._keys(context)[-1]
+        answers = self._answers(context)
+        said = answers[-1] if answers else {}
+        key = RecordKey.parse(said["record_id"]) if said else self._stored_keys(context)[-1]
         base = announced(self.pipetrack_spec, context, key).columns
-        if base.get("stage_i_details") is not None and base.get("stage_i_plus_1_details") is not None:
-            return base
+        if all(said.get(name, base.get(name)) is not None for name in _STAGES):
+            # No storage has to answer: the attempt itself has said what is computed.
+            return {name: said.get(name, base.get(name)) for name in _STAGES}
         known = pipeline_ids(self.pipetrack_spec, key.dag_id)
         return store_for(self.pipetrack_spec).read_record(key.record_id, known) or base
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG, TaskGroup, task
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_pipetrack import AuditSensor, TrackedOperator
+from airflow_provider_pipetrack import AuditSensor, PipelineConfig, TrackedOperator, TrackingStore, build_dag
 from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
 from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException
 from airflow_provider_pipetrack.errors import PipetrackError
+
+STAGES = ("raw.2026-01-31", "clean")
 
 
 def test_the_evidence_of_a_mismatch_is_told_without_secrets(monkeypatch):
@@ -149,3 +152,21 @@ def test_an_audit_finds_the_transfer_of_a_mapped_function():
         audit = AuditSensor(task_id="check", transfer="each", function=lambda: True)
         loaded >> audit
     assert audit.pipetrack_spec.transfer.stage_i_plus_1_details == "orders"
+
+
+def test_an_audit_is_told_the_stages_by_the_attempt_itself_where_no_storage_answers(tmp_path, monkeypatch, mocker):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    row = {"name": "load", "stage_i_details": "raw.{{ ds }}", "stage_i_plus_1_details": "clean"}
+    dag = build_dag(PipelineConfig.from_text(json.dumps({"stage_transfers": [row]}), "orders.json"))
+    said = {}
+    ti = SimpleNamespace(
+        dag_id="orders", run_id="r", task_id="load", map_index=-1, try_number=1, task=dag.get_task("load"),
+        xcom_push=lambda key, value: said.update(value), xcom_pull=lambda **asked: said,
+    )  # fmt: skip
+    context = {"ti": ti, "dag": dag, "run_id": "r", "ds": "2026-01-31"}
+    ti.task.execute(context)
+    audit = dag.get_task("load__audit")
+    audit.function = lambda source_stage, target_stage: {"audit_result": (source_stage, target_stage) == STAGES}
+    monkeypatch.setattr(TrackingStore, "look_up", lambda *asked: pytest.fail("no storage answers"))
+    mocker.patch.object(audit, "_record")
+    assert audit.poke(context).xcom_value == "matched"
