@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -105,13 +106,22 @@ class AirflowStack:
         self.stop()
 
     def wait_dag(self, dag_id: str, timeout: float = 120) -> dict[str, Any]:
-        """Wait until Airflow knows a Dag, and return it."""
+        """Wait until Airflow knows a Dag, and return it.
+
+        :raises AirflowError: when it does not; the text ends with what Airflow says of files that it cannot load.
+        """
 
         def known() -> dict[str, Any] | None:
             answer = self._request("GET", f"/api/v2/dags/{quote(dag_id)}")
             return answer.json() if answer.status_code == 200 else None
 
-        return self._wait(f"the Dag {dag_id}", known, timeout)
+        try:
+            return self._wait(f"the Dag {dag_id}", known, timeout)
+        except AirflowError as error:
+            broken = []
+            with suppress(httpx.HTTPError):
+                broken = [one["stack_trace"] for one in self.import_errors()]
+            raise AirflowError("\n".join([str(error), *broken])) from None
 
     def unpause(self, dag_id: str) -> None:
         """Let a Dag run."""

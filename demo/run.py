@@ -18,10 +18,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from airflow_provider_pipetrack import ConfigError, PipelineConfig  # noqa: E402
 from demo.airflow_process import AirflowStack  # noqa: E402
 
+PIPELINE = HERE / "dags" / "orders.yaml"
 WORK = HERE.parent / ".demo"
-DAG = "orders_demo"
 COLUMNS = (
     "task_id AS transfer",
     "retry_attempt_number + 1 AS attempt",
@@ -35,11 +36,20 @@ COLUMNS = (
 )
 
 
-def prepare() -> None:
-    """Put the pipeline, its functions and its data where Airflow finds them; keep what earlier runs recorded."""
+def prepare() -> str:
+    """Put the pipeline, its functions and its data where Airflow finds them; keep what earlier runs recorded.
+
+    :return: the id of its Dag, which the file may say as it likes.
+    :raises SystemExit: with everything that is wrong in the file, for which Airflow would be waited for in vain.
+    """
+    try:
+        dag_id = PipelineConfig.from_file(PIPELINE).dag_id
+    except ConfigError as error:
+        sys.exit(str(error))
     for folder in ("dags", "data"):
         shutil.rmtree(WORK / folder, ignore_errors=True)
-        shutil.copytree(HERE / folder, WORK / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PIPELINE.parents[1] / folder, WORK / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return dag_id
 
 
 def stack() -> AirflowStack:
@@ -49,14 +59,14 @@ def stack() -> AirflowStack:
 
 def demo() -> int:
     """Run the pipeline to its end and print what was recorded."""
-    prepare()
+    dag_id = prepare()
     print("Starting Airflow (its first start takes a minute) …", flush=True)
     with stack() as airflow:
-        airflow.wait_dag(DAG)
-        airflow.unpause(DAG)
-        run_id = airflow.trigger(DAG)
-        print(f"Airflow is up; running {DAG}, run {run_id} …", flush=True)
-        state = airflow.wait_run(DAG, run_id, timeout=240)
+        airflow.wait_dag(dag_id)
+        airflow.unpause(dag_id)
+        run_id = airflow.trigger(dag_id)
+        print(f"Airflow is up; running {dag_id}, run {run_id} …", flush=True)
+        state = airflow.wait_run(dag_id, run_id, timeout=240)
         show(run_id)
     print(f"\nThe run ended as: {state}")
     print_paths()
@@ -103,7 +113,7 @@ def tracking_database() -> Path:
 
 def print_paths() -> None:
     """Print where everything is."""
-    print(f"Pipeline file:    {WORK / 'dags' / 'orders.yaml'}")
+    print(f"Pipeline file:    {PIPELINE} (change it and run it again; Airflow reads a copy)")
     print(f"Tracking records: {tracking_database()} (table pipeline_tracking)")
     print(f"The data itself:  {WORK / 'warehouse.db'}")
     print("Next:             make ui   opens the same pipeline in Airflow")
@@ -111,11 +121,11 @@ def print_paths() -> None:
 
 def ui() -> int:
     """Keep Airflow running until Ctrl-C."""
-    prepare()
+    dag_id = prepare()
     print("Starting Airflow …", flush=True)
     with stack() as airflow:
-        airflow.wait_dag(DAG)
-        airflow.unpause(DAG)
+        airflow.wait_dag(dag_id)
+        airflow.unpause(dag_id)
         print(f"Airflow:  {airflow.url}\nLogin:    {airflow.login}\nStop:     Ctrl-C", flush=True)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

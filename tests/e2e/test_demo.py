@@ -50,7 +50,7 @@ def test_the_demo_runs_twice_and_shows_what_it_promises(demo, capsys):
         assert [cells[:2] for cells in table(audits)] == [["load_orders", "matched"], ["publish_orders", "matched"]]
         assert printed.splitlines()[-5:] == [
             "The run ended as: success",
-            f"Pipeline file:    {demo / 'dags' / 'orders.yaml'}",
+            f"Pipeline file:    {run.PIPELINE} (change it and run it again; Airflow reads a copy)",
             f"Tracking records: {run.tracking_database()} (table pipeline_tracking)",
             f"The data itself:  {demo / 'warehouse.db'}",
             "Next:             make ui   opens the same pipeline in Airflow",
