@@ -10,7 +10,7 @@ from airflow_provider_pipetrack.attempts.announce import announced
 from airflow_provider_pipetrack.attempts.binding import Spec, are_of_one_index, binding_of, is_mapped
 from airflow_provider_pipetrack.attempts.declare import complete_binding
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
-from airflow_provider_pipetrack.attempts.telling import tell
+from airflow_provider_pipetrack.attempts.telling import of_all_indexes, tell
 from airflow_provider_pipetrack.attempts.verdicts import TIMED_OUT
 from airflow_provider_pipetrack.compat import task_states
 from airflow_provider_pipetrack.notifications.alerts import finish_alerts
@@ -59,12 +59,13 @@ def close_silent_audits(dag: Any, run_id: str, reason: str | None = None) -> Non
         if not records and not is_tracked and ended.get(None) == "failed":
             # The audit itself would have made the record of a transfer that this Dag only audits.
             base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey(dag.dag_id, run_id, name))
-            _close_failed(spec, base, base.columns, audit, _KILLED)
+            _close_failed(spec, base, base.columns, audit, _KILLED, of_index=True)
         for record in _last_attempts(records):
             state = ended.get(record["map_index"], ended.get(None))
             if state and (record["transfer_status"] == COMPLETED or not is_tracked):
                 base = announced(spec, {"dag": dag, "run_id": run_id}, RecordKey.parse(record["record_id"]))
-                _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out")
+                of_index = record["map_index"] in ended
+                _close_audit(spec, base, record, audit, state, cut_off=reason == "timed_out", of_index=of_index)
     for name in binding.specs.keys() - audits.keys():
         _close_removed(dag, run_id, binding.specs[name], records_of(binding.specs[name], name))
     finish_alerts()
@@ -114,19 +115,29 @@ def _ended(dag: Any, audit: str, name: str, states: Mapping[str, str | None]) ->
     return {index: state for index, state in indexes.items() if state in _ENDED}
 
 
-def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str, state: str, *, cut_off: bool) -> None:
+def _close_audit(
+    spec: Spec,
+    base: Change,
+    record: Mapping[str, Any],
+    audit: str,
+    state: str,
+    *,
+    cut_off: bool,
+    of_index: bool,
+) -> None:
     """Record how the audit of one attempt ended, unless its own last word says the same.
 
     :param cut_off: whether Airflow has skipped what still ran, since the run took too long.
+    :param of_index: whether the audit is about this index alone.
     """
     said = evidence_of(record)
     has_failed = state == "failed" or (state == "skipped" and cut_off)
     if has_failed and _is_without_a_word(record):
-        _close_failed(spec, base, record, audit, _KILLED if state == "failed" else _CUT_OFF)
+        _close_failed(spec, base, record, audit, _KILLED if state == "failed" else _CUT_OFF, of_index=of_index)
     elif awaits_audit(record):
         if has_failed:
             why = _STOPPED if state == "failed" else _CUT_OFF
-            _close_failed(spec, base, record, audit, said.get("error") or why)
+            _close_failed(spec, base, record, audit, said.get("error") or why, of_index=of_index)
         else:
             told = {**said, AUDIT_ENDED: AUDIT_PASSED, "warning": UNANSWERED if state == "success" else _SKIPPED}
             _keep(spec, audit_change(base, "pending", told, try_number=_try_of(record), final=False, by_silence=True))
@@ -136,13 +147,16 @@ def _close_audit(spec: Spec, base: Change, record: Mapping[str, Any], audit: str
         _keep(spec, audit_change(base, record["audit_result"], told, try_number=_try_of(record) + 1, final=False))
 
 
-def _close_failed(spec: Spec, base: Change, record: Mapping[str, Any], audit: str, error: str) -> None:
+def _close_failed(
+    spec: Spec, base: Change, record: Mapping[str, Any], audit: str, error: str, *, of_index: bool
+) -> None:
     said = evidence_of(record)
     told = {**said, AUDIT_ENDED: AUDIT_FAILED, "audit_task": said.get("audit_task", audit), "error": error}
     # Its own last word may still be on its way from another host; whatever it is, it counts more.
     _keep(spec, audit_change(base, "pending", told, try_number=_try_of(record), final=False, by_silence=True))
     if "error" not in said:  # whoever said it lived to tell it
-        tell(spec, "failed", {**record, "audit_result": "pending", "audit_metadata": told, "error_message": error})
+        about = record if of_index or record["map_index"] < 0 else of_all_indexes(record)
+        tell(spec, "failed", {**about, "audit_result": "pending", "audit_metadata": told, "error_message": error})
 
 
 def _keep(spec: Spec, change: Change) -> None:

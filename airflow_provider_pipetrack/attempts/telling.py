@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_pipetrack.attempts.binding import Spec
+from airflow_provider_pipetrack.records.key import RecordKey
 
 if TYPE_CHECKING:
     from airflow_provider_pipetrack.tracking.store import TrackingStore
+
+_OF_INDEX = (
+    "transfer_unique_id", "records_succeeded", "records_failed", "is_partial", "decision", "transfer_start_timestamp",
+    "transfer_end_timestamp", "actual_duration", "actual_seconds",
+)  # fmt: skip
 
 
 def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
@@ -29,6 +36,16 @@ def tell_by_record(kind: str, record: Mapping[str, Any], store: TrackingStore) -
     from airflow_provider_pipetrack.notifications.stored import targets_by_records
 
     raise_alert(targets_by_records([store], [record]), kind, record)
+
+
+def of_all_indexes(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of an index as that of all of them, without what is its own.
+
+    So an audit of all indexes is told of once, however many there are.
+    """
+    key = replace(RecordKey.parse(str(record["record_id"])), map_index=-1)
+    of_index = dict.fromkeys(_OF_INDEX)
+    return {**record, **of_index, **key.columns()}
 
 
 def tell_failed(spec: Spec, record: Mapping[str, Any], *, owes_rollback: bool) -> None:

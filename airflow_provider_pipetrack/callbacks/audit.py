@@ -26,13 +26,13 @@ def tell_audit(context: Mapping[str, Any]) -> None:
             task.record_failure(context, context["exception"])
         # What the audit found stands in its own log.
         log_url = getattr(context["ti"], "log_url", None)
-        for audited in task.audited_records(context):
-            record = {**audited, "log_url": log_url or audited.get("log_url")}
-            if mismatched:
-                tell(task.pipetrack_spec, "mismatched", record)
-            else:
-                told = {**record, "error_message": f"the audit gave no answer: {error}"}
-                tell(task.pipetrack_spec, "failed", told)
+        audited = task.audited_record(context)
+        record = {**audited, "log_url": log_url or audited.get("log_url")}
+        if mismatched:
+            tell(task.pipetrack_spec, "mismatched", record)
+        else:
+            told = {**record, "error_message": f"the audit gave no answer: {error}"}
+            tell(task.pipetrack_spec, "failed", told)
         finish()
     except Exception:
         log.exception("pipetrack could not tell anybody about an audit")

@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.attempts.gate import XCOM_KEY, answers_for, plac
 from airflow_provider_pipetrack.attempts.outlets import say_nothing, say_ready, sum_of
 from airflow_provider_pipetrack.attempts.starting import make_ready
 from airflow_provider_pipetrack.attempts.stores import pipeline_ids, store_for
+from airflow_provider_pipetrack.attempts.telling import of_all_indexes
 from airflow_provider_pipetrack.attempts.users import find_function
 from airflow_provider_pipetrack.attempts.versions import check_version
 from airflow_provider_pipetrack.audits.engine import AuditError, AuditResult, Finding, run_audit
@@ -160,12 +161,15 @@ class AuditSensor(BaseSensorOperator):
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
         return _prepared(super().prepare_for_execution())
 
-    def audited_records(self, context: Any) -> Iterable[Mapping[str, Any]]:
-        """Yield the record of each attempt whose data is audited, as far as it is known."""
-        store = store_for(self.pipetrack_spec)
-        for base in self._audited_attempts(context):
-            known = pipeline_ids(self.pipetrack_spec, context["ti"].dag_id)
-            yield store.read_record(base.record_id, known) or base.columns
+    def audited_record(self, context: Any) -> Mapping[str, Any]:
+        """Return the record of the attempt whose data is audited, as far as it is known; of all indexes, as of one."""
+        key = max(self._keys(context), key=lambda known: known.attempt)
+        known = pipeline_ids(self.pipetrack_spec, key.dag_id)
+        found = store_for(self.pipetrack_spec).read_record(key.record_id, known)
+        record: Mapping[str, Any] = found or announced(self.pipetrack_spec, context, key).columns
+        if key.map_index < 0 or are_of_one_index(self.dag, self.task_id, self._pipetrack_name):
+            return record
+        return {**of_all_indexes(record), **sum_of(self._answers(context))}
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
         """Run the audit once.
