@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -128,7 +129,7 @@ class StorageAdapter:
                 updates = {name: value for name, value in merged.items() if known.get(name) != value}
                 done = self.update_tracking_record(record_id, updates) if updates else True
                 method = "update_tracking_record"
-            if not done:
+            if not done or inspect.iscoroutine(done):  # nobody awaits it
                 answer = f"{method} returned {reprlib.repr(done)} for record {record_id}"
                 raise StorageError(self.location, f"{answer}; it returns True once that is stored")
 

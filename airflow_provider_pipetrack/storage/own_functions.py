@@ -39,7 +39,8 @@ class FunctionsAdapter(StorageAdapter):
 
     def write_tracking_record(self, record: Record) -> bool:
         """Hand a whole record to the user's function."""
-        return bool(self._write(dict(record), self._text))
+        done: bool = self._write(dict(record), self._text)
+        return done
 
     def update_tracking_record(self, transfer_id: str, updates: Record) -> bool:
         """Hand a stored record with its changes to the user's function; return False when there is no such record."""

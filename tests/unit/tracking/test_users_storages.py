@@ -7,6 +7,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from airflow_provider_pipetrack.errors import StorageError
+from airflow_provider_pipetrack.records.handmade import change_from_record
+from airflow_provider_pipetrack.storage.locations import parse_location_string
+from airflow_provider_pipetrack.storage.own_functions import FunctionsAdapter
 from tests.unit.tracking.site import RECORD, RECORD_ID
 
 
@@ -84,6 +88,20 @@ def test_a_write_that_does_not_say_true_is_not_believed(site, monkeypatch, caplo
     said = f"write_tracking_record returned {answer!r} for record {RECORD_ID}; it returns True once that is stored"
     assert said in caplog.text
     assert site.ids("b") == [RECORD_ID]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_write_that_nobody_awaits_is_not_taken_for_done(site, monkeypatch, caplog):
+    async def write(*given):
+        return True
+
+    monkeypatch.setattr(Storage, "write_tracking_record", write)
+    site.store("users||x", "b", adapters={"users": Storage}).write_tracking_record(RECORD)
+    assert "write_tracking_record returned <coroutine" in caplog.text
+    assert site.ids("b") == [RECORD_ID]
+    functions = FunctionsAdapter(parse_location_string("ours||y", ("ours",)), write, lambda query, location: [])
+    with pytest.raises(StorageError, match="returned <coroutine .* it returns True once that is stored"):
+        functions.apply([change_from_record(RECORD)])
 
 
 def test_code_that_ends_its_process_ends_nobody_elses(site, monkeypatch, caplog):
