@@ -18,11 +18,17 @@ from airflow_provider_pipetrack.notifications.targets import AlertKind
 def find_notifier(path: str) -> type[Any]:
     """Return the notifier class at a dotted path.
 
-    :raises ClassError: when there is none, or it is no Airflow notifier.
+    :raises ClassError: when there is none, or it is no Airflow notifier, or one whose ``notify`` nobody awaits.
     """
     from airflow.sdk import BaseNotifier
 
-    return find_class(path, BaseNotifier, "notifier", example="airflow.providers.smtp.notifications.smtp.SmtpNotifier")
+    example = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+    found: type[Any] = find_class(path, BaseNotifier, "notifier", example=example)
+    if inspect.iscoroutinefunction(found.notify):
+        raise ClassError(
+            f"{found.__name__}.notify is async, and Airflow awaits async_notify only; write a plain notify"
+        )
+    return found
 
 
 def check_notifier_arguments(notifier: type[Any], given: Iterable[str]) -> None:

@@ -105,6 +105,13 @@ class Hanging(Notifier):
         self.goes_on.wait(30)
 
 
+class Later(Notifier):
+    """Is awaited by nobody."""
+
+    async def notify(self, context) -> None:
+        self.heard.append(self.text)
+
+
 class TestMail:
     def test_it_has_a_text_and_a_page(self, server):
         raise_alert(to(), "failed", a_record())
@@ -343,6 +350,13 @@ class TestNotifier:
         raise_alert(self.target("Gone", text="x"), "failed", a_record())
         finish_alerts()
         assert f"there is no notifier 'Gone' in {ME}" in caplog.text
+
+    @pytest.mark.filterwarnings("error")
+    def test_one_that_nobody_awaits_is_named_and_nobody_is_taken_for_told(self, caplog):
+        raise_alert(self.target("Later", text="x"), "failed", a_record())
+        finish_alerts()
+        assert "Later.notify is async, and Airflow awaits async_notify only; write a plain notify" in caplog.text
+        assert len(Outbox(settings.alerts_dir()).unsent()) == 1
 
 
 def test_nothing_that_is_wrong_reaches_the_caller(caplog):
