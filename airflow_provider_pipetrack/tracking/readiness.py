@@ -189,8 +189,11 @@ def _unfinished_maps(
         if task_states is None:
             is_whole = _are_all_there(indexes)
         else:
-            expected = {f"{task_id}_{record['map_index']}": "success" for record in indexes}
-            is_whole = dict(task_states(first["dag_id"], first["run_id"], [task_id])) == expected
+            states = task_states(first["dag_id"], first["run_id"], [task_id])
+            # What was removed is of an earlier try, which had more indexes.
+            left = {name: state for name, state in states.items() if state != "removed"}
+            known = {f"{task_id}_{record['map_index']}" for record in indexes} - (states.keys() - left.keys())
+            is_whole = bool(left) and left == dict.fromkeys(known, "success")
         if not is_whole:
             yield first
 

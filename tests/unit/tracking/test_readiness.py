@@ -284,6 +284,9 @@ class TestMapped:
             ({"load_0": "success", "load_1": "success", "load_2": "queued"}, False),
             ({"load_0": "success", "load_1": "success", "load_2": "success"}, False),  # its record is still to come
             ({"load_0": "success", "load_1": "failed"}, False),
+            ({"load_0": "success", "load_1": "removed"}, True),  # cleared, with fewer indexes than before
+            ({"load_0": "removed", "load_1": "removed"}, False),
+            ({"load_0": "success"}, False),
             ({}, False),
         ],
     )
