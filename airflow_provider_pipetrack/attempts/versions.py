@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("airflow_provider_pipetrack.tracking")
 
+#: Seconds for which it is believed that a configuration is still kept: its storage may be made anew, or restored.
+_BELIEVED = 86_400.0
+
 
 class StagesChangedError(AirflowFailException):
     """The stages of a pipeline changed without a new version, and its file asks to fail then."""
@@ -33,8 +37,8 @@ class StagesChangedError(AirflowFailException):
 def check_version(task: Any, spec: Spec, store: TrackingStore) -> str | None:
     """Keep the configuration of a run, and report stages that changed under an unchanged id and version.
 
-    Done by the pipeline's first tasks of a run, once per host and configuration; with ``on_schema_change: fail`` again
-    until a configuration is accepted.
+    Done by the pipeline's first tasks of a run, once a day per host and configuration; with ``on_schema_change: fail``
+    again until a configuration is accepted.
 
     :return: what changed, for the record's decision, the first time that it is seen.
     :raises StagesChangedError: when the pipeline asks for it; the attempt is not retried.
@@ -71,7 +75,7 @@ def _begins_with(config: PipelineConfig | HandWrittenPipeline, task: Any) -> boo
 
 def _checked(config: PipelineConfig | HandWrittenPipeline, store: TrackingStore) -> str | None:
     marker = _marker(store, config.config_hash)
-    if marker.exists():
+    if _is_kept(marker):
         return None
     version = version_of(config)
     kept = keep_config(store, version)
@@ -116,6 +120,14 @@ def _text(content: Any) -> str:
 def _marker(store: TrackingStore, config_hash: str) -> Path:
     key = "\0".join([config_hash, *store.shown_locations])
     return settings.state_dir() / "configs" / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _is_kept(marker: Path) -> bool:
+    """Return whether this host has kept a configuration lately."""
+    try:
+        return abs(time.time() - marker.stat().st_mtime) < _BELIEVED
+    except OSError:
+        return False
 
 
 def _mark(marker: Path) -> None:

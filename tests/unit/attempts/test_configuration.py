@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sqlite3
+import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -222,6 +226,24 @@ def test_dags_that_share_a_pipeline_are_compared_each_with_itself():
 
     assert [run("one", "shop"), run("two", "market"), run("two", "market")] == [None, None, None]
     assert run("two", "street") == ("stages changed under an unchanged version: added street -> ; removed market -> ")
+
+
+def test_a_configuration_is_kept_again_a_day_after_its_storage_was_made_anew(tmp_path):
+    with DAG("d", schedule=None):
+        load = TrackedOperator(task_id="load", transfer={"tracking_location": [f"sqlite||{tmp_path}/first.db"]})
+    spec, store = load.pipetrack_spec, store_for(load.pipetrack_spec)
+
+    def kept():
+        check_version(load, spec, store)
+        return len(store.legs[0].call(lambda adapter: adapter.config_versions("d"), 5.0))
+
+    assert kept() == 1
+    with closing(sqlite3.connect(tmp_path / "first.db")) as database, database:
+        database.execute("DELETE FROM pipeline_tracking_configs")
+    assert kept() == 0, "it was kept just now"
+    (marker,) = settings.state_dir().joinpath("configs").iterdir()
+    os.utime(marker, (time.time() - 90_000,) * 2)
+    assert (kept(), kept()) == (1, 1)
 
 
 def test_a_dag_that_cannot_be_read_has_records_without_a_hash(monkeypatch, caplog):
