@@ -39,6 +39,12 @@ LATEST = """NOT EXISTS (
   WHERE later.dag_id = t.dag_id AND later.run_id = t.run_id AND later.task_id = t.task_id
     AND later.map_index = t.map_index AND later.retry_attempt_number > t.retry_attempt_number
 )"""
+#: When a transfer was announced in its run. A retry, or what a clear adds, and a map index are made later than that.
+ANNOUNCED = """(
+      SELECT MIN(begun.created_timestamp) FROM {source} begun
+      WHERE begun.dag_id = t.dag_id AND begun.run_id = t.run_id AND begun.task_id = t.task_id
+        AND begun.map_index = CASE WHEN t.map_index > 0 THEN 0 ELSE t.map_index END AND begun.retry_attempt_number = 0
+    )"""
 _GOOD = """EXISTS (
   SELECT 1 FROM {{tracking}} good
   JOIN {{tracking}} begun ON begun.dag_id = good.dag_id AND begun.run_id = good.run_id AND begun.task_id = good.task_id
@@ -111,6 +117,8 @@ FRAGMENTS = {
     CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
       OVER (PARTITION BY t.dag_id, t.run_id, t.task_id, t.map_index) THEN 1 ELSE 0 END AS is_latest""",
     "latest": LATEST.replace("{source}", "{stored}"),
+    "run_began": f"""CASE WHEN t.retry_attempt_number = 0 AND t.map_index <= 0 THEN t.created_timestamp
+    ELSE COALESCE({ANNOUNCED.replace("{source}", "{stored}")}, t.created_timestamp) END""",
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
     "left_out": f"COALESCE(t.decision, '') IN {LEFT_OUT}",
     "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
@@ -175,6 +183,6 @@ TERMS = {
 READINESS_TERMS = {
     "stage": "t.stage_i_plus_1_details = :stage",
     # A record is made after the date of its data, by a clock that may be behind; the second term has an index.
-    "since": "COALESCE(t.logical_date, t.created_timestamp) >= :since AND t.created_timestamp >= :made_since",
-    "until": "COALESCE(t.logical_date, t.created_timestamp) < :until",
+    "since": "COALESCE(t.logical_date, {run_began}) >= :since AND t.created_timestamp >= :made_since",
+    "until": "COALESCE(t.logical_date, {run_began}) < :until",
 }

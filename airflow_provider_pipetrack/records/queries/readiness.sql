@@ -1,8 +1,8 @@
 -- Whether a stage has its data: one row per target stage and run.
 WITH stages AS (
   SELECT t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details AS stage,
-    MAX(COALESCE(t.logical_date, t.created_timestamp)) AS data_date,
-    MIN(t.created_timestamp) AS began_at,
+    COALESCE(MAX(t.logical_date), MIN(t.run_began)) AS data_date,
+    MIN(t.run_began) AS began_at,
     MAX(t.transfer_end_timestamp) AS ended_at,
     COUNT(*) AS transfers,
     SUM(CASE WHEN t.transfer_status = 'completed' THEN 1 ELSE 0 END) AS completed,
@@ -18,7 +18,8 @@ WITH stages AS (
     SUM(t.records_failed) AS records_failed,
     MIN(CASE WHEN t.can_access_historical_data THEN 1 ELSE 0 END) AS can_access_historical_data
   FROM ([[
-    SELECT t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details, t.logical_date, t.created_timestamp,
+    SELECT t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details, t.logical_date,
+      CASE WHEN t.retry_attempt_number = 0 THEN t.created_timestamp ELSE {run_began} END AS run_began,
       t.transfer_end_timestamp, t.transfer_status, t.decision, t.is_partial, t.audit_result, t.audit_enabled,
       t.records_succeeded, t.records_failed, t.can_access_historical_data
     FROM {recent} {source} t {of_recent}

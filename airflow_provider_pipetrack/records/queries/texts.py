@@ -9,7 +9,14 @@ from typing import Any
 from airflow_provider_pipetrack.records.columns import COLUMNS
 from airflow_provider_pipetrack.records.queries.catalog import LISTS
 from airflow_provider_pipetrack.records.queries.dialects import QueryDialect
-from airflow_provider_pipetrack.records.queries.fragments import LATEST, READINESS_TERMS, RUN, RUNS_IN, TERMS
+from airflow_provider_pipetrack.records.queries.fragments import (
+    ANNOUNCED,
+    LATEST,
+    READINESS_TERMS,
+    RUN,
+    RUNS_IN,
+    TERMS,
+)
 
 NEWER = """WITH newer AS {once}({newer}),
 tracking_now AS {inline}(
@@ -65,8 +72,11 @@ def of_each_source(text: str, *, newer: bool) -> str:
         return f"{filled(stored, _UNLESS_NEWER)}\nUNION ALL\n{others}"
 
     text = re.sub(r"\[\[(.*?)\]\]", asked, text, flags=re.DOTALL)
-    latest = LATEST.replace("{source}", "{stored}")
-    return text.replace(latest, f"{latest} AND {LATEST.replace('{source}', 'newer')}") if newer else text
+    if newer:
+        for looked_up, joined in ((LATEST, " AND "), (ANNOUNCED, ", ")):
+            stored, others = (looked_up.replace("{source}", source) for source in ("{stored}", "newer"))
+            text = text.replace(stored, f"{stored}{joined}{others}")
+    return text
 
 
 def condition(name: str, question: str, value: Any) -> str:

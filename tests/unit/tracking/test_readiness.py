@@ -8,6 +8,8 @@ import pytest
 
 from airflow_provider_pipetrack import is_ready
 from airflow_provider_pipetrack.errors import PipetrackError
+from airflow_provider_pipetrack.records.merge import record_of
+from airflow_provider_pipetrack.records.queries import Asked
 from airflow_provider_pipetrack.tracking.questions import Questions
 from airflow_provider_pipetrack.tracking.readiness import ReadyState
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -244,6 +246,35 @@ def test_another_date_is_another_answer(ready):
 def test_the_newest_run_for_a_date_counts(ready):
     again = stored("orders", 0, "load", "in_progress", at=1, run_id="x", **STAGE)
     assert not ready(load(), again).ready
+
+
+def test_a_run_that_was_cleared_is_no_newer_than_when_it_began(ready):
+    found = ready(load(), load(run=1, status="failed"), load(attempt=2, at=48))
+    assert (found.state, found.run_id) == (ReadyState.FAILED, "scheduled__1")
+
+
+UNDATED = {"logical_date": None}
+
+
+def test_a_run_without_a_date_is_of_the_day_it_began_on_whenever_it_was_tried_again(ready):
+    late = [
+        load(name="b", status="failed", attempt=2, at=13, **UNDATED),
+        load(name="c", map_index=1, at=13, **UNDATED),
+    ]
+    found = ready(*(load(name=name, map_index=index, **UNDATED) for name, index in (("b", -1), ("c", 0))), *late)
+    assert (found.state, found.data_date) == (ReadyState.FAILED, NOON)
+    assert ready(date="2026-03-01").state is ReadyState.FAILED
+    assert ready(date="2026-03-02").state is ReadyState.MISSING
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_when_a_run_began_is_known_though_a_part_of_it_waits_for_its_delivery(store, waiting):
+    attempts = [load(status="failed", **UNDATED), load(attempt=2, at=13, **UNDATED)]
+    newer = [record_of(attempts.pop(waiting))]
+    store.legs[0].call(lambda adapter: adapter.apply(attempts), 30)
+    asked = Asked("readiness", {"until": NOON + timedelta(hours=12)})
+    (row,), _ = store.legs[0].call(lambda adapter: adapter.answer(asked, newer), 30)
+    assert (row["state"], row["began_at"], row["data_date"]) == ("ready", NOON, NOON)
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2026-02-30", "2026-03-01T99:00", ""])
