@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from airflow_provider_pipetrack.records.openness import evidence_of, has_failed_audit
+from airflow_provider_pipetrack.records.openness import LEFT_OUT, evidence_of, has_failed_audit
+from airflow_provider_pipetrack.records.skips import SKIPPED
 from airflow_provider_pipetrack.ui.asking import Asker
 from airflow_provider_pipetrack.ui.configured import Upstreams
 from airflow_provider_pipetrack.ui.paths import attempts_link
@@ -60,6 +61,8 @@ def affected_by(
 ) -> list[TransferLine]:
     """Return what did not run, and what waits behind a transfer that has failed.
 
+    What the Dag does not have, or a branch has skipped, would not have run without the failure either.
+
     :param upstreams: which transfers wait for which, by the hashes of configurations; where that is not known, what has
         a higher order number waits.
     """
@@ -75,8 +78,12 @@ def affected_by(
     return [
         line
         for line in lines
-        if (line.state is NOT_RUN and line.row["decision"] != "disabled") or (line.state is PENDING and waits(line))
+        if (line.state is NOT_RUN and _was_kept_back(line.row)) or (line.state is PENDING and waits(line))
     ]
+
+
+def _was_kept_back(row: Mapping[str, Any]) -> bool:
+    return row["decision"] not in LEFT_OUT and not row["decision"].startswith(SKIPPED)
 
 
 def _behind(failed: Collection[str], upstreams: Upstreams) -> set[str]:

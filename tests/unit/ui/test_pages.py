@@ -255,6 +255,17 @@ def test_what_waits_behind_a_failure_is_affected_too(visitor, tmp_path, read):
     assert "Affected downstream: clean (waits), publish (waits)" in page.text
 
 
+def test_what_would_not_have_run_anyway_is_not_affected(visitor, tmp_path, read):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    run.end("load", 0, 5, status="failed", error_message="the shop is closed")
+    run.stop("clean", "removed from the Dag", 7)
+    run.stop("publish", "skipped before it began", 7)
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "orders"), "p/orders/r/one")
+    assert "the shop is closed" in page.text
+    assert "Affected downstream" not in page.text
+
+
 FAILED_OF_WIDE = (500, 2103, 2104)
 
 
