@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_pipetrack.records.openness import has_failed_audit
+from airflow_provider_pipetrack.records.openness import LEFT_OUT, has_failed_audit
 from airflow_provider_pipetrack.ui.words import AUDIT_FAILED, State, audit_state, first_line, state_of
 
 #: More transfers than this make no picture that anybody can read.
@@ -68,7 +68,7 @@ class _Grid:
 def stage_graph(transfers: Sequence[Mapping[str, Any]], now: datetime) -> Graph:
     """Return the picture of a run's transfers.
 
-    :param transfers: the latest attempt of each; of a mapped transfer one is drawn, the worst.
+    :param transfers: the latest attempt of each; of a mapped transfer one is drawn, the worst of those that count.
     """
     rows = _one_each(transfers, now)
     drawn = rows[:MOST_TRANSFERS]
@@ -108,6 +108,8 @@ def _one_each(transfers: Sequence[Mapping[str, Any]], now: datetime) -> list[Map
 
 
 def _rank(row: Mapping[str, Any], now: datetime, worst: Sequence[str]) -> int:
+    if row["decision"] in LEFT_OUT:  # of an earlier try, which had more indexes
+        return len(worst)
     return worst.index(_state(row, now).colour)
 
 

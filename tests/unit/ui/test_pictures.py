@@ -137,6 +137,14 @@ def test_of_a_mapped_transfer_the_worst_is_drawn():
     assert [box.state.word for box in drawn] == ["failed"]
 
 
+@pytest.mark.parametrize(("others", "word"), [([], "not run"), (["completed", "completed"], "completed")])
+def test_an_index_that_was_removed_does_not_stand_for_a_mapped_transfer(others, word):
+    rows = [transfer("a", "x", "y", status="pending", map_index=0, decision="removed from the Dag")]
+    rows += [transfer("a", "x", "y", status=status, map_index=n) for n, status in enumerate(others, 1)]
+    drawn = [box for box in graphs.stage_graph(rows, NOW).boxes if box.row]
+    assert [box.state.word for box in drawn] == [word]
+
+
 @pytest.mark.parametrize(
     ("result", "ended", "word"),
     [
