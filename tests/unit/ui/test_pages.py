@@ -867,6 +867,22 @@ def test_what_could_not_be_asked_is_no_empty_answer(visitor, tmp_path, read):
     assert "Nothing was found, as far as could be asked; see above." in page.text
 
 
+def test_nothing_needs_attention_only_where_everything_could_be_asked(visitor, tmp_path, read):
+    from airflow_provider_pipetrack import TrackingStore
+
+    good = good_run("orders", "one", NOW - timedelta(hours=1))
+    places = [f"sqlite||{tmp_path}/tracking.db||t", "postgres@nobody||d||public||t"]
+    with TrackingStore(places[:1], journal_dir=tmp_path / "journal") as store:
+        store.submit(good.changes, durable=True)
+        assert store.flush(60)
+        assert "Nothing needs attention" in read(visitor(store, "orders"), "").text
+    with TrackingStore(places, journal_dir=tmp_path / "journal") as store:
+        page = read(visitor(store, "orders"), "")
+    assert "postgres@nobody||d||public||t could not be asked" in page.text
+    assert "Nothing needs attention" not in page.text
+    assert "Nothing that needs attention was found, as far as could be asked; see above." in page.text
+
+
 @pytest.mark.parametrize("page", ["p/orders", "p/orders/r/one", "p/orders/t/load"])
 def test_filters_are_cleared_but_the_dag_stays_of_several_that_have_the_pipeline(visitor, tmp_path, page):
     runs = [good_run("orders", "one", NOW - timedelta(hours=1), dag_id=dag) for dag in ("orders", "other one")]
