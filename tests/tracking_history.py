@@ -112,8 +112,12 @@ class Run:
 
     def fail_unbegun(self, name: str) -> None:
         """A transfer fails before its task has said that it begins, such as by a worker that was killed."""
+        self.close_unbegun(name, status="failed")
+
+    def close_unbegun(self, name: str, **outcome: Any) -> None:
+        """A transfer ends, or is decided about, before its task has said that it begins."""
         base = pending_change(self._described(name), self.key(name))
-        self._put(end_change(base, Outcome("failed"), by="callback"), self.began)
+        self._put(end_change(base, Outcome(**outcome), by="callback"), self.began)
 
     def stop(self, name: str, why: str, after: float) -> None:
         """A transfer never runs."""

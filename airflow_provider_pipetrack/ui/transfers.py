@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from airflow_provider_pipetrack.records.openness import is_open
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.acceptance import acceptances
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
@@ -62,6 +63,8 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         current_estimate=current,
         attempts=shown.show(_ATTEMPTS),
         details=details,
+        attempts_of_run=latest.total,
+        is_open=is_open,
         row_key=row_key,
         accepted=acceptances(asker, details),
         of_run="run_id" in values,

@@ -266,6 +266,25 @@ def test_what_would_not_have_run_anyway_is_not_affected(visitor, tmp_path, read)
     assert "Affected downstream" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ({"status": "pending"}, "Started not yet Took –, estimate 10 min Audit not yet"),
+        ({"status": "pending", "decision": "removed from the Dag"}, "Started no Took –, estimate 10 min Decision"),
+        ({"status": "failed", "error_message": "failed before it began; Airflow says failed"}, "Started no Took"),
+        ({"status": "completed", "decision": "set to success without running"}, "Started no Took"),
+    ],
+)
+def test_what_did_not_run_is_not_said_to_be_still_to_start(visitor, tmp_path, read, outcome, words):
+    run = Run("orders", "one", NOW - timedelta(hours=1))
+    if len(outcome) > 1:
+        run.close_unbegun("load", **outcome)
+    with filled_store(tmp_path, [run]) as store:
+        page = read(visitor(store, "orders"), "p/orders/t/load?run_id=one")
+    assert words in page.text
+    assert ("not yet" in page.text) == (len(outcome) == 1 or outcome["status"] == "completed")
+
+
 FAILED_OF_WIDE = (500, 2103, 2104)
 
 
@@ -310,6 +329,12 @@ def drawn(client, path):
     """Return the rows of a timeline as texts."""
     section = client.get(path).text.split('id="timeline"', 1)[1].split("</section>")[0]
     return [re.sub("<[^>]*>", " ", row) for row in re.findall(r"<tr data-key.*?</tr>", section, re.DOTALL)]
+
+
+def test_of_many_attempts_of_a_run_it_is_said_how_many_are_shown_with_all_they_have(visitor, wide, read):
+    page = read(visitor(wide, "orders"), "p/orders/t/load?run_id=wide")
+    assert "The newest 20 of 2,105 attempts of this run" in page.text
+    assert page.whole.count('<article class="attempt"') == 20
 
 
 def test_a_large_run_names_its_failures(visitor, wide, read):
