@@ -8,7 +8,7 @@ WITH begun AS (
 attempt AS (
   SELECT t.*, {is_latest}
   FROM ([[
-    SELECT begun.began_at, {run_sources}
+    SELECT t.created_timestamp AS began_at, {run_sources}
     FROM begun
     JOIN {source} t ON t.dag_id = begun.dag_id AND t.run_id = begun.run_id {of_pipeline} {unless_newer}
   ]]) t

@@ -106,6 +106,15 @@ def test_runs_come_newest_first_with_what_failed(ask):
     assert ask("runs", status="completed").total == 2
 
 
+@pytest.mark.parametrize("filters", [{"since": NOON + 60 * HOUR}, {"search": "the shop hung up"}, {"owner": "crm"}])
+def test_a_run_began_when_it_did_whatever_it_is_found_by(ask, store, filters):
+    again = {"error_message": "the shop hung up", "transfer_process_owner_name": "crm"}
+    found = stored("orders", 2, "load", "failed", attempt=9, map_index=1, at=13, **again)
+    store.legs[0].call(lambda adapter: adapter.apply([found]), 30)
+    runs = ask("runs", dag_id="orders", **filters)
+    assert shown(runs, "run_id", "began_at") == [("scheduled__2", NOON + 48 * HOUR)]
+
+
 def test_runs_are_sorted_by_what_they_took_or_take_so_far(ask):
     rows = ask("runs", order_by="took_seconds", descending=True).rows
     assert rows[0]["state"] == "in_progress"
