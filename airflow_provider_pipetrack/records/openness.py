@@ -43,6 +43,12 @@ def evidence_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return evidence if isinstance(evidence, Mapping) else {}
 
 
+def is_audited(record: Mapping[str, Any]) -> bool:
+    """Return whether an attempt has an audit: its transfer says so, or one of a hand-written Dag has looked at it."""
+    result, ended = record.get("audit_result"), evidence_of(record).get(AUDIT_ENDED)
+    return bool(record.get("audit_enabled") or result in ("matched", "mismatched") or (result and ended))
+
+
 def awaits_audit(record: Mapping[str, Any]) -> bool:
     """Return whether the audit of an attempt has no answer, and nobody has said that it ended."""
     ended = evidence_of(record).get(AUDIT_ENDED)

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_pipetrack import settings
 from airflow_provider_pipetrack.errors import PipetrackError
-from airflow_provider_pipetrack.records.openness import LEFT_OUT, evidence_of, has_failed_audit
+from airflow_provider_pipetrack.records.openness import LEFT_OUT, evidence_of, has_failed_audit, is_audited
 from airflow_provider_pipetrack.records.skips import is_skipped
 from airflow_provider_pipetrack.tracking.describe import MAP_INDEXES
 from airflow_provider_pipetrack.tracking.questions import Questions, questions_from_settings
@@ -211,7 +211,7 @@ _HOLDS_UP: dict[ReadyState, Callable[[Mapping[str, Any]], bool]] = {
     ReadyState.IN_PROGRESS: lambda record: record["transfer_status"] in ("pending", "in_progress"),
     ReadyState.SKIPPED: is_skipped,
     ReadyState.MISMATCHED: lambda record: record["audit_result"] == "mismatched",
-    ReadyState.AUDIT_PENDING: lambda record: bool(record["audit_enabled"]) and record["audit_result"] != "matched",
+    ReadyState.AUDIT_PENDING: lambda record: is_audited(record) and record["audit_result"] != "matched",
     ReadyState.PARTIAL: lambda record: bool(record["is_partial"]),
 }
 
@@ -225,7 +225,7 @@ def _ended_at(record: Mapping[str, Any]) -> datetime:
 
 
 def _audit_result(records: Sequence[Mapping[str, Any]]) -> str | None:
-    results = [record["audit_result"] or "pending" for record in records if record["audit_enabled"]]
+    results = [record["audit_result"] or "pending" for record in records if is_audited(record)]
     return min(results, key=("mismatched", "pending", "matched").index, default=None)
 
 
@@ -233,8 +233,11 @@ def _reason(state: ReadyState, record: Mapping[str, Any] | None, stage: str) -> 
     found = record or {}
     name = found.get("task_id", "?")
     detail = _detail(found.get("decision"))
+    said = evidence_of(found)
     audit = (
-        f"gave no answer{_detail(evidence_of(found).get('error'))}" if has_failed_audit(found) else "has not decided"
+        f"gave no answer{_detail(said.get('error'))}"
+        if has_failed_audit(found)
+        else f"has not decided{_detail(said.get('warning'))}"
     )
     return {
         ReadyState.READY: f"stage {stage!r} has its data, {name!r} ended last",

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from airflow_provider_pipetrack.records.openness import is_open
+from airflow_provider_pipetrack.records.openness import is_audited, is_open
 from airflow_provider_pipetrack.ui import catalog
 from airflow_provider_pipetrack.ui.acceptance import acceptances
 from airflow_provider_pipetrack.ui.asking import Asker, asker_of
@@ -64,6 +64,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         attempts=shown.show(_ATTEMPTS),
         details=details,
         attempts_of_run=latest.total,
+        is_audited=is_audited,
         is_open=is_open,
         row_key=row_key,
         accepted=acceptances(asker, details),

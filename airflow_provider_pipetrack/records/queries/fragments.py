@@ -110,8 +110,9 @@ FRAGMENTS = {
     "run_sources": """
     t.pipeline_id, t.dag_id, t.run_id, t.task_id, t.pipeline_version, t.transfer_status, t.decision, t.is_partial,
     t.transfer_start_timestamp, t.transfer_end_timestamp, t.logical_date, t.estimated_seconds, t.audit_result,
-    t.audit_enabled, t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
-    t.retry_attempt_number, t.config_hash, CASE WHEN {audit_failed} THEN 1 ELSE 0 END AS audit_failed,
+    t.records_succeeded, t.records_failed, t.transfer_process_owner_name, t.map_index,
+    t.retry_attempt_number, t.config_hash, CASE WHEN {audited} THEN 1 ELSE 0 END AS audited,
+    CASE WHEN {audit_failed} THEN 1 ELSE 0 END AS audit_failed,
     CASE WHEN {audit_waiting} THEN 1 ELSE 0 END AS audit_waiting""",
     "is_latest": """
     CASE WHEN t.retry_attempt_number = MAX(t.retry_attempt_number)
@@ -122,6 +123,9 @@ FRAGMENTS = {
     "not_run": "(t.transfer_status = 'pending' AND t.decision IS NOT NULL)",
     "left_out": f"COALESCE(t.decision, '') IN {LEFT_OUT}",
     "skipped": f"(t.transfer_status = 'completed' AND SUBSTR(t.decision, 1, {len(SKIPPED)}) = '{SKIPPED}')",
+    # A hand-written Dag has audits that the transfer itself does not know of.
+    "audited": """(t.audit_enabled OR t.audit_result IN ('matched', 'mismatched')
+    OR (t.audit_result = 'pending' AND {audit_ended} IS NOT NULL))""",
     "audit_failed": f"""(t.audit_result IN ('mismatched', 'pending')
     AND COALESCE({{audit_ended}}, '') = '{AUDIT_FAILED}')""",
     "audit_waiting": f"(t.audit_result = 'pending' AND COALESCE({{audit_ended}}, '') = '{AUDIT_ASKS_AGAIN}')",
@@ -157,7 +161,7 @@ FRAGMENTS = {
   SUM(CASE WHEN t.is_latest = 1 AND t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
   {audits_failed} AS audits_failed,
   {audits_waiting} AS audits_waiting,
-  SUM(CASE WHEN t.is_latest = 1 AND t.audit_enabled AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
+  SUM(CASE WHEN t.is_latest = 1 AND t.audited = 1 AND NOT {not_run} THEN 1 ELSE 0 END) AS audits_total,
   SUM(CASE WHEN t.is_latest = 1 THEN t.records_succeeded END) AS records_succeeded,
   SUM(CASE WHEN t.is_latest = 1 THEN t.records_failed END) AS records_failed,
   MAX(t.config_hash) AS config_hash""",

@@ -12,7 +12,7 @@ WITH stages AS (
     SUM(CASE WHEN t.is_partial THEN 1 ELSE 0 END) AS partial,
     SUM(CASE WHEN t.audit_result = 'matched' THEN 1 ELSE 0 END) AS audits_matched,
     SUM(CASE WHEN t.audit_result = 'mismatched' THEN 1 ELSE 0 END) AS audits_mismatched,
-    SUM(CASE WHEN t.audit_enabled AND COALESCE(t.audit_result, 'pending') = 'pending' THEN 1 ELSE 0 END)
+    SUM(CASE WHEN t.audited = 1 AND COALESCE(t.audit_result, 'pending') = 'pending' THEN 1 ELSE 0 END)
       AS audits_pending,
     SUM(t.records_succeeded) AS records_succeeded,
     SUM(t.records_failed) AS records_failed,
@@ -20,8 +20,9 @@ WITH stages AS (
   FROM ([[
     SELECT t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details, t.logical_date,
       CASE WHEN t.retry_attempt_number = 0 THEN t.created_timestamp ELSE {run_began} END AS run_began,
-      t.transfer_end_timestamp, t.transfer_status, t.decision, t.is_partial, t.audit_result, t.audit_enabled,
-      t.records_succeeded, t.records_failed, t.can_access_historical_data
+      t.transfer_end_timestamp, t.transfer_status, t.decision, t.is_partial, t.audit_result,
+      CASE WHEN {audited} THEN 1 ELSE 0 END AS audited, t.records_succeeded, t.records_failed,
+      t.can_access_historical_data
     FROM {recent} {source} t {of_recent}
     WHERE {latest} AND NOT {left_out} {unless_newer} {filters}
   ]]) t

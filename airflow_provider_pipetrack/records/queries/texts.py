@@ -49,7 +49,7 @@ _PARTS = {
         "compared": f"({_TIMED} AND t.estimated_seconds > 0)",
         "late": f"({_TIMED} AND t.actual_seconds > t.estimated_seconds)",
     },
-    "audit_result": {"audited": "(t.audit_enabled AND NOT {not_run})", "stopped": "{audit_failed}"},
+    "audit_result": {"audited": "({audited} AND NOT {not_run})", "stopped": "{audit_failed}"},
 }
 _MARK = re.compile(r"\{([a-z_]+)\}")
 _VALUE = re.compile(r":([a-z_][a-z_0-9]*)")

@@ -98,6 +98,26 @@ AUDITED = {"audit_enabled": True}
             "the audit of transfer 'b' gave no answer: gone",
         ),
         (
+            load(
+                name="b",
+                **AUDITED,
+                audit_result="pending",
+                audit_metadata={"audit_ended": "passed", "warning": "the audit was removed from the Dag"},
+            ),
+            "audit_pending",
+            "the audit of transfer 'b' has not decided: the audit was removed from the Dag",
+        ),
+        (
+            load(name="b", audit_result="pending", audit_metadata={"audit_ended": "failed", "error": "gone"}),
+            "audit_pending",
+            "the audit of transfer 'b' gave no answer: gone",
+        ),
+        (
+            load(name="b", audit_result="pending", audit_metadata={"audit_ended": "not yet"}),
+            "audit_pending",
+            "the audit of transfer 'b' has not decided",
+        ),
+        (
             load(name="b", **AUDITED, audit_result="mismatched"),
             "mismatched",
             "the audit of transfer 'b' found a mismatch",
@@ -138,6 +158,12 @@ def test_of_several_audits_the_worst_is_told(ready):
     found = ready(*(load(name=name, **AUDITED, audit_result=result) for name, result in audits.items()))
     assert (found.state, found.audit_result) == (ReadyState.MISMATCHED, "mismatched")
     assert ready(load(run=1, name="a", **AUDITED, audit_result="matched"), load(run=1, name="c", **AUDITED)).audit_result == "pending"  # fmt: skip
+
+
+def test_an_audit_counts_that_the_transfer_of_a_hand_written_dag_does_not_know_of(ready):
+    found = ready(load(audit_result="matched"), load(name="b"))
+    assert (found.ready, found.audit_result) == (True, "matched")
+    assert ready(load(name="c", audit_result="pending")).ready, "a word that somebody wrote by hand, and no audit"
 
 
 def test_an_answer_without_a_run_has_no_date_in_json(ready):

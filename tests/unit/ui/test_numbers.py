@@ -106,6 +106,23 @@ def test_audits_that_stopped_a_run_lead_to_just_their_transfers(visitor, tmp_pat
         assert len(rows(client, link, "transfers")) == 2
 
 
+def test_audits_of_a_hand_written_dag_are_counted_and_shown(visitor, tmp_path, read):
+    run = Run("orders", "one", LONG_AGO)
+    for name, result in (("clean", "matched"), ("publish", "mismatched")):
+        run.end(name)
+        run.audit(name, result, 2, audit_ended="passed")
+    with filled_store(tmp_path, [run]) as store:
+        client = visitor(store, "orders")
+        numbers = [told for told in counted(client, "", "pipelines") if "audit_result" in told[0]]
+        assert [(len(rows(client, link, "transfers")), number) for link, number in numbers] == [(1, 1), (3, 3)], (
+            "load has one in its file"
+        )
+        assert "1 of 3 matched" in read(client, "runs").text
+        page = read(client, "p/orders/t/publish?run_id=one").text
+    assert "Audit ≠mismatched" in page
+    assert '"rows": 700' in page
+
+
 #: What counts transfers or attempts, after the sign of its state; numbers of records are greater.
 COUNTS = re.compile(r"[^\w ]?(?:last )?(\d{1,2})(?: (?!(?:d|h|min|s)\b)[a-z ]+)?")
 
