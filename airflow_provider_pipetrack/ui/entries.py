@@ -28,7 +28,9 @@ def dag(request: Request, asker: Asker = Depends(asker_of)) -> Response:
 def dag_run(request: Request, asker: Asker = Depends(asker_of)) -> Response:
     """The run of a Dag run."""
     shown = view(request, asker, ("dag_id", "run_id"))
-    return _open(shown, "transfers", "run", lambda row: run_link(shown.root, row), include_not_run=True)
+    which = {name: value for name, value in shown.filters.values.items() if name == "run_id"}
+    # A mapped transfer of one pipeline may have more records than are looked at; each pipeline is a single row.
+    return _open(shown, "pipelines", "run", lambda row: run_link(shown.root, {**row, **which}))
 
 
 @router.get("/task")

@@ -845,6 +845,16 @@ def test_airflows_own_pages_lead_to_the_right_page(client, path, target):
     assert (answer.status_code, answer.headers["location"]) == (302, target)
 
 
+def test_a_run_of_several_pipelines_leads_to_each_however_many_records_one_has(visitor, tmp_path, read):
+    wide, narrow = (Run(name, "one", NOW - timedelta(hours=1), dag_id="both") for name in ("wide", "narrow"))
+    for wide.index in range(100):
+        wide.start("clean", 6)
+        wide.start("publish", 7)
+    with filled_store(tmp_path, [narrow, wide]) as store:
+        page = read(visitor(store, "both"), "dag_run?dag_id=both&run_id=one")
+    assert {"./p/wide/r/one?dag_id=both", "./p/narrow/r/one?dag_id=both"} <= {*page.links}
+
+
 @pytest.mark.parametrize(
     "path", ["dag?dag_id=hand_made", "dag", "dag_run?dag_id=orders&run_id=x", "task?dag_id=orders&run_id=x&task_id=y"]
 )
