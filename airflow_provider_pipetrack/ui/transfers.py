@@ -73,6 +73,7 @@ def transfer(request: Request, pipeline: str, transfer: str, asker: Asker = Depe
         state_of=state_of,
         audit_state=audit_state,
         evidence=_evidence,
+        places_of=_places,
         pool_of=partial(_pool, asker.configured(latest.rows)),
     )
 
@@ -81,6 +82,13 @@ def _pool(configured: Mapping[str, Configured], row: Mapping[str, Any]) -> str |
     """Return in which pool a record's transfer ran; None when its configuration is not known."""
     known = configured.get(row["config_hash"])
     return None if known is None else known.pools.get(row["task_id"], "default_pool")
+
+
+def _places(row: Mapping[str, Any]) -> list[str]:
+    """Return where a record is kept; what somebody wrote by hand may be no list."""
+    told = row["tracking_location"] or []
+    places = told if isinstance(told, list) else [told]
+    return [place if isinstance(place, str) else _evidence(place) for place in places]
 
 
 def _levels(estimate: Mapping[str, Any] | None, current: float | None) -> dict[str, float | None]:

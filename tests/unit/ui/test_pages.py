@@ -331,6 +331,23 @@ def drawn(client, path):
     return [re.sub("<[^>]*>", " ", row) for row in re.findall(r"<tr data-key.*?</tr>", section, re.DOTALL)]
 
 
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (None, "the places of this Airflow"),
+        (["sqlite||/a||t", "local_file||/b"], "sqlite||/a||t, then local_file||/b"),
+        ("snowflake||a||b||c", "snowflake||a||b||c"),
+        (5, "5"),
+        ({"type": "own"}, '{ "type": "own" }'),
+    ],
+)
+def test_the_place_of_a_record_that_was_written_by_hand_is_shown_as_it_stands(visitor, tmp_path, read, location, words):
+    record = {"pipeline_id": "hand", "transfer_unique_id": "load", "run_id": "one", "transfer_status": "completed"}
+    change = change_from_record({**record, "tracking_location": location})
+    with filled_store(tmp_path, [SimpleNamespace(changes=[change])]) as store:
+        assert f"Kept in {words} " in read(visitor(store, "hand"), "p/hand/t/load").text
+
+
 def test_of_many_attempts_of_a_run_it_is_said_how_many_are_shown_with_all_they_have(visitor, wide, read):
     page = read(visitor(wide, "orders"), "p/orders/t/load?run_id=wide")
     assert "The newest 20 of 2,105 attempts of this run" in page.text
