@@ -27,6 +27,7 @@ from airflow_provider_pipetrack.compat import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
+    AirflowSkipException,
     is_index,
     redact,
     redact_texts,
@@ -53,6 +54,8 @@ log = logging.getLogger("airflow_provider_pipetrack.audit")
 
 _STAGES = ("stage_i_details", "stage_i_plus_1_details")
 _FORBIDDEN = ("soft_fail", "never_fail", "silent_fail")
+#: What is behind a skipped audit would be skipped, and the run would end well although nobody has looked at its data.
+_SKIPPED = "its function raised AirflowSkipException, but an audit is never skipped; return pending to be asked again"
 
 
 class AuditSensor(BaseSensorOperator):
@@ -218,7 +221,8 @@ class AuditSensor(BaseSensorOperator):
                 audit_config=self._rendered_config(context),
                 context=context,
             )
-        except (AirflowException, AuditError) as error:
+        except (AirflowException, AuditError) as raised:
+            error = AuditError(_SKIPPED) if isinstance(raised, AirflowSkipException) else raised
             self._record_error(context, error)
             raise (
                 error

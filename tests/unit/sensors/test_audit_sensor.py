@@ -11,7 +11,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_pipetrack import AuditSensor, PipelineConfig, TrackedOperator, TrackingStore, build_dag
 from airflow_provider_pipetrack.audits.engine import AuditResult, Finding
-from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException
+from airflow_provider_pipetrack.compat import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_provider_pipetrack.errors import PipetrackError
 
 STAGES = ("raw.2026-01-31", "clean")
@@ -129,6 +129,20 @@ def test_a_template_of_the_config_that_cannot_be_rendered_is_named(mocker):
     wanted = r"the audit of load could not be judged: a template in audit_metadata or audit.config .* unknown tag 'of'"
     with pytest.raises(AirflowException, match=wanted):
         audit.poke({})
+
+
+def test_an_audit_function_that_skips_is_an_error_and_never_skips_what_comes_behind(mocker):
+    def skips():
+        raise AirflowSkipException("not today")
+
+    with DAG("d"):
+        audit = AuditSensor(task_id="check", transfer={"name": "load"}, function=skips)
+    mocker.patch.object(audit, "_stages", return_value={})
+    recorded = mocker.patch.object(audit, "_record")
+    with pytest.raises(AirflowException, match="the audit of load could not be judged: .* never skipped") as raised:
+        audit.poke({})
+    assert not isinstance(raised.value, AirflowSkipException)
+    assert "never skipped" in recorded.call_args.args[1].metadata["error"]
 
 
 @pytest.mark.parametrize("name", ["load", "shop.lod"])
