@@ -351,7 +351,7 @@ class TestNotifier:
         finish_alerts()
         assert f"there is no notifier 'Gone' in {ME}" in caplog.text
 
-    @pytest.mark.filterwarnings("error")
+    @pytest.mark.filterwarnings("error:coroutine .* was never awaited:RuntimeWarning")
     def test_one_that_nobody_awaits_is_named_and_nobody_is_taken_for_told(self, caplog):
         raise_alert(self.target("Later", text="x"), "failed", a_record())
         finish_alerts()

@@ -102,7 +102,7 @@ async def undoes_nothing():
     pytest.fail("nobody awaits it")
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:coroutine .* was never awaited:RuntimeWarning")
 def test_a_function_that_nobody_awaits_is_refused_and_what_it_should_do_is_not_taken_for_done(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setattr(rollback, "task_states", lambda *asked, **more: {"a": "running"})
@@ -116,7 +116,7 @@ def test_a_function_that_nobody_awaits_is_refused_and_what_it_should_do_is_not_t
     assert attempt.end.columns["decision"] == f"counts unknown: {refusal}"
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:coroutine .* was never awaited:RuntimeWarning")
 def test_a_transfer_that_airflow_does_not_await_has_not_completed(tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
 

@@ -100,7 +100,7 @@ def test_nonsense_is_an_error_and_never_a_match(answer):
         judge(answer)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:coroutine .* was never awaited:RuntimeWarning")
 def test_an_audit_that_nobody_awaits_is_refused():
     async def looks_later(source_stage, target_stage, audit_config):
         return True
