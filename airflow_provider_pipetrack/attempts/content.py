@@ -17,6 +17,7 @@ from airflow_provider_pipetrack.compat import redact
 from airflow_provider_pipetrack.config import content as fields
 from airflow_provider_pipetrack.config.defaults import default_stage_unique_id, default_transfer_unique_id
 from airflow_provider_pipetrack.config.functions import UserFunctions
+from airflow_provider_pipetrack.records.clean import clean_value
 from airflow_provider_pipetrack.records.key import MAX_ID, RecordKey
 from airflow_provider_pipetrack.tracking.describe import Content, Described
 
@@ -68,7 +69,8 @@ def resolved_stages(spec: Spec, columns: Mapping[str, Any]) -> dict[str, str | N
 
     :param columns: those of its record.
     """
-    return {name: columns[name] for name in _STAGE_TEXTS if _is_computed(spec, name)}
+    # As the record keeps them: Airflow's database may refuse what a storage would, and all that is said with it.
+    return {name: clean_value(name, columns[name]) for name in _STAGE_TEXTS if _is_computed(spec, name)}
 
 
 class _Resolver:

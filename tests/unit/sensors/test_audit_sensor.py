@@ -184,3 +184,17 @@ def test_an_audit_is_told_the_stages_by_the_attempt_itself_where_no_storage_answ
     monkeypatch.setattr(TrackingStore, "look_up", lambda *asked: pytest.fail("no storage answers"))
     mocker.patch.object(audit, "_record")
     assert audit.poke(context).xcom_value == "matched"
+
+
+def test_what_a_transfer_says_of_its_stages_is_what_its_record_keeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    row = {"name": "load", "stage_i_details": "{{ told }}", "stage_i_plus_1_details": "{{ told * 10000 }}"}
+    dag = build_dag(PipelineConfig.from_text(json.dumps({"stage_transfers": [row]}), "orders.json"))
+    said = {}
+    ti = SimpleNamespace(
+        dag_id="orders", run_id="r", task_id="load", map_index=-1, try_number=1, task=dag.get_task("load"),
+        xcom_push=lambda key, value: said.update(value), xcom_pull=lambda **asked: said,
+    )  # fmt: skip
+    ti.task.execute({"ti": ti, "dag": dag, "run_id": "r", "told": "a\0b\udcff c d"})
+    assert said["stage_i_details"] == "a\ufffdb? c d", "PostgreSQL refuses the one, and HTTP the other"
+    assert len(said["stage_i_plus_1_details"]) < 66_000
