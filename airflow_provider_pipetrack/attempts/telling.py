@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,17 @@ _OF_INDEX = (
 )  # fmt: skip
 
 
-def tell(spec: Spec, kind: str, record: Mapping[str, Any]) -> None:
+def tell(spec: Spec, kind: str, record: Mapping[str, Any], *, of: Sequence[str] = ()) -> None:
     """Raise an alert about an attempt. Returns at once and never raises.
 
     :param kind: a value of :class:`~airflow_provider_pipetrack.notifications.targets.AlertKind`.
     :param record: the record's columns; ``record_id`` is needed.
+    :param of: the ids of the records that it is about, where these are several.
     """
     from airflow_provider_pipetrack.notifications.alerts import raise_alert
     from airflow_provider_pipetrack.notifications.targets import targets_of
 
-    raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record)
+    raise_alert(targets_of(spec.transfer, spec.pipeline), kind, record, of=of)
 
 
 def tell_by_record(kind: str, record: Mapping[str, Any], store: TrackingStore) -> None:

@@ -26,13 +26,13 @@ def tell_audit(context: Mapping[str, Any]) -> None:
             task.record_failure(context, context["exception"])
         # What the audit found stands in its own log.
         log_url = getattr(context["ti"], "log_url", None)
-        audited = task.audited_record(context)
+        audited, of = task.audited_record(context)
         record = {**audited, "log_url": log_url or audited.get("log_url")}
         if mismatched:
-            tell(task.pipetrack_spec, "mismatched", record)
+            tell(task.pipetrack_spec, "mismatched", record, of=of)
         else:
             told = {**record, "error_message": f"the audit gave no answer: {error}"}
-            tell(task.pipetrack_spec, "failed", told)
+            tell(task.pipetrack_spec, "failed", told, of=of)
         finish()
     except Exception:
         log.exception("pipetrack could not tell anybody about an audit")

@@ -45,7 +45,7 @@ class Retried:
     given_up: int = 0
 
 
-def raise_alert(targets: AlertTargets, kind: str, record: Mapping[str, Any]) -> None:
+def raise_alert(targets: AlertTargets, kind: str, record: Mapping[str, Any], *, of: Sequence[str] = ()) -> None:
     """Tell everybody who wants to know, once per attempt and kind. Returns at once and never raises.
 
     The alert is kept on disk and then sent by a thread; :func:`finish_alerts` waits for that. What is not sent when
@@ -55,11 +55,12 @@ def raise_alert(targets: AlertTargets, kind: str, record: Mapping[str, Any]) -> 
     :param kind: a value of :class:`AlertKind`.
     :param record: the columns of the record; ``record_id`` is needed. Of ``undelivered`` there is one alert per run,
         since a storage that is down concerns all its attempts.
+    :param of: the ids of the records that it is about, where these are several: once for these together.
     """
     try:
         deliveries = list(targets.deliveries(AlertKind(kind).value))
         if deliveries:
-            _raise(deliveries, AlertKind(kind), record)
+            _raise(deliveries, AlertKind(kind), record, of)
     except Exception:
         log.exception("pipetrack could not raise the alert %r about %s", kind, record.get("record_id"))
 
@@ -102,8 +103,10 @@ def retry_alerts(limit: float = 30.0) -> Retried:
     return retried
 
 
-def _raise(deliveries: Sequence[Mapping[str, Any]], kind: AlertKind, record: Mapping[str, Any]) -> None:
-    subject = str(record["record_id"])
+def _raise(
+    deliveries: Sequence[Mapping[str, Any]], kind: AlertKind, record: Mapping[str, Any], of: Sequence[str]
+) -> None:
+    subject = "\0".join(sorted(of)) or str(record["record_id"])
     if kind is AlertKind.UNDELIVERED:
         subject = f"{record.get('dag_id')}\0{record.get('run_id')}"
     alert = Alert(

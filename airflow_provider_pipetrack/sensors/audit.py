@@ -164,15 +164,19 @@ class AuditSensor(BaseSensorOperator):
         """Return the task as the task process runs it, with the callbacks that only this process needs."""
         return _prepared(super().prepare_for_execution())
 
-    def audited_record(self, context: Any) -> Mapping[str, Any]:
-        """Return the record of the attempt whose data is audited, as far as it is known; of all indexes, as of one."""
-        key = max(self._keys(context), key=lambda known: known.attempt)
-        known = pipeline_ids(self.pipetrack_spec, key.dag_id)
-        found = store_for(self.pipetrack_spec).read_record(key.record_id, known)
+    def audited_record(self, context: Any) -> tuple[Mapping[str, Any], list[str]]:
+        """Return the record of the attempt whose data is audited, as far as it is known; of all indexes, as of one.
+
+        :return: the record, and the ids of those of all indexes: when one has loaded again, it is another audit.
+        """
+        keys = self._keys(context)
+        key = max(keys, key=lambda known: known.attempt)
+        ids = pipeline_ids(self.pipetrack_spec, key.dag_id)
+        found = store_for(self.pipetrack_spec).read_record(key.record_id, ids)
         record: Mapping[str, Any] = found or announced(self.pipetrack_spec, context, key).columns
         if key.map_index < 0 or are_of_one_index(self.dag, self.task_id, self._pipetrack_name):
-            return record
-        return {**of_all_indexes(record), **sum_of(self._answers(context))}
+            return record, []
+        return {**of_all_indexes(record), **sum_of(self._answers(context))}, [known.record_id for known in keys]
 
     def poke(self, context: Any) -> bool | PokeReturnValue:
         """Run the audit once.

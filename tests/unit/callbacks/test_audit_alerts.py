@@ -74,6 +74,19 @@ def test_one_audit_of_all_indexes_is_told_once(loaded, mismatched, kind):
     assert record["log_url"] == "http://a/log"
 
 
+def test_an_audit_of_all_indexes_is_told_again_when_one_of_them_has_loaded_again(loaded):
+    audit = loaded.get_task("check")
+    audit.found_mismatch = True
+    for tries in ((1, 2, 1), (1, 2, 1), (1, 2, 2)):
+        answers = [{"record_id": RecordKey("mapped", "r", "load", *one).record_id} for one in enumerate(tries)]
+        ti = SimpleNamespace(
+            task=audit, dag_id="mapped", run_id="r", task_id="check", map_index=-1, try_number=1,
+            xcom_pull=lambda answers=answers, **asked: answers,
+        )  # fmt: skip
+        tell_audit({"ti": ti, "dag": loaded, "run_id": "r", "exception": None})
+    assert told() == [("mismatched", "load", -1, None)] * 2
+
+
 def test_one_that_was_killed_is_told_once_or_where_each_index_has_its_own_for_each(loaded, mocker):
     states = {"check": "failed", "each.check_0": "failed", "each.check_1": "success", "each.check_2": "failed"}
     mocker.patch.object(silent_audits, "task_states", return_value=states)
