@@ -50,6 +50,8 @@ def read_merged(
     :param wanted: whether a record of the journal belongs to the answer.
     :param limit: seconds that one location may take for a short answer; None for what a long one may take.
     """
+    # First: what is delivered while a location is asked is then in its answer, or here.
+    waiting = waiting_records(folder)
     records: dict[str, Record] = {}
     unreachable: dict[str, str] = {}
     for leg in legs:
@@ -63,7 +65,7 @@ def read_merged(
             continue
         for record in found:
             _add(records, record)
-    for record in waiting_records(folder):
+    for record in waiting:
         if record["record_id"] in records or wanted(record):
             _add(records, record)
     ordered = sorted(records.values(), key=lambda r: (r.get("transfer_order_number") or 0, r["record_id"]))

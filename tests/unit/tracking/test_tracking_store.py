@@ -25,6 +25,7 @@ from airflow_provider_pipetrack.tracking.breaker import Breaker
 from airflow_provider_pipetrack.tracking.drain import Drain
 from airflow_provider_pipetrack.tracking.health import health
 from airflow_provider_pipetrack.tracking.journal import Journal, Slot, undelivered
+from airflow_provider_pipetrack.tracking.leg import Leg
 from airflow_provider_pipetrack.tracking.losses import LOSSES
 from airflow_provider_pipetrack.tracking.shared import chain_bytes, entry_payload
 from airflow_provider_pipetrack.tracking.store import TrackingStore
@@ -49,6 +50,26 @@ def test_what_waits_for_a_location_is_of_its_own_run_only(site):
     for dag_id, run_id in runs:
         found = store.read_run(dag_id, run_id, ["orders"]).records
         assert [(record["dag_id"], record["run_id"]) for record in found] == [(dag_id, run_id)]
+
+
+def test_what_leaves_the_journal_while_a_location_is_asked_is_found(site, monkeypatch):
+    store = site.store("a")
+    store.write_tracking_record({**RECORD, "transfer_unique_id": "t0"})
+    site.shut("a")
+    store.write_tracking_record(RECORD)
+    site.open("a")
+    call = Leg.call
+
+    def called(leg, *asked, **limits):
+        found = call(leg, *asked, **limits)
+        for entry in (path for path in store.journal_folder.rglob("*") if path.is_file()):
+            entry.unlink()  # as whoever delivers it does
+        return found
+
+    monkeypatch.setattr(Leg, "call", called)
+    found = store.read_run("orders", "none", ["orders"]).records
+    assert site.waiting() == 0
+    assert RECORD_ID in [record["record_id"] for record in found]
 
 
 def test_an_unknown_pipeline_has_no_records(site):
