@@ -261,6 +261,7 @@ class Asked:
             "standing": "1 = 1" if self.filters.get("include_recovered") else FRAGMENTS["standing"],
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
+            "run_began": FRAGMENTS["run_began"] if dialect.looks_up else "t.created_timestamp",
             "first": dialect.first,
             "completed_run": dialect.none_of.replace("{row}", RUN).replace("{query}", _NOT_COMPLETED),
             "page": page,

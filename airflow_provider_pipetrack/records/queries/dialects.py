@@ -49,6 +49,7 @@ class QueryDialect:
         database would rather read all there is.
     :param none_of: how a row ``{row}`` is none of those that ``{query}`` has.
     :param leaps: whether a recursive query may leap through an index from one value to the next.
+    :param looks_up: whether a subquery may look something up for each row, also inside of an expression.
     :param audit_ended: how the audit of an attempt ended, where its result alone does not say so.
     :param lower: the function that writes a text of any language in small letters.
     :param native_times: whether moments are bound as they are; else as ISO 8601 text.
@@ -66,6 +67,7 @@ class QueryDialect:
     joined: str = "JOIN {0} {1} ON {2}"
     none_of: str = "{row} NOT IN ({query})"
     leaps: bool = True
+    looks_up: bool = True
     lower: str = "LOWER"
 
 
@@ -117,6 +119,7 @@ SNOWFLAKE_QUERIES = QueryDialect(
     native_times=False,
     once="",
     leaps=False,
+    looks_up=False,
 )
 DIALECTS: Mapping[str, QueryDialect] = {
     "sqlite": SQLITE_QUERIES,

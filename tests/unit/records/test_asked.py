@@ -159,6 +159,13 @@ def test_a_database_that_reads_all_records_anyway_is_not_asked_about_each_run(ne
     assert found == {"sqlite": True, "postgres": True, "snowflake": False}
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_database_that_may_refuse_a_look_up_for_each_row_is_not_asked_for_one(newer):
+    asked = Asked("readiness", {"stage": "s", "since": "2026-03-01", "until": "2026-03-02"}, limit=None)
+    found = {name: "MIN(begun." in asked.statements(DIALECTS[name], "t", newer=newer)[0] for name in DIALECTS}
+    assert found == {"sqlite": True, "postgres": True, "snowflake": False}
+
+
 def test_whether_a_later_run_has_completed_is_found_in_an_index():
     table = Statements(SQLITE, "t")
     with closing(sqlite3.connect(":memory:")) as connection:
