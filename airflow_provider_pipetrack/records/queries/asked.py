@@ -23,6 +23,7 @@ from airflow_provider_pipetrack.records.queries.catalog import (
 )
 from airflow_provider_pipetrack.records.queries.dialects import DIALECTS, QueryDialect, bound_value, reader_of
 from airflow_provider_pipetrack.records.queries.fragments import (
+    ANNOUNCED_JOINED,
     COLUMN_LIST,
     FAILED_NAME,
     FRAGMENTS,
@@ -261,7 +262,8 @@ class Asked:
             "standing": "1 = 1" if self.filters.get("include_recovered") else FRAGMENTS["standing"],
             "recent": RECENT if self.filters.get("newest") else "",
             "of_recent": OF_RECENT if self.filters.get("newest") else "",
-            "run_began": FRAGMENTS["run_began"] if dialect.looks_up else "t.created_timestamp",
+            "run_began": FRAGMENTS["run_began"] if dialect.looks_up else "COALESCE(b.run_began, t.created_timestamp)",
+            "with_run_began": "" if dialect.looks_up else ANNOUNCED_JOINED,
             "first": dialect.first,
             "completed_run": dialect.none_of.replace("{row}", RUN).replace("{query}", _NOT_COMPLETED),
             "page": page,

@@ -45,6 +45,14 @@ ANNOUNCED = """(
       WHERE begun.dag_id = t.dag_id AND begun.run_id = t.run_id AND begun.task_id = t.task_id
         AND begun.map_index = CASE WHEN t.map_index > 0 THEN 0 ELSE t.map_index END AND begun.retry_attempt_number = 0
     )"""
+#: The same, joined, where a database may refuse to look something up for each row inside of an expression.
+ANNOUNCED_JOINED = """LEFT JOIN (
+      SELECT begun.dag_id, begun.run_id, begun.task_id, begun.map_index, MIN(begun.created_timestamp) AS run_began
+      FROM {tracking} begun
+      WHERE begun.retry_attempt_number = 0
+      GROUP BY begun.dag_id, begun.run_id, begun.task_id, begun.map_index
+    ) b ON b.dag_id = t.dag_id AND b.run_id = t.run_id AND b.task_id = t.task_id
+      AND b.map_index = CASE WHEN t.map_index > 0 THEN 0 ELSE t.map_index END"""
 _GOOD = """EXISTS (
   SELECT 1 FROM {{tracking}} good
   JOIN {{tracking}} begun ON begun.dag_id = good.dag_id AND begun.run_id = good.run_id AND begun.task_id = good.task_id

@@ -23,7 +23,7 @@ WITH stages AS (
       t.transfer_end_timestamp, t.transfer_status, t.decision, t.is_partial, t.audit_result,
       CASE WHEN {audited} THEN 1 ELSE 0 END AS audited, t.records_succeeded, t.records_failed,
       t.can_access_historical_data
-    FROM {recent} {source} t {of_recent}
+    FROM {recent} {source} t {of_recent} {with_run_began}
     WHERE {latest} AND NOT {left_out} {unless_newer} {filters}
   ]]) t
   GROUP BY t.pipeline_id, t.dag_id, t.run_id, t.stage_i_plus_1_details
