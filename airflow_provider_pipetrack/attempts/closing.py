@@ -147,15 +147,22 @@ def close_open_records(dag: Any, run_id: str, reason: str | None) -> Sequence[Ma
         store.submit([*changes, *found, *counted, *left_out], durable=True)
         store.flush()
         _tell(binding, [*changes, *found])
-        removed = [r for r in gone if state_of(r["task_id"], r["map_index"], states) == "removed"]
-        if removed:
-            keep_closed(store, closed_by_airflow(store, replace(reading, records=removed), states, by="dag callback"))
-            store.flush()
+        _close_removed(store, reading, gone, states)
     if not silent:
         for folder in {store.journal_folder for store, _ in _stores(binding)}:
             forget_run(folder, dag.dag_id, run_id)
     finish_alerts()
     return before
+
+
+def _close_removed(
+    store: TrackingStore, reading: Reading, gone: Iterable[dict[str, Any]], states: Mapping[str, str | None]
+) -> None:
+    """Close what is open of transfers that the Dag no longer has."""
+    removed = [r for r in gone if state_of(r["task_id"], r["map_index"], states) == "removed"]
+    if removed:
+        keep_closed(store, closed_by_airflow(store, replace(reading, records=removed), states, by="dag callback"))
+        store.flush()
 
 
 def close_stale(

@@ -130,6 +130,17 @@ def _read(path: Path) -> Verdict:
         return Verdict(path, None, (Problem(str(path), 0, 0, "", reason),))
 
 
+def is_there(path: Path) -> bool | None:
+    """Return whether there is such a file or folder; None for one that cannot be looked at, so that it is not gone."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     try:
         status = folder.stat()

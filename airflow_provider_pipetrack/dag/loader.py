@@ -17,7 +17,7 @@ from airflow_provider_pipetrack.compat import keeps_dags, serialize
 from airflow_provider_pipetrack.config import PipelineConfig
 from airflow_provider_pipetrack.config.defaults import slug
 from airflow_provider_pipetrack.dag.factory import build_dag, find_problems
-from airflow_provider_pipetrack.dag.files import Verdict, pipeline_files, read_pipeline, settle
+from airflow_provider_pipetrack.dag.files import Verdict, is_there, pipeline_files, read_pipeline, settle
 from airflow_provider_pipetrack.dag.graph import plan_graph
 from airflow_provider_pipetrack.errors import ConfigError, Problem
 
@@ -75,24 +75,13 @@ def load_pipeline(namespace: MutableMapping[str, Any], file: str | Path, folder:
     :param folder: the folder of pipelines that it was found in.
     :raises ConfigError: with every mistake in it, also when an earlier file of the folder has the same Dag id.
     """
-    if _is_gone(Path(file)):
+    if is_there(Path(file)) is False:
         log.info("%s is gone", file)
         return
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # as Airflow does with its own bundles; here it knows the folder of stubs only
     dag = build_file(Path(file), Path(folder))
     namespace[f"pipetrack_{dag.dag_id}"] = dag
-
-
-def _is_gone(file: Path) -> bool:
-    """Return whether there is no such file; one that cannot be looked at is there, and reading it says why."""
-    try:
-        file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def build_file(path: Path, folder: Path) -> DAG:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from airflow_provider_pipetrack import settings
-from airflow_provider_pipetrack.dag.files import insist_on_folder, pipeline_files
+from airflow_provider_pipetrack.dag.files import insist_on_folder, is_there, pipeline_files
 
 #: Characters of a pipeline file that its stub shows at most.
 MOST_SHOWN = 1_000_000
@@ -132,17 +132,7 @@ def _out_of_sight(target: Path, source: Path, wanted: set[Path]) -> set[Path]:
     """
     needed = {parent for name in wanted for parent in name.parents}
     have = {Path(current).relative_to(target) for current, _, _ in os.walk(target)}
-    return {folder for folder in have - needed - {Path()} if _cannot_be_looked_at(source / folder)}
-
-
-def _cannot_be_looked_at(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return False
+    return {folder for folder in have - needed - {Path()} if is_there(source / folder) is None}
 
 
 def _clear(target: Path, wanted: set[Path], unread: set[Path]) -> None:
